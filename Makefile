@@ -1,0 +1,63 @@
+# Every target works from a clean clone: it makes what it needs first, and only once.
+PY      := .venv/bin/python
+SOURCES := setup.py $(wildcard dita/*.pyx dita/*.pxd dita/*.pxi dita/*.h dita/rules/*.pxi)
+SUFFIX  := 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))'
+
+.PHONY: help setup build run test check golden bench trace clean
+
+# The text after two hashes is what this prints.
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Does nothing when .venv is up to date with pyproject.toml, setup.py and this folder.
+# `make setup PYTHON=/path/to/python` chooses the interpreter.
+setup: ## make .venv and install the project in it, editable
+	@sh scripts/setup
+
+# The extension's name depends on the Python in .venv, so it is asked after setup.
+build: setup ## compile the kernel if its sources changed
+	@$(MAKE) -s dita/_kernel$$($(PY) -c $(SUFFIX))
+
+dita/_kernel%.so: $(SOURCES)
+	@echo "compiling $@"
+	@$(PY) setup.py -q build_ext --inplace --force
+	@touch $@
+
+# The shortest way to see the kernel at work.
+run: build ## replay a recorded trade and explain each step
+	.venv/bin/pink-ctl replay --trade FET
+
+# Static checks first: they are quick and say more.
+test: check ## run everything: check, then the tests
+	$(PY) -P -m pytest -q
+
+# stubtest holds dita/_kernel.pyi against the compiled module. Which names Cython adds differs
+# from version to version, so an allowed name need not be there.
+check: build ## ruff, mypy and stubtest, no tests
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	$(PY) -m mypy
+	$(PY) -m mypy.stubtest dita._kernel --ignore-unused-allowlist \
+		--allowlist tests/stubtest_allow.txt
+
+# Fails when a figure of a recorded case differs.
+golden: build ## run the golden cases and compare every figure
+	.venv/bin/pink-ctl golden
+
+# Numbers depend on the machine; the table says which one it was.
+bench: build ## measure the kernel's speed
+	$(PY) -m benchmarks.run
+
+# A traced kernel is slow, so it is thrown away afterwards. Not on CPython 3.12, which cannot.
+trace: build ## line coverage of the kernel's .pyx
+	DITA_BUILD=trace $(PY) setup.py -q build_ext --inplace --force
+	-$(PY) -P -m coverage run -m pytest -q
+	-$(PY) -m coverage report --include='dita/*'
+	@rm -rf build dita/_kernel.c dita/_kernel*.so
+	@$(MAKE) -s build
+
+# Back to a clean clone.
+clean: ## remove everything that was made, .venv included
+	rm -rf .venv build dist *.egg-info dita/_kernel*.so dita/_kernel.c dita/_kernel.html
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,73 @@
+"""The command line: which commands there are, and how a run of pink-ctl ends.
+
+To add a command, write `commands/NAME.py` with a function of the same name, its page
+`runbooks/NAME.md`, and one line in COMMANDS. Imported at every start, so it and the command
+modules import only typing, typer and each other at the top. No domain logic here.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from dita import __version__
+from dita.errors import ExitCode
+
+from .render import note, reported, show
+
+# In the order in which `pink-ctl --help` lists them.
+COMMANDS: tuple[Callable[..., None], ...] = ()
+
+# \b keeps the lines of a paragraph as they are written.
+EXIT_CODES = "\b\nExit codes:\n" + "\n".join(f"{code:4}  {code.meaning}" for code in ExitCode)
+
+app = typer.Typer(
+    name="pink-ctl",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: quick, and brackets in it mean brackets
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and stop, if --version was given."""
+    if wanted:
+        show(f"pink-ctl {__version__}")
+        raise typer.Exit
+
+
+# With this callback a subcommand must be named even while there is only one.
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=show_version, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Run, watch and prove the DITAv2 trade-execution kernel.
+
+    Results go to stdout, everything else to stderr. Every command has --help with an example,
+    --json for programs, and a page in runbooks/.
+    """
+
+
+for command in COMMANDS:
+    app.command()(reported(command))
+
+
+def main() -> None:
+    """Run pink-ctl. A bug ends with its traceback and 70, which no check's result uses."""
+    try:
+        app()
+    except Exception:  # noqa: BLE001  (reported in full, and the process ends)
+        traceback.print_exc()
+        note("pink-ctl: this is a bug in pink-ctl, nothing you typed; do: report the lines above")
+        sys.exit(ExitCode.INVARIANT)

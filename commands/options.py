@@ -1,0 +1,16 @@
+"""Options that several commands share, as type aliases: `def status(as_json: AsJson = False)`.
+
+They are options of each command and not of pink-ctl itself, because operators type them at the
+end of the line. Used by the command modules; knows nothing but typer.
+"""
+
+from typing import Annotated
+
+import typer
+
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object, for programs, instead of text.")
+]
+Apply = Annotated[
+    bool, typer.Option("--apply", help="Do it. Without this the plan is printed and nothing done.")
+]

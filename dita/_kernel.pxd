@@ -1,0 +1,544 @@
+# The kernel's contents page: its numbers, its structs, its class.  Read this first.
+#
+# The kernel turns one input into one outcome over fixed tables of slots, trades and orders.  It
+# knows integers only: identities are 64-bit keys, prices 10^-10, quantities 10^-8, money 10^-18 in
+# 128 bits, times milliseconds.  It knows no text, no clock, no I/O; everything comes in as input.
+#
+# The rules are in rules/*.pxi, textually part of _kernel.pyx, one file per idea:
+#   registry   tables of orders and trades, duplicate detection, flows, effects
+#   levels     what an event does to an order's levels and to the money that follows from them
+#   slots      a slot's state as a function of its facts; exit planning; freeing
+#   commands   ENTER, EXIT, CANCEL, MARK_PRICE, RECONCILE, CONTROL
+#   events     acks, fills, ends, rejects, evidence, settlements, external closes
+#   clockwork  account frames and the passing of time
+#   dispatch   check, route, look up the table, apply
+
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint64_t
+
+cdef extern from "_money.h" nogil:
+    # In C a signed 128-bit integer.  Here it is only passed on: every sum goes through a function.
+    ctypedef long long money_t
+    int money_is_out(money_t a)
+    int money_add(money_t a, money_t b, money_t* out)
+    int money_sub(money_t a, money_t b, money_t* out)
+    money_t money_product(int64_t price_e10, int64_t quantity_e8)
+    money_t money_share(money_t a, int64_t numerator, int64_t denominator)
+    int money_sign(money_t a)
+    money_t money_negative(money_t a)
+    money_t money_signed(money_t a, int sign)
+    int money_cmp(money_t a, money_t b)
+    int money_equal(money_t a, money_t b)
+    int64_t money_high(money_t a)
+    uint64_t money_low(money_t a)
+    money_t money_join(int64_t high, uint64_t low)
+    int quantity_add(int64_t a, int64_t b, int64_t* out)
+    int64_t quantity_share(int64_t quantity_e8, int64_t ratio_e9)
+    uint64_t key_mix(uint64_t key)
+    int64_t TIME_MAX_MS
+    int64_t ALL                 # Slot.exit_goal_e8: everything, whatever it will be
+
+cdef enum:
+    LEGS_MAX = 8
+    STATES = 6
+    KINDS = 40
+    HELD_MAX = 64
+    FLOWS_MAX = 1024
+    FOREIGN_MAX = 256
+    WAIT_MAX_MS = 604_800_000   # 7 days
+    AMBIGUOUS_MS = 2_000        # a flow this near to an anchor may or may not be in the wallet
+    STALE_EXIT_MS = 2_000       # an exit waits this long for a stale slot, then goes out capped
+    RATE_LIMIT_MS = 60_000      # wait when the venue gives no time
+    REJECTS_MAX = 10            # equal rejects per window; the venue blocks at 20
+    REJECT_WINDOW_MS = 480_000
+    BACKOFF_MS = 1_000
+    BACKOFF_MAX_MS = 60_000
+    RECORD_LIMIT_MS = 120_000   # a trade record waits this long for the venue's own figures
+
+# Numbers shared with contracts.py; a test holds both sides together.
+cdef enum:                      # TradeStage
+    IDLE = 0
+    ENTRY_WORKING = 1
+    POSITION_OPEN = 2
+    EXIT_WORKING = 3
+    POSITION_CLOSED = 4
+    RECONCILING = 5
+
+cdef enum:                      # OrderRole
+    ENTRY = 1
+    EXIT = 2
+
+cdef enum:                      # VenueOrderStatus; from FILLED on: ended
+    REQUESTED = 1
+    WORKING = 2
+    UNKNOWN = 3
+    FILLED = 4
+    CANCELLED = 5
+    EXPIRED = 6
+    REJECTED = 7
+    ABSENT = 8
+
+cdef enum:                      # KernelCommandType and KernelEventKind
+    IN_ENTER = 1
+    IN_EXIT = 2
+    IN_CANCEL = 3
+    IN_MARK_PRICE = 4
+    IN_RECONCILE = 5
+    IN_CONTROL = 6
+    IN_ORDER_ACK = 16
+    IN_PARTIAL_FILL = 17
+    IN_FULL_FILL = 18
+    IN_CANCEL_ACK = 19
+    IN_CANCEL_REJECT = 20
+    IN_ORDER_REJECT = 21
+    IN_ORDER_EXPIRED = 22
+    IN_ORDER_UNKNOWN = 23
+    IN_RATE_LIMITED = 24
+    IN_ORDER_FINAL = 25
+    IN_ORDER_ABSENT = 26
+    IN_POSITION = 27
+    IN_FILL_SETTLED = 28
+    IN_LIQUIDATION = 29
+    IN_ADL = 30
+    IN_ACCOUNT_UPDATE = 31
+    IN_FUNDING_FEE = 32
+    IN_TRANSFER = 33
+    IN_TICK = 34
+
+cdef enum:                      # EvidenceSource
+    FROM_STREAM = 1
+    FROM_ORDER = 2
+    FROM_FILLS = 3
+
+cdef enum:                      # RejectReason
+    REJECT_OTHER = 0
+    REJECT_MISMATCH = 1
+    REJECT_MINIMUM = 2
+
+cdef enum:                      # ControlAction
+    CONTROL_HOLD = 1
+    CONTROL_RESUME = 2
+    CONTROL_DRAIN = 3
+    CONTROL_REBASE = 4
+
+cdef enum:                      # EffectKind
+    DO_SUBMIT = 1
+    DO_CANCEL = 2
+    DO_QUERY_ORDER = 3
+    DO_FINALISE = 4
+    DO_QUERY_POSITION = 5
+    DO_QUERY_BALANCE = 6
+    DO_FEED_SIZER = 7
+    DO_CLOSE_TRADE = 8
+
+cdef enum:                      # KernelDiagnosticCode
+    D_OK = 0
+    D_INVALID_SLOT = 1
+    D_SLOT_BUSY = 2
+    D_NO_POSITION = 3
+    D_NO_ACTIVE_EXIT_ORDER = 4
+    D_INVALID_TRANSITION = 5
+    D_INVALID_INTENT = 6
+    D_INVALID_EVENT = 7
+    D_STALE_STATE = 8
+    D_DUPLICATE_EVENT = 9
+    D_TERMINAL_STATE = 10
+    D_UNRESOLVED_SLOT = 11
+    D_OLD_ANCHOR = 12
+    D_ZERO_WALLET = 13
+    D_ENTRIES_FROZEN = 14
+    D_LIMIT_REACHED = 15
+    D_FOREIGN_POSITION = 16
+    D_ANCHOR_NOT_QUIET = 17
+    D_BALANCE_STALE = 18
+    D_ARITHMETIC_LIMIT = 19
+    D_APPLIED = 32              # codes below are refusals
+    D_RATE_LIMITED = 32
+    D_VENUE_REJECTED = 33
+    D_ORDER_UNKNOWN = 34
+    D_OVERFILL = 35
+    D_EXTERNAL_CLOSE = 36
+    D_DUST = 37
+    D_EXIT_LATCHED = 38
+    D_EVENT_HELD = 39
+    D_HELD_RELEASED = 40
+    D_WALLET_EMPTY = 41
+    D_ROUTED_BY_STATE = 42
+    D_RECOVERY_SLOT = 43
+    D_REALIZED_SKIPPED_NO_PRICE = 44
+    D_ENTRY_BASIS_MISSING = 45
+    D_REALIZED_SETTLED = 46
+    D_FIGURE_DEVIATES = 47
+    D_CANCEL_REJECTED = 48
+    D_POSITION_DISAGREES = 49
+    D_FOREIGN_EXCESS = 50
+    D_EXIT_DEFERRED = 51
+
+cdef enum:                      # transitions.RULES
+    RULE_REFUSE = 0
+    RULE_ENTER = 1
+    RULE_EXIT = 2
+    RULE_CANCEL = 3
+    RULE_MARK = 4
+    RULE_ADOPT = 5
+    RULE_RECONCILE = 6
+    RULE_CONTROL = 7
+    RULE_ACK = 8
+    RULE_FILL = 9
+    RULE_END = 10
+    RULE_CANCEL_REJECT = 11
+    RULE_REJECT = 12
+    RULE_UNKNOWN = 13
+    RULE_RATE_LIMITED = 14
+    RULE_FINAL = 15
+    RULE_ABSENT = 16
+    RULE_POSITION = 17
+    RULE_SETTLED = 18
+    RULE_EXTERNAL = 19
+    RULE_ACCOUNT = 20
+    RULE_TICK = 21
+
+cdef enum:                      # Result.field: what was wrong with a refused input (FIELDS)
+    FIELD_NONE = 0
+    FIELD_KIND = 1
+    FIELD_SLOT = 2
+    FIELD_TIME = 3
+    FIELD_QUANTITY = 4
+    FIELD_PRICE = 5
+    FIELD_LIMIT_PRICE = 6
+    FIELD_LEVERAGE = 7
+    FIELD_LEGS = 8
+    FIELD_ASSET = 9
+    FIELD_INTENT = 10
+    FIELD_TRADE = 11
+    FIELD_SIDE = 12
+    FIELD_STEP = 13
+    FIELD_MINIMUM = 14
+    FIELD_SOURCE = 15
+    FIELD_MONEY = 16
+    FIELD_WAIT = 17
+    FIELD_REASON = 18
+    FIELD_ORDER_TYPE = 19
+    FIELD_ORDER = 20
+    FIELD_TICK = 21
+    FIELD_FEE_RATE = 22
+
+cdef enum:                      # bits of Input.flags
+    HAS_COST = 1
+    HAS_FEE = 2
+    HAS_REALIZED = 4            # for account events: the amount is given
+    INCREMENT = 8
+    URGENT = 16
+
+cdef enum:                      # bits of Ledger.frozen
+    FREEZE_HOLD = 1
+    FREEZE_DRAIN = 2
+    FREEZE_DRIFT = 4            # set by the account
+    FREEZE_WALLET = 8
+    FREEZE_RECOVERY = 16
+
+cdef enum:                      # bits of Slot.flags
+    STALE = 1
+    DUST = 2
+    RECOVERY = 4
+    CANCELLING = 8              # the operator cancelled: no re-plan until the next EXIT
+
+cdef enum:                      # bits of Order.flags
+    FINAL = 1
+    EXTERNAL = 2
+    BOUND = 4                   # its venue id is known
+
+cdef enum:                      # bits of Trade.flags
+    FED = 1
+    CLOSED = 2
+    QUEUED = 4
+    ADOPTED = 8
+
+cdef struct Input:              # 256 bytes, the journal's payload
+    int16_t kind
+    int16_t slot
+    uint8_t source
+    int8_t side
+    uint16_t flags
+    uint8_t reason              # reject reason, balance reason or control action
+    uint8_t order_type
+    uint8_t leg_count
+    uint8_t role
+    int32_t leverage
+    int64_t received_ms
+    int64_t exchange_ms
+    uint64_t event_key          # event or intent
+    uint64_t asset_key
+    uint64_t venue_key
+    uint64_t client_key         # own order number, or a key above 2^63 for a foreign client id
+    int64_t quantity_e8
+    int64_t last_quantity_e8
+    int64_t price_e10
+    int64_t last_price_e10
+    money_t cost
+    money_t fee
+    money_t realized
+    uint64_t trade_key
+    int64_t wait_ms             # retry_after_ms or working_ms
+    int64_t limit_ms            # requested_ms or expires_ms
+    int64_t tick_e10
+    int64_t step_e8
+    int64_t min_quantity_e8
+    money_t min_notional
+    int32_t taker_fee_e9
+    int32_t maker_fee_e9
+    int32_t legs_e9[LEGS_MAX]
+    money_t available_margin
+
+cdef struct Result:             # 136 bytes, the packed outcome
+    int16_t code
+    int16_t kind
+    int16_t slot
+    uint8_t accepted
+    uint8_t before
+    uint8_t after
+    uint8_t leg
+    uint16_t field
+    int32_t effects
+    uint64_t notes              # bit n: diagnostic code n
+    uint64_t trade_no
+    uint64_t order_no
+    int64_t event_seq
+    int64_t quantity_delta_e8
+    int64_t size_e8
+    money_t realized_delta
+    money_t trueup_delta
+    money_t fee_delta
+    int64_t retry_after_ms
+    int64_t released            # held events applied with this input
+
+cdef struct Level:              # what is known of an order's fills, each with its source's rank
+    int64_t filled_e8
+    int64_t priced_e8
+    int64_t figure_e8           # quantity that the venue's realized covers
+    money_t cost
+    money_t fee
+    money_t realized
+    uint8_t cost_rank           # 0 partial, 1 ap x z, 2 sum of last fills, 3 order query, 4 fills
+    uint8_t fee_rank            # 0 none, 1 estimate, 2 stream, 3 order query, 4 fills
+    uint8_t realized_rank       # 0 ours, 1 stream, 2 order query or income
+
+cdef struct Order:
+    uint64_t order_no           # 0 = free
+    uint64_t venue_key
+    uint64_t client_key
+    uint64_t intent_key
+    int64_t intended_e8
+    int64_t limit_price_e10
+    int64_t deadline_ms
+    int64_t expires_ms
+    int64_t last_fill_ms
+    Level level
+    int32_t trade
+    int32_t next                # next order of the trade, or of the free list
+    int32_t child
+    uint8_t role
+    int8_t side
+    uint8_t status
+    uint8_t order_type
+    uint8_t flags
+
+cdef struct Sums:               # of a trade's orders
+    int64_t entered_e8
+    int64_t entry_priced_e8
+    int64_t exited_e8
+    int64_t priced_e8           # exits booked from our own price
+    int64_t known_e8            # of these: exits whose realized the venue has told as well
+    int32_t unsettled           # exits with neither price nor figure for all their quantity
+    int32_t pending             # exits without the venue's figure
+    money_t entry_cost
+    money_t proceeds
+    money_t known_proceeds
+    money_t figures             # the venue's realized of the known exits
+    money_t settled             # the venue's realized of price-less exits
+    money_t fees
+    money_t fees_estimated
+
+cdef struct Trade:
+    uint64_t trade_no           # 0 = free
+    uint64_t trade_key
+    uint64_t asset_key
+    Sums sums
+    money_t carried             # realized before adoption; never settled again
+    money_t realized            # booked, the settle baseline
+    money_t trueup
+    money_t min_notional
+    int64_t tick_e10
+    int64_t step_e8
+    int64_t min_quantity_e8
+    int64_t flat_ms
+    int32_t taker_fee_e9
+    int32_t maker_fee_e9
+    int32_t legs_e9[LEGS_MAX]
+    int32_t leverage
+    int32_t orders              # first order
+    int32_t open_orders         # not terminal
+    int32_t order_count
+    int32_t slot                # -1: it has left its slot
+    int32_t last_slot
+    int32_t next                # free list
+    uint8_t leg_count
+    int8_t side
+    uint8_t flags
+
+cdef struct Slot:
+    int32_t trade               # -1 = free
+    int32_t entry_order
+    int32_t exit_order
+    int32_t leg
+    int32_t leg_before
+    int32_t next_child
+    int32_t rejects
+    uint8_t state
+    uint8_t flags
+    uint8_t latched
+    uint8_t exit_type           # of the next exit child
+    uint64_t exit_intent_key
+    int64_t exit_goal_e8        # cumulative exited quantity that the latch wants; INT64_MAX = all
+    int64_t exit_start_e8       # exited when the leg was asked for
+    int64_t exit_price_e10
+    int64_t exit_wait_ms
+    int64_t retry_ms
+    int64_t reject_window_ms
+    int64_t stale_ms
+    int64_t last_fill_ms
+    int64_t proven_e8           # last position that the venue confirmed
+    int64_t mark_price_e10
+
+cdef struct Request:            # an effect
+    int16_t kind
+    int16_t slot
+    int32_t order
+    uint64_t order_no
+    uint64_t trade_no
+    uint64_t asset_key
+    int64_t quantity_e8
+    int64_t price_e10
+    money_t realized
+    money_t fees
+
+cdef struct Flow:
+    int64_t exchange_ms
+    money_t amount
+
+cdef struct Foreign:
+    uint64_t asset_key
+    int64_t quantity_e8         # signed
+
+cdef struct Ledger:             # K: the checksum; and the newest anchor of E
+    money_t seed
+    money_t realized
+    money_t trueup
+    money_t fees
+    money_t fees_estimated
+    money_t funding
+    money_t transfers
+    money_t adjustments
+    money_t wallet
+    money_t available_margin
+    money_t bridged             # flows clearly after the anchor
+    money_t ambiguous           # flows too near to it to tell
+    int64_t anchor_ms
+    int64_t anchor_from_ms      # a REST balance: when it was asked for
+    int64_t anchor_received_ms
+    int64_t last_fill_received_ms
+    int64_t unsettled
+    int64_t ambiguous_count
+    int64_t bridged_count
+    int64_t routed_by_state
+    int32_t frozen
+    uint8_t seeded
+    uint8_t anchored
+    uint8_t anchor_reason
+    uint8_t anchor_quiet        # asked for after our last fill, nothing in flight: all is in it
+
+cdef struct Cell:
+    uint8_t rule
+    uint8_t refusal
+    uint8_t next_states         # bit per state
+
+cdef struct Probe:              # open-addressing table entry; value 0 = empty
+    uint64_t key
+    int64_t value
+
+cdef struct Config:
+    int32_t slot_limit          # slots that ENTER may use
+    int32_t slots               # with the recovery slots behind them
+    int32_t trades
+    int32_t orders
+    int32_t seen                # keys per generation
+    int32_t leverage_cap
+    int32_t hedge
+    int32_t requests
+    int64_t balance_max_age_ms  # 0 = not checked
+    int64_t figure_tolerance_e18
+
+cdef struct State:
+    Config config
+    Ledger ledger
+    Cell table[STATES][KINDS]
+    Slot* slots
+    Trade* trades
+    Order* orders
+    Probe* by_venue
+    Probe* by_client
+    uint64_t probe_mask
+    uint64_t* seen              # two generations
+    uint64_t seen_mask
+    int32_t seen_count[2]
+    int32_t seen_now
+    int32_t* retired            # ring of closed trades, oldest first
+    int32_t retired_first
+    int32_t retired_count
+    int32_t retired_live        # of these: still closed
+    int32_t retired_orders
+    int32_t order_free
+    int32_t orders_used
+    int32_t trade_free
+    int32_t trades_used
+    int32_t active
+    uint64_t next_order_no
+    uint64_t next_trade_no
+    int64_t event_seq
+    int64_t now_ms
+    Flow flows[FLOWS_MAX]
+    int32_t flows_first
+    int32_t flows_count
+    Foreign foreign[FOREIGN_MAX]
+    int32_t foreign_count
+    Input held[HELD_MAX]
+    int32_t held_count
+    Request* requests
+    int32_t request_count
+
+cdef enum:
+    COUNTERS = 18
+
+cdef class Event:
+    cdef Input c
+    cdef int load_contract(self, tuple contract) except -1
+
+cdef class Outcome:
+    cdef Result c
+
+cdef class Core:
+    cdef State* st
+    cdef readonly int slots
+    cdef int allocate(self) except -1
+    cdef void touch(self, int64_t keys, int64_t probes)
+    cdef void empty(self)
+    cdef int load_table(self, table) except -1
+    cdef Outcome apply_event(self, Event event)
+    cdef object trade_at(self, int32_t index)
+    # saving and restoring
+    cdef bytes save_counters(self)
+    cdef bytes save_seen(self, int generation)
+    cdef void load_counters(self, const int64_t* counters)
+    cdef Py_ssize_t saved_size(self, const int64_t* counters) except -1
+    cdef Py_ssize_t take(self, const char* data, Py_ssize_t at, void* target, Py_ssize_t size)
+    cdef void clear(self)
+    cdef void index(self, const char* data, Py_ssize_t at, const int64_t* counters)

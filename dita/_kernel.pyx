@@ -1,0 +1,850 @@
+"""The compiled execution kernel: one input in, one outcome out, over fixed tables.
+
+``kernel.py`` is the only importer.  The contents page is ``_kernel.pxd``; the rules are in
+``rules/*.pxi``.  Here are the two entrances (one event object, or a batch of packed events in one
+call without the GIL), the way back to Python values, and saving and restoring the whole state.
+"""
+
+cimport cython
+from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact, PyLong_FromLongLong
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from libc.stdint cimport (
+    int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t,
+)
+from libc.stdlib cimport qsort
+from libc.string cimport memcpy, memmove, memset
+
+#: Names of Result.field, in the order of their numbers.
+FIELDS = (
+    "", "kind", "slot_id", "time", "quantity_e8", "price_e10", "limit_price_e10", "leverage",
+    "exit_leg_ratios_e9", "asset", "intent_id", "trade_id", "side", "contract.step_e8",
+    "contract minimum", "source", "money", "wait", "reason", "order_type", "order",
+    "contract.tick_e10", "contract fee rate",
+)
+
+INPUT_SIZE = sizeof(Input)
+OUTCOME_SIZE = sizeof(Result)
+SAVE_VERSION = 1
+
+# Codes that can name an applied outcome, most serious first.
+cdef enum:
+    PRIMARY_COUNT = 20
+
+cdef int16_t PRIMARY[PRIMARY_COUNT]
+cdef int _i
+for _i, _code in enumerate((
+    D_OVERFILL, D_EXTERNAL_CLOSE, D_WALLET_EMPTY, D_RECOVERY_SLOT, D_FIGURE_DEVIATES,
+    D_POSITION_DISAGREES, D_FOREIGN_EXCESS, D_EXIT_DEFERRED, D_DUST, D_RATE_LIMITED,
+    D_VENUE_REJECTED, D_ORDER_UNKNOWN, D_CANCEL_REJECTED, D_REALIZED_SKIPPED_NO_PRICE,
+    D_ENTRY_BASIS_MISSING, D_EXIT_LATCHED, D_EVENT_HELD, D_REALIZED_SETTLED, D_HELD_RELEASED,
+    D_ROUTED_BY_STATE,
+)):
+    PRIMARY[_i] = _code
+
+
+class Fault(Exception):
+    """The kernel found itself in a state that it never should be in.  Stop, keep the journal."""
+
+
+class BadField(ValueError):
+    """A value that no packed record can hold: (field, found, expected)."""
+
+
+cdef int fault(const char* what) except -1 nogil:
+    with gil:
+        raise Fault(what.decode())
+
+
+include "rules/registry.pxi"
+include "rules/levels.pxi"
+include "rules/slots.pxi"
+include "rules/commands.pxi"
+include "rules/events.pxi"
+include "rules/clockwork.pxi"
+include "rules/dispatch.pxi"
+
+
+# -- the border: exact integers only ---------------------------------------------------------------
+
+cdef inline int64_t exact(object value, str field) except? -1:
+    # Cython would take 1.9 as 1, True as 1, Decimal("2.7") as 2.  Nothing but an int passes here.
+    cdef int overflow = 0
+    cdef int64_t number
+    if not PyLong_CheckExact(value):
+        raise BadField(field, value, "an exact int")
+    number = PyLong_AsLongLongAndOverflow(value, &overflow)
+    if overflow != 0:
+        raise BadField(field, value, "an int within 64 bits")
+    return number
+
+
+cdef inline int small(object value, str field, int low, int high) except? -1:
+    # Enum members are ints of a subclass; bool is one too and is refused.
+    cdef int overflow = 0
+    cdef int64_t number
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise BadField(field, value, f"an int from {low} to {high}")
+    number = PyLong_AsLongLongAndOverflow(value, &overflow)
+    if overflow != 0 or not low <= number <= high:
+        raise BadField(field, value, f"an int from {low} to {high}")
+    return <int>number
+
+
+cdef uint64_t exact_key(object value, str field) except? 0:
+    if not PyLong_CheckExact(value) or value < 0 or value >> 64:
+        raise BadField(field, value, "a 64-bit key")
+    return <uint64_t>value
+
+
+cdef money_t exact_money(object value, str field) except? -1:
+    cdef int overflow = 0
+    cdef int64_t number
+    if not PyLong_CheckExact(value):
+        raise BadField(field, value, "an exact int")
+    number = PyLong_AsLongLongAndOverflow(value, &overflow)
+    if overflow == 0:
+        return number
+    if not -(10**38) <= value <= 10**38:
+        raise BadField(field, value, "money within 10^38 units of 10^-18")
+    return money_join(<int64_t>(value >> 64), <uint64_t>(value & 0xFFFFFFFFFFFFFFFF))
+
+
+cdef inline object money_out(money_t amount):
+    cdef int64_t high = money_high(amount)
+    cdef uint64_t low = money_low(amount)
+    if high == 0 and low < 0x8000000000000000:
+        return PyLong_FromLongLong(<int64_t>low)
+    return (<object>high << 64) | low
+
+
+@cython.freelist(16)
+cdef class Event:
+    """One input, ready for the kernel: checked to be exact, not yet to make sense."""
+
+    def report(self, kind, received_ms, exchange_ms, event_key, asset_key, venue_key, client_key,
+               slot, side, quantity_e8, increment, price_e10, last_quantity_e8, last_price_e10,
+               cost, fee, realized, source, reason, wait_ms, limit_ms, available_margin):
+        """Fill in what a venue event or an account event carries; None = not reported."""
+        cdef Input* e = &self.c
+        memset(e, 0, sizeof(Input))
+        e.kind = small(kind, "kind", 16, 39)
+        e.received_ms = exact(received_ms, "received_ms")
+        e.exchange_ms = exact(exchange_ms, "exchange_ms")
+        e.event_key = exact_key(event_key, "event_id")
+        e.asset_key = exact_key(asset_key, "asset")
+        e.venue_key = exact_key(venue_key, "venue_order_id")
+        e.client_key = exact_key(client_key, "client_order_id")
+        e.slot = small(slot, "slot_id", -1, 32767)
+        e.side = small(side, "side", -1, 1)
+        e.quantity_e8 = exact(quantity_e8, "quantity_e8")
+        e.price_e10 = exact(price_e10, "price_e10")
+        e.last_quantity_e8 = exact(last_quantity_e8, "last_quantity_e8")
+        e.last_price_e10 = exact(last_price_e10, "last_price_e10")
+        e.source = small(source, "source", 1, 3)
+        e.reason = small(reason, "reason", 0, 255)
+        e.wait_ms = exact(wait_ms, "retry_after_ms")
+        e.limit_ms = exact(limit_ms, "requested_ms")
+        if increment:
+            e.flags |= INCREMENT
+        if cost is not None:
+            e.cost = exact_money(cost, "cost")
+            e.flags |= HAS_COST
+        if fee is not None:
+            e.fee = exact_money(fee, "fee")
+            e.flags |= HAS_FEE
+        if realized is not None:
+            e.realized = exact_money(realized, "realized")
+            e.flags |= HAS_REALIZED
+        if available_margin:
+            e.available_margin = exact_money(available_margin, "available_margin")
+        return self
+
+    def command(self, kind, received_ms, event_key, trade_key, asset_key, slot, side, quantity_e8,
+                price_e10, limit_price_e10, order_type, leverage, legs, urgent, expires_ms,
+                working_ms, role, venue_key, reason, cost, amount, contract):
+        """Fill in what an intent carries; ``contract`` is None or a tuple of its six figures."""
+        cdef Input* e = &self.c
+        cdef int i
+        memset(e, 0, sizeof(Input))
+        e.kind = small(kind, "command", 1, 15)
+        e.received_ms = exact(received_ms, "received_ms")
+        e.event_key = exact_key(event_key, "intent_id")
+        e.trade_key = exact_key(trade_key, "trade_id")
+        e.asset_key = exact_key(asset_key, "asset")
+        e.venue_key = exact_key(venue_key, "venue_order_id")
+        e.slot = small(slot, "slot_id", -1, 32767)
+        e.side = small(side, "side", -1, 1)
+        e.quantity_e8 = exact(quantity_e8, "quantity_e8")
+        e.price_e10 = exact(price_e10, "reference_price_e10")
+        e.last_price_e10 = exact(limit_price_e10, "limit_price_e10")
+        e.order_type = small(order_type, "order_type", 0, 1)
+        e.leverage = small(leverage, "leverage", -2147483648, 2147483647)
+        e.limit_ms = exact(expires_ms, "expires_ms")
+        e.wait_ms = exact(working_ms, "working_ms")
+        e.role = small(role, "role", 0, 2)
+        e.reason = small(reason, "action", 0, 255)
+        e.cost = exact_money(cost, "entry_cost")
+        if amount is not None:
+            e.realized = exact_money(amount, "amount")
+            e.flags |= HAS_REALIZED
+        if urgent:
+            e.flags |= URGENT
+        if type(legs) is not tuple or not 1 <= len(legs) <= LEGS_MAX:
+            raise BadField("exit_leg_ratios_e9", legs, f"a tuple of 1 to {LEGS_MAX} ratios")
+        e.leg_count = <uint8_t>len(legs)
+        for i in range(e.leg_count):
+            e.legs_e9[i] = small(legs[i], "exit_leg_ratios_e9", -2147483648, 2147483647)
+        if contract is not None:
+            self.load_contract(contract)
+        return self
+
+    cdef int load_contract(self, tuple contract) except -1:
+        cdef Input* e = &self.c
+        e.tick_e10 = exact(contract[0], "contract.tick_e10")
+        e.step_e8 = exact(contract[1], "contract.step_e8")
+        e.min_quantity_e8 = exact(contract[2], "contract.min_quantity_e8")
+        e.min_notional = exact_money(contract[3], "contract.min_notional")
+        e.taker_fee_e9 = small(contract[4], "contract.taker_fee_e9", -2147483648, 2147483647)
+        e.maker_fee_e9 = small(contract[5], "contract.maker_fee_e9", -2147483648, 2147483647)
+        return 0
+
+    def pack(self) -> bytes:
+        """The packed record: what the journal stores and the batch entrance reads."""
+        return (<char*>&self.c)[:sizeof(Input)]
+
+    @staticmethod
+    def unpack(bytes record) -> Event:
+        """The event of a packed record."""
+        cdef Event event = Event.__new__(Event)
+        if len(record) != sizeof(Input):
+            raise BadField("record", len(record), f"{sizeof(Input)} bytes")
+        memcpy(&event.c, <const char*>record, sizeof(Input))
+        return event
+
+    @property
+    def kind(self):
+        return self.c.kind
+
+
+@cython.freelist(16)
+cdef class Outcome:
+    """What one input did.  Money comes out as Python ints of 10^-18."""
+
+    @property
+    def code(self):
+        return self.c.code
+
+    @property
+    def accepted(self):
+        return self.c.accepted != 0
+
+    @property
+    def effects(self):
+        return self.c.effects
+
+    @property
+    def event_seq(self):
+        return self.c.event_seq
+
+    @property
+    def slot(self):
+        return self.c.slot
+
+    @property
+    def trade_no(self):
+        return self.c.trade_no
+
+    @property
+    def order_no(self):
+        return self.c.order_no
+
+    @property
+    def before(self):
+        return self.c.before
+
+    @property
+    def after(self):
+        return self.c.after
+
+    @property
+    def leg(self):
+        return self.c.leg
+
+    @property
+    def field(self):
+        return FIELDS[self.c.field]
+
+    @property
+    def notes(self):
+        return self.c.notes
+
+    @property
+    def quantity_delta_e8(self):
+        return self.c.quantity_delta_e8
+
+    @property
+    def size_e8(self):
+        return self.c.size_e8
+
+    @property
+    def realized_delta(self):
+        return money_out(self.c.realized_delta)
+
+    @property
+    def trueup_delta(self):
+        return money_out(self.c.trueup_delta)
+
+    @property
+    def fee_delta(self):
+        return money_out(self.c.fee_delta)
+
+    @property
+    def retry_after_ms(self):
+        return self.c.retry_after_ms
+
+    @property
+    def released(self):
+        return self.c.released
+
+    def pack(self) -> bytes:
+        """The packed outcome, as the batch entrance writes it."""
+        return (<char*>&self.c)[:sizeof(Result)]
+
+    @staticmethod
+    def unpack(bytes record) -> Outcome:
+        """The outcome of a packed record."""
+        cdef Outcome outcome = Outcome.__new__(Outcome)
+        if len(record) != sizeof(Result):
+            raise BadField("record", len(record), f"{sizeof(Result)} bytes")
+        memcpy(&outcome.c, <const char*>record, sizeof(Result))
+        return outcome
+
+
+cdef int64_t power_of_two(int64_t at_least):
+    cdef int64_t size = 16
+    while size < at_least:
+        size *= 2
+    return size
+
+
+cdef int compare_keys(const void* a, const void* b) noexcept nogil:
+    # noexcept: called by qsort.
+    cdef uint64_t left = (<const uint64_t*>a)[0]
+    cdef uint64_t right = (<const uint64_t*>b)[0]
+    return (left > right) - (left < right)
+
+
+cdef class Core:
+    """All state of the kernel, in tables of fixed size that are touched at start."""
+
+    def __cinit__(self, int slot_limit, table, *, int hedge=0, int leverage_cap=3,
+                  int seen=65_536, int64_t balance_max_age_ms=0,
+                  int64_t figure_tolerance_e18=10_000_000_000_000_000):
+        cdef Config* c
+        if not 1 <= slot_limit <= 4096:
+            raise BadField("slot_limit", slot_limit, "1 to 4096")
+        if not 16 <= seen <= 1_048_576:
+            raise BadField("seen", seen, "16 to 1048576")
+        if not 1 <= leverage_cap <= 125:
+            raise BadField("leverage_cap", leverage_cap, "1 to 125")
+        self.st = <State*>PyMem_Calloc(1, sizeof(State))
+        if self.st == NULL:
+            raise MemoryError()
+        c = &self.st.config
+        c.slot_limit = slot_limit
+        c.slots = 2 * slot_limit
+        c.trades = 2 * slot_limit + 64
+        c.orders = 4 * slot_limit + 256
+        c.seen = seen
+        c.hedge = hedge
+        c.leverage_cap = leverage_cap
+        c.requests = 6 * c.slots + 2 * c.trades + 64
+        c.balance_max_age_ms = balance_max_age_ms
+        c.figure_tolerance_e18 = figure_tolerance_e18
+        self.slots = c.slots
+        self.allocate()
+        self.load_table(table)
+
+    def __dealloc__(self):
+        if self.st == NULL:
+            return
+        PyMem_Free(self.st.slots)
+        PyMem_Free(self.st.trades)
+        PyMem_Free(self.st.orders)
+        PyMem_Free(self.st.by_venue)
+        PyMem_Free(self.st.by_client)
+        PyMem_Free(self.st.seen)
+        PyMem_Free(self.st.retired)
+        PyMem_Free(self.st.requests)
+        PyMem_Free(self.st)
+
+    cdef int allocate(self) except -1:
+        cdef State* st = self.st
+        cdef int64_t probes = power_of_two(2 * st.config.orders)
+        cdef int64_t keys = power_of_two(2 * st.config.seen)
+        st.probe_mask = probes - 1
+        st.seen_mask = keys - 1
+        st.slots = <Slot*>PyMem_Calloc(st.config.slots, sizeof(Slot))
+        st.trades = <Trade*>PyMem_Calloc(st.config.trades, sizeof(Trade))
+        st.orders = <Order*>PyMem_Calloc(st.config.orders, sizeof(Order))
+        st.by_venue = <Probe*>PyMem_Calloc(probes, sizeof(Probe))
+        st.by_client = <Probe*>PyMem_Calloc(probes, sizeof(Probe))
+        st.seen = <uint64_t*>PyMem_Calloc(2 * keys, sizeof(uint64_t))
+        st.retired = <int32_t*>PyMem_Calloc(st.config.trades, sizeof(int32_t))
+        st.requests = <Request*>PyMem_Calloc(st.config.requests, sizeof(Request))
+        if (st.slots == NULL or st.trades == NULL or st.orders == NULL or st.by_venue == NULL
+                or st.by_client == NULL or st.seen == NULL or st.retired == NULL
+                or st.requests == NULL):
+            raise MemoryError()
+        self.touch(keys, probes)
+        self.empty()
+        return 0
+
+    cdef void touch(self, int64_t keys, int64_t probes):
+        # A page's first touch costs a fault; take them here, not in the first thousand events.
+        cdef State* st = self.st
+        memset(st.slots, 0, st.config.slots * sizeof(Slot))
+        memset(st.trades, 0, st.config.trades * sizeof(Trade))
+        memset(st.orders, 0, st.config.orders * sizeof(Order))
+        memset(st.by_venue, 0, probes * sizeof(Probe))
+        memset(st.by_client, 0, probes * sizeof(Probe))
+        memset(st.seen, 0, 2 * keys * sizeof(uint64_t))
+        memset(st.requests, 0, st.config.requests * sizeof(Request))
+
+    cdef void empty(self):
+        cdef State* st = self.st
+        cdef int32_t i
+        for i in range(st.config.slots):
+            slot_clear(&st.slots[i])
+        for i in range(st.config.trades):
+            st.trades[i].orders = -1
+            st.trades[i].slot = -1
+            st.trades[i].next = i + 1 if i + 1 < st.config.trades else -1
+        for i in range(st.config.orders):
+            st.orders[i].next = i + 1 if i + 1 < st.config.orders else -1
+        st.trade_free = 0
+        st.order_free = 0
+
+    cdef int load_table(self, table) except -1:
+        # table: {(state, kind): (rule, refusal, bits of the states that may follow)}
+        cdef Cell* cell
+        for (state, kind), (rule, refusal, next_states) in table.items():
+            cell = &self.st.table[<int>state][<int>kind]
+            cell.rule = rule
+            cell.refusal = refusal
+            cell.next_states = next_states
+        return 0
+
+    # -- the two entrances -------------------------------------------------------------------------
+
+    cdef Outcome apply_event(self, Event event):
+        cdef Outcome outcome = Outcome.__new__(Outcome)
+        apply_input(self.st, &event.c, &outcome.c)
+        return outcome
+
+    def apply(self, Event event not None) -> Outcome:
+        """Apply one event.  Raises Fault when an invariant breaks; nothing else."""
+        return self.apply_event(event)
+
+    def apply_batch(self, const unsigned char[::1] inputs not None,
+                    unsigned char[::1] outcomes not None, bint stop_at_account=False) -> int:
+        """Apply packed events in one call without the GIL; return how many were applied.
+
+        ``outcomes`` receives one packed outcome per event.  With ``stop_at_account`` the call
+        returns after a balance frame, so that the account can judge it before the next event.
+        """
+        cdef Py_ssize_t count = inputs.shape[0] // sizeof(Input)
+        cdef Py_ssize_t done = 0
+        cdef const Input* e
+        cdef Result* out
+        if inputs.shape[0] % sizeof(Input) != 0:
+            raise BadField("inputs", inputs.shape[0], f"a multiple of {sizeof(Input)} bytes")
+        if outcomes.shape[0] < count * <Py_ssize_t>sizeof(Result):
+            raise BadField("outcomes", outcomes.shape[0], f"{count * sizeof(Result)} bytes")
+        if count == 0:
+            return 0
+        if <uintptr_t>&inputs[0] % 8 or <uintptr_t>&outcomes[0] % 8:
+            raise BadField("buffer", "its address", "alignment to 8 bytes")
+        e = <const Input*>&inputs[0]
+        out = <Result*>&outcomes[0]
+        with nogil:
+            while done < count:
+                apply_input(self.st, &e[done], &out[done])
+                done += 1
+                if stop_at_account and e[done - 1].kind == IN_ACCOUNT_UPDATE:
+                    break
+        return done
+
+    def effects(self) -> list:
+        """What the last input asked for: tuples (kind, slot, order_no, trade_no, asset_key,
+        quantity_e8, price_e10, realized, fees, side, order_type, reduce_only, venue_key, child,
+        intent_key)."""
+        cdef int32_t i
+        cdef Request* r
+        cdef Order* o
+        cdef list found = []
+        for i in range(self.st.request_count):
+            r = &self.st.requests[i]
+            if r.order >= 0:
+                o = &self.st.orders[r.order]
+                found.append((r.kind, r.slot, r.order_no, r.trade_no, r.asset_key, r.quantity_e8,
+                              r.price_e10, 0, 0, o.side, o.order_type, o.role == EXIT, o.venue_key,
+                              o.child, o.intent_key))
+            else:
+                found.append((r.kind, r.slot, r.order_no, r.trade_no, r.asset_key, r.quantity_e8,
+                              r.price_e10, money_out(r.realized), money_out(r.fees), 0, 0, False,
+                              0, 0, 0))
+        return found
+
+    # -- views -------------------------------------------------------------------------------------
+
+    @property
+    def active(self):
+        """Slots in use."""
+        return self.st.active
+
+    @property
+    def held(self):
+        """Events that wait for an answer."""
+        return self.st.held_count
+
+    @property
+    def now_ms(self):
+        """Time of the newest applied input."""
+        return self.st.now_ms
+
+    @property
+    def event_seq(self):
+        """Applied inputs."""
+        return self.st.event_seq
+
+    def slot(self, int index) -> tuple:
+        """(state, flags, latched, trade_no, entry_order_no, exit_order_no, leg, goal, mark, stale_ms,
+        retry_ms, proven_e8)"""
+        cdef Slot* s
+        if not 0 <= index < self.st.config.slots:
+            raise BadField("slot_id", index, f"0 to {self.st.config.slots - 1}")
+        s = &self.st.slots[index]
+        return (s.state, s.flags, s.latched != 0,
+                self.st.trades[s.trade].trade_no if s.trade >= 0 else 0,
+                self.st.orders[s.entry_order].order_no if s.entry_order >= 0 else 0,
+                self.st.orders[s.exit_order].order_no if s.exit_order >= 0 else 0,
+                s.leg, s.exit_goal_e8, s.mark_price_e10, s.stale_ms, s.retry_ms, s.proven_e8)
+
+    def active_slots(self) -> list:
+        """Indices of the slots in use."""
+        return [i for i in range(self.st.config.slots) if self.st.slots[i].trade >= 0]
+
+    def order(self, uint64_t order_no):
+        """The order's figures as a tuple, None when it is not in the registry."""
+        cdef int32_t index = order_by_client(self.st, order_no)
+        cdef Order* o
+        cdef Level* v
+        if index < 0:
+            return None
+        o = &self.st.orders[index]
+        v = &o.level
+        return (o.order_no, o.venue_key, o.intent_key, self.st.trades[o.trade].trade_no,
+                self.st.trades[o.trade].slot, o.role, o.side, o.order_type, o.status,
+                (o.flags & FINAL) != 0, (o.flags & EXTERNAL) != 0, o.child, o.intended_e8,
+                v.filled_e8, v.priced_e8, money_out(v.cost), v.cost_rank, money_out(v.fee),
+                v.fee_rank, money_out(v.realized), v.realized_rank, v.figure_e8, o.limit_price_e10)
+
+    def order_of_venue(self, uint64_t venue_key) -> int:
+        """The own number of the order with this venue id, 0 when there is none."""
+        cdef int32_t index = order_by_venue(self.st, venue_key)
+        return self.st.orders[index].order_no if index >= 0 else 0
+
+    def trades(self) -> list:
+        """Every trade in the tables: (trade_no, trade_key, asset_key, side, leverage, entered, priced,
+        entry_cost, exited, realized, trueup, fees, carried, pending, unsettled, open_orders, slot,
+        closed, legs, order numbers)"""
+        cdef int32_t i
+        return [self.trade_at(i) for i in range(self.st.config.trades)
+                if self.st.trades[i].trade_no != 0]
+
+    def trade(self, uint64_t trade_no):
+        """One trade's tuple, None when it has been given up."""
+        cdef int32_t i
+        for i in range(self.st.config.trades):
+            if self.st.trades[i].trade_no == trade_no and trade_no != 0:
+                return self.trade_at(i)
+        return None
+
+    def trade_in_slot(self, int index):
+        """The tuple of the trade in this slot, None when it is free."""
+        if not 0 <= index < self.st.config.slots or self.st.slots[index].trade < 0:
+            return None
+        return self.trade_at(self.st.slots[index].trade)
+
+    cdef object trade_at(self, int32_t index):
+        cdef Trade* t = &self.st.trades[index]
+        cdef Sums* s = &t.sums
+        cdef int32_t order = t.orders
+        cdef list orders = []
+        while order >= 0:
+            orders.append(self.st.orders[order].order_no)
+            order = self.st.orders[order].next
+        return (t.trade_no, t.trade_key, t.asset_key, t.side, t.leverage, s.entered_e8,
+                s.entry_priced_e8, money_out(s.entry_cost), s.exited_e8, money_out(t.realized),
+                money_out(t.trueup), money_out(s.fees), money_out(t.carried), s.pending,
+                s.unsettled, t.open_orders, t.slot, (t.flags & CLOSED) != 0,
+                tuple([t.legs_e9[i] for i in range(t.leg_count)]), tuple(reversed(orders)))
+
+    def ledger(self) -> tuple:
+        """(seed, realized, trueup, fees, funding, transfers, adjustments, wallet, available_margin,
+        bridged, ambiguous, fees_estimated, anchor_ms, anchor_received_ms, frozen, seeded, anchored,
+        anchor_quiet, anchor_reason, ambiguous_count, bridged_count, unsettled, routed_by_state)"""
+        cdef Ledger* k = &self.st.ledger
+        return (money_out(k.seed), money_out(k.realized), money_out(k.trueup), money_out(k.fees),
+                money_out(k.funding), money_out(k.transfers), money_out(k.adjustments),
+                money_out(k.wallet), money_out(k.available_margin), money_out(k.bridged),
+                money_out(k.ambiguous), money_out(k.fees_estimated), k.anchor_ms,
+                k.anchor_received_ms, k.frozen, k.seeded != 0, k.anchored != 0,
+                k.anchor_quiet != 0, k.anchor_reason, k.ambiguous_count, k.bridged_count,
+                k.unsettled, k.routed_by_state)
+
+    def exposure(self) -> tuple:
+        """(open slots, open notional, unrealized) at the marks, entry basis where there is none."""
+        cdef int32_t i
+        cdef int32_t left = self.st.active
+        cdef Slot* s
+        cdef Trade* t
+        cdef money_t value = 0
+        cdef money_t basis = 0
+        cdef object notional = 0
+        cdef object unrealized = 0
+        cdef int count = 0
+        for i in range(self.st.config.slots):
+            if left == 0:
+                break
+            s = &self.st.slots[i]
+            if s.trade < 0:
+                continue
+            left -= 1
+            t = &self.st.trades[s.trade]
+            if size_of(t) <= 0:
+                continue
+            count += 1
+            basis = 0
+            if t.sums.entry_priced_e8 == t.sums.entered_e8:
+                basis = money_share(t.sums.entry_cost, size_of(t), t.sums.entered_e8)
+            value = money_product(s.mark_price_e10, size_of(t)) if s.mark_price_e10 else basis
+            notional = notional + money_out(value)
+            if s.mark_price_e10 and money_sign(basis) != 0:
+                unrealized = unrealized + t.side * (money_out(value) - money_out(basis))
+        return count, notional, unrealized
+
+    def unsettled_notional(self):
+        """Entry value of the exit quantity that has neither price nor figure: bounds its PnL."""
+        cdef int32_t i
+        cdef int32_t order
+        cdef Trade* t
+        cdef Order* o
+        cdef object total = 0
+        for i in range(self.st.config.trades):
+            t = &self.st.trades[i]
+            if t.trade_no == 0 or t.sums.unsettled == 0 or t.sums.entered_e8 == 0:
+                continue
+            order = t.orders
+            while order >= 0:
+                o = &self.st.orders[order]
+                if o.role == EXIT and o.level.priced_e8 < o.level.filled_e8:
+                    if o.level.filled_e8 - o.level.priced_e8 <= t.sums.entered_e8:
+                        total = total + money_out(money_share(
+                            t.sums.entry_cost, o.level.filled_e8 - o.level.priced_e8,
+                            t.sums.entered_e8))
+                order = o.next
+        return total
+
+    # -- the account's word ------------------------------------------------------------------------
+
+    def freeze_for_drift(self, bint frozen) -> bool:
+        """Set or lift the account's freeze; True when that changed it.  Working entries are
+        cancelled by the effects of this call."""
+        cdef bint was = (self.st.ledger.frozen & FREEZE_DRIFT) != 0
+        if frozen == was:
+            return False
+        self.st.request_count = 0
+        if frozen:
+            self.st.ledger.frozen |= FREEZE_DRIFT
+            cancel_entries(self.st)
+        else:
+            self.st.ledger.frozen &= ~FREEZE_DRIFT
+        return True
+
+    # -- the whole state ---------------------------------------------------------------------------
+
+    def save(self) -> bytes:
+        """Everything, in a canonical order: equal states give equal bytes."""
+        cdef State* st = self.st
+        cdef list parts = [b"DITAKRN", bytes([SAVE_VERSION])]
+        cdef int32_t i
+        parts.append((<char*>&st.config)[:sizeof(Config)])
+        parts.append((<char*>&st.ledger)[:sizeof(Ledger)])
+        parts.append(self.save_counters())
+        for i in range(st.flows_count):
+            parts.append((<char*>&st.flows[(st.flows_first + i) & (FLOWS_MAX - 1)])[:sizeof(Flow)])
+        parts.append((<char*>st.foreign)[:st.foreign_count * sizeof(Foreign)])
+        parts.append((<char*>st.held)[:st.held_count * sizeof(Input)])
+        parts.append((<char*>st.slots)[:st.config.slots * sizeof(Slot)])
+        parts.append((<char*>st.trades)[:st.config.trades * sizeof(Trade)])
+        parts.append((<char*>st.orders)[:st.config.orders * sizeof(Order)])
+        for i in range(st.retired_count):
+            parts.append(int(st.retired[(st.retired_first + i) % st.config.trades]).to_bytes(4, "little"))
+        parts.append(self.save_seen(0))
+        parts.append(self.save_seen(1))
+        return b"".join(parts)
+
+    cdef bytes save_counters(self):
+        cdef State* st = self.st
+        cdef int64_t counters[COUNTERS]
+        counters[0] = st.next_order_no
+        counters[1] = st.next_trade_no
+        counters[2] = st.event_seq
+        counters[3] = st.now_ms
+        counters[4] = st.flows_count
+        counters[5] = st.foreign_count
+        counters[6] = st.held_count
+        counters[7] = st.retired_count
+        counters[8] = st.seen_count[0]
+        counters[9] = st.seen_count[1]
+        counters[10] = st.seen_now
+        counters[11] = st.order_free
+        counters[12] = st.trade_free
+        counters[13] = st.active
+        counters[14] = st.orders_used
+        counters[15] = st.trades_used
+        counters[16] = st.retired_live
+        counters[17] = st.retired_orders
+        return (<char*>counters)[:sizeof(counters)]
+
+    cdef void load_counters(self, const int64_t* counters):
+        cdef State* st = self.st
+        st.next_order_no = <uint64_t>counters[0]
+        st.next_trade_no = <uint64_t>counters[1]
+        st.event_seq = counters[2]
+        st.now_ms = counters[3]
+        st.flows_first = 0
+        st.flows_count = <int32_t>counters[4]
+        st.foreign_count = <int32_t>counters[5]
+        st.held_count = <int32_t>counters[6]
+        st.retired_first = 0
+        st.retired_count = <int32_t>counters[7]
+        st.seen_now = <int32_t>counters[10]
+        st.order_free = <int32_t>counters[11]
+        st.trade_free = <int32_t>counters[12]
+        st.active = <int32_t>counters[13]
+        st.orders_used = <int32_t>counters[14]
+        st.trades_used = <int32_t>counters[15]
+        st.retired_live = <int32_t>counters[16]
+        st.retired_orders = <int32_t>counters[17]
+
+    cdef bytes save_seen(self, int generation):
+        cdef State* st = self.st
+        cdef uint64_t* table = st.seen + generation * (st.seen_mask + 1)
+        cdef int32_t count = st.seen_count[generation]
+        cdef int32_t found = 0
+        cdef uint64_t i
+        cdef uint64_t* keys
+        cdef bytes saved
+        if count == 0:
+            return b""
+        keys = <uint64_t*>PyMem_Calloc(count, sizeof(uint64_t))
+        if keys == NULL:
+            raise MemoryError()
+        for i in range(st.seen_mask + 1):
+            if table[i] != 0:
+                keys[found] = table[i]
+                found += 1
+        qsort(keys, count, sizeof(uint64_t), compare_keys)
+        saved = (<char*>keys)[:count * sizeof(uint64_t)]
+        PyMem_Free(keys)
+        return saved
+
+    def restore(self, bytes saved not None) -> None:
+        """Take over a saved state.  Refuses, with nothing changed, what was not saved by a kernel of
+        this version and configuration."""
+        cdef State* st = self.st
+        cdef const char* data = saved
+        cdef Py_ssize_t at = 8 + sizeof(Config) + sizeof(Ledger)
+        cdef int64_t counters[COUNTERS]
+        cdef Py_ssize_t size
+        if len(saved) < at + <Py_ssize_t>sizeof(counters) or saved[:8] != b"DITAKRN" + bytes([SAVE_VERSION]):
+            raise BadField("saved state", saved[:8], f"a kernel state of version {SAVE_VERSION}")
+        if saved[8:8 + sizeof(Config)] != (<char*>&st.config)[:sizeof(Config)]:
+            raise BadField("saved state", "another configuration", "the configuration of this kernel")
+        memcpy(counters, data + at, sizeof(counters))
+        size = self.saved_size(counters)
+        if len(saved) != size:
+            raise BadField("saved state", len(saved), f"{size} bytes")
+        self.clear()
+        memcpy(&st.ledger, data + 8 + sizeof(Config), sizeof(Ledger))
+        self.load_counters(counters)
+        at += sizeof(counters)
+        at = self.take(data, at, st.flows, st.flows_count * sizeof(Flow))
+        at = self.take(data, at, st.foreign, st.foreign_count * sizeof(Foreign))
+        at = self.take(data, at, st.held, st.held_count * sizeof(Input))
+        at = self.take(data, at, st.slots, st.config.slots * sizeof(Slot))
+        at = self.take(data, at, st.trades, st.config.trades * sizeof(Trade))
+        at = self.take(data, at, st.orders, st.config.orders * sizeof(Order))
+        at = self.take(data, at, st.retired, st.retired_count * sizeof(int32_t))
+        self.index(data, at, counters)
+
+    cdef Py_ssize_t saved_size(self, const int64_t* counters) except -1:
+        cdef Config* c = &self.st.config
+        if not (0 <= counters[4] <= FLOWS_MAX and 0 <= counters[5] <= FOREIGN_MAX
+                and 0 <= counters[6] <= HELD_MAX and 0 <= counters[7] <= c.trades
+                and 0 <= counters[8] <= c.seen and 0 <= counters[9] <= c.seen
+                and 0 <= counters[10] <= 1):
+            raise BadField("saved state", "its counters", "counters within the tables")
+        return (8 + sizeof(Config) + sizeof(Ledger) + COUNTERS * sizeof(int64_t)
+                + counters[4] * sizeof(Flow) + counters[5] * sizeof(Foreign)
+                + counters[6] * sizeof(Input) + c.slots * sizeof(Slot) + c.trades * sizeof(Trade)
+                + c.orders * sizeof(Order) + counters[7] * sizeof(int32_t)
+                + (counters[8] + counters[9]) * sizeof(uint64_t))
+
+    cdef Py_ssize_t take(self, const char* data, Py_ssize_t at, void* target, Py_ssize_t size):
+        memcpy(target, data + at, size)
+        return at + size
+
+    cdef void clear(self):
+        cdef State* st = self.st
+        self.touch(<int64_t>st.seen_mask + 1, <int64_t>st.probe_mask + 1)
+        memset(st.flows, 0, sizeof(st.flows))
+        memset(st.foreign, 0, sizeof(st.foreign))
+        memset(st.held, 0, sizeof(st.held))
+        st.request_count = 0
+        st.seen_count[0] = 0
+        st.seen_count[1] = 0
+
+    cdef void index(self, const char* data, Py_ssize_t at, const int64_t* counters):
+        # The lookup tables are derived, so they are built again instead of being saved.
+        cdef State* st = self.st
+        cdef int32_t i
+        cdef int32_t generation
+        cdef int64_t count
+        cdef uint64_t key = 0
+        for i in range(st.config.orders):
+            if st.orders[i].order_no != 0:
+                probe_put(st.by_client, st.probe_mask, st.orders[i].client_key, i + 1)
+                if st.orders[i].flags & BOUND:
+                    probe_put(st.by_venue, st.probe_mask, st.orders[i].venue_key, i + 1)
+        for generation in range(2):
+            st.seen_now = generation
+            for count in range(counters[8 + generation]):
+                memcpy(&key, data + at, sizeof(uint64_t))
+                remember(st, key)
+                at += sizeof(uint64_t)
+        st.seen_now = <int32_t>counters[10]
+
+    def sizes(self) -> dict:
+        """Bytes of each table."""
+        cdef State* st = self.st
+        return {
+            "state": sizeof(State), "slots": st.config.slots * sizeof(Slot),
+            "trades": st.config.trades * sizeof(Trade), "orders": st.config.orders * sizeof(Order),
+            "indices": 2 * (st.probe_mask + 1) * sizeof(Probe),
+            "seen": 2 * (st.seen_mask + 1) * sizeof(uint64_t),
+            "effects": st.config.requests * sizeof(Request),
+        }

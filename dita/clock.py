@@ -1,0 +1,82 @@
+"""Time as an argument: a wall clock and a monotonic one behind one small protocol.
+
+The runtime owns a SystemClock and passes it down; tests, replay and the simulation pass a
+ManualClock, so the same seed sees the same times. This is the only module that may call
+`time.*`; it must not know what anybody uses the time for.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from dita.errors import UnitError, shown
+
+__all__ = ["Clock", "ManualClock", "SystemClock"]
+
+_NS_PER_MS = 1_000_000
+
+
+class Clock(Protocol):
+    """Two readings that are never mixed: one to stamp with, one to measure with."""
+
+    def now_ms(self) -> int:
+        """Wall time in whole milliseconds since 1970 UTC. May jump, even backwards."""
+        ...
+
+    def monotonic_ns(self) -> int:
+        """Nanoseconds since an arbitrary start. Never goes back; only differences mean much."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    __slots__ = ()
+
+    def now_ms(self) -> int:
+        """Wall time; from the integer nanosecond clock, as floats have no place here."""
+        return time.time_ns() // _NS_PER_MS
+
+    def monotonic_ns(self) -> int:
+        """Time since an arbitrary start, unmoved by NTP or an operator setting the date."""
+        return time.monotonic_ns()
+
+
+class ManualClock:
+    """Time that moves only when told to.
+
+    The monotonic reading starts at 0 whatever the wall says, so code that confuses the two
+    fails in a test instead of in production.
+    """
+
+    __slots__ = ("_monotonic_ns", "_now_ms")
+
+    def __init__(self, now_ms: int = 0) -> None:
+        self._now_ms = _not_negative(now_ms, "now_ms")
+        self._monotonic_ns = 0
+
+    def now_ms(self) -> int:
+        """Wall time as set at the start plus everything advanced since."""
+        return self._now_ms
+
+    def monotonic_ns(self) -> int:
+        """Everything advanced so far."""
+        return self._monotonic_ns
+
+    def advance_ms(self, step_ms: int) -> None:
+        """Move both readings forward. Zero is fine; going back is refused."""
+        step_ms = _not_negative(step_ms, "step_ms")
+        self._now_ms += step_ms
+        self._monotonic_ns += step_ms * _NS_PER_MS
+
+
+def _not_negative(value: int, field: str) -> int:
+    if type(value) is not int or value < 0:
+        raise UnitError(
+            f"{field} refused",
+            expected="an exact int of at least 0 milliseconds",
+            found=shown(value),
+            action="pass whole milliseconds; this clock only moves forward",
+        )
+    return value

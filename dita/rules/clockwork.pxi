@@ -1,0 +1,147 @@
+# Account frames and the passing of time.
+#
+# A balance-bearing frame anchors E.  K, the checksum, is never moved by one; only the first frame
+# seeds it.  A tick does what is due: exits whose wait is over, orders past their time, records whose
+# venue figures never came.
+
+cdef int in_flight(const State* st) noexcept nogil:
+    # Own orders whose effect on the balance may be on its way; a resting LIMIT is not one of them.
+    cdef int32_t i
+    cdef int32_t left = st.active
+    cdef int32_t order
+    for i in range(st.config.slots):
+        if left == 0:
+            break
+        if st.slots[i].trade < 0:
+            continue
+        left -= 1
+        order = st.trades[st.slots[i].trade].orders
+        while order >= 0:
+            if not is_ended(&st.orders[order]):
+                if st.orders[order].status != WORKING or st.orders[order].order_type == 0:
+                    return 1
+            order = st.orders[order].next
+    return 0
+
+
+cdef int k_flows(const Ledger* k, money_t* out) noexcept nogil:
+    # What K has seen since its seed.  Answers 1 when it leaves the range.
+    cdef money_t total = k.realized
+    cdef int bad = money_add(total, k.trueup, &total)
+    bad |= money_sub(total, k.fees, &total)
+    bad |= money_add(total, k.funding, &total)
+    bad |= money_add(total, k.transfers, &total)
+    bad |= money_add(total, k.adjustments, &total)
+    out[0] = total
+    return bad
+
+
+cdef int zero_wallet(State* st, const Input* e, Result* out) except -1 nogil:
+    # Never an anchor.  A stream frame only makes us ask; an answer to a question is believed.
+    if e.source == FROM_STREAM:
+        request(st, DO_QUERY_BALANCE, -1, -1, -1)
+        return D_ZERO_WALLET
+    accept(st, e, out)
+    st.ledger.frozen |= FREEZE_WALLET
+    note(out, D_WALLET_EMPTY)
+    return cancel_entries(st)
+
+
+cdef int anchor(State* st, const Input* e, Result* out) except -1 nogil:
+    cdef Ledger* k = &st.ledger
+    cdef int64_t when = e.exchange_ms if e.exchange_ms > 0 else e.received_ms
+    cdef money_t flows = 0
+    cdef money_t seed = 0
+    if not e.flags & HAS_REALIZED:
+        return refuse_field(out, FIELD_MONEY, D_INVALID_EVENT)
+    if k.anchored and when < k.anchor_ms:
+        return D_OLD_ANCHOR
+    if money_sign(e.realized) <= 0:
+        return zero_wallet(st, e, out)
+    if not k.seeded and (k_flows(k, &flows) or money_sub(e.realized, flows, &seed)):
+        return D_ARITHMETIC_LIMIT
+    accept(st, e, out)
+    if not k.seeded:
+        k.seed = seed
+        k.seeded = 1
+    k.wallet = e.realized
+    k.available_margin = e.available_margin
+    k.anchored = 1
+    k.anchor_ms = when
+    k.anchor_from_ms = when
+    if e.source != FROM_STREAM and 0 < e.limit_ms < when:
+        k.anchor_from_ms = e.limit_ms
+    k.anchor_received_ms = e.received_ms
+    k.anchor_reason = e.reason
+    k.anchor_quiet = (e.source != FROM_STREAM and e.limit_ms > 0
+                      and e.limit_ms >= k.last_fill_received_ms and not in_flight(st))
+    k.frozen &= ~FREEZE_WALLET
+    flows_anchor(st)
+    return D_OK
+
+
+cdef int account_flow(State* st, const Input* e, Result* out) except -1 nogil:
+    # Funding or a transfer, signed as its effect on the account; one identity each.
+    cdef Ledger* k = &st.ledger
+    cdef int64_t when = e.exchange_ms if e.exchange_ms > 0 else e.received_ms
+    cdef money_t total = 0
+    if not e.flags & HAS_REALIZED:
+        return refuse_field(out, FIELD_MONEY, D_INVALID_EVENT)
+    if e.event_key == 0:
+        return refuse_field(out, FIELD_INTENT, D_INVALID_EVENT)
+    if was_seen(st, e.event_key):
+        return D_DUPLICATE_EVENT
+    if money_add(k.funding if e.kind == IN_FUNDING_FEE else k.transfers, e.realized, &total):
+        return D_ARITHMETIC_LIMIT
+    if not bridge_fits(st, e.realized):
+        return D_ARITHMETIC_LIMIT
+    accept(st, e, out)
+    if e.kind == IN_FUNDING_FEE:
+        k.funding = total
+    else:
+        k.transfers = total
+    remember(st, e.event_key)
+    flow_add(st, when, e.realized)
+    return D_OK
+
+
+cdef int hurry(State* st, int32_t slot, int32_t order) except -1 nogil:
+    # An order past its time is taken back, and asked about.  What a cancelled exit leaves goes MARKET.
+    cdef Order* o
+    if not is_live(st, order):
+        return 0
+    o = &st.orders[order]
+    if o.deadline_ms == 0 or st.now_ms < o.deadline_ms:
+        return 0
+    o.deadline_ms = 0
+    request(st, DO_QUERY_ORDER, slot, order, -1)
+    if o.role == ENTRY or o.order_type == 1:
+        cancel_order(st, slot, order)
+    return 0
+
+
+cdef int tick(State* st, const Input* e, Result* out) except -1 nogil:
+    cdef Result each
+    cdef int32_t i
+    cdef int32_t left = st.active
+    accept(st, e, out)
+    memset(&each, 0, sizeof(Result))
+    for i in range(st.config.slots):
+        if left == 0:
+            break
+        if st.slots[i].trade >= 0:
+            left -= 1
+            hurry(st, i, st.slots[i].entry_order)
+            hurry(st, i, st.slots[i].exit_order)
+            settle_slot(st, i, &each)
+    left = st.trades_used
+    for i in range(st.config.trades):
+        if left == 0:
+            break
+        if st.trades[i].trade_no != 0:
+            left -= 1
+            if st.trades[i].slot < 0 and not st.trades[i].flags & CLOSED:
+                feed_sizer(st, i)
+                close_record(st, i)
+    out.notes |= each.notes
+    return D_OK

@@ -1,0 +1,339 @@
+# Tables of orders and trades, duplicate detection, the ring of recent flows, requested effects.
+#
+# Everything here is bookkeeping without judgement: it finds, adds and removes.  Nothing allocates:
+# all tables are made at start, and a full table is an answer, never a crash.  Orders and trades are
+# given up only when their trade's record is closed, oldest first, and only when room is needed.
+
+
+@cython.overflowcheck(False)
+cdef inline int64_t probe_find(const Probe* table, uint64_t mask, uint64_t key) noexcept nogil:
+    # noexcept: masks and shifts only.  Answers the value, 0 when the key is not there.
+    cdef uint64_t i = key_mix(key) & mask
+    while table[i].value != 0:
+        if table[i].key == key:
+            return table[i].value
+        i = (i + 1) & mask
+    return 0
+
+
+@cython.overflowcheck(False)
+cdef void probe_put(Probe* table, uint64_t mask, uint64_t key, int64_t value) noexcept nogil:
+    # noexcept: masks only.  The table is twice as large as what it indexes: it never fills.
+    cdef uint64_t i = key_mix(key) & mask
+    while table[i].value != 0 and table[i].key != key:
+        i = (i + 1) & mask
+    table[i].key = key
+    table[i].value = value
+
+
+@cython.overflowcheck(False)
+cdef void probe_remove(Probe* table, uint64_t mask, uint64_t key) noexcept nogil:
+    # noexcept: masks only.  Moves later entries back so that no hole cuts their chain.
+    cdef uint64_t hole = key_mix(key) & mask
+    cdef uint64_t i
+    cdef uint64_t home
+    while table[hole].value != 0 and table[hole].key != key:
+        hole = (hole + 1) & mask
+    if table[hole].value == 0:
+        return
+    i = hole
+    while True:
+        i = (i + 1) & mask
+        if table[i].value == 0:
+            break
+        home = key_mix(table[i].key) & mask
+        if ((i - home) & mask) >= ((i - hole) & mask):
+            table[hole] = table[i]
+            hole = i
+    table[hole].key = 0
+    table[hole].value = 0
+
+
+cdef inline int32_t order_by_venue(const State* st, uint64_t key) noexcept nogil:
+    return <int32_t>(probe_find(st.by_venue, st.probe_mask, key)) - 1
+
+
+cdef inline int32_t order_by_client(const State* st, uint64_t key) noexcept nogil:
+    return <int32_t>(probe_find(st.by_client, st.probe_mask, key)) - 1
+
+
+cdef inline bint is_ended(const Order* o) noexcept nogil:
+    return o.status >= FILLED
+
+
+cdef inline bint is_terminal(const Order* o) noexcept nogil:
+    return o.status >= FILLED and (o.flags & FINAL) != 0
+
+
+# -- room ----------------------------------------------------------------------------------------
+
+cdef inline bint room_for_entry(const State* st) noexcept nogil:
+    # Every slot in use keeps room for two more orders: an exit must never find the registry full.
+    cdef int64_t orders = st.config.orders - st.orders_used + st.retired_orders
+    cdef int64_t trades = st.config.trades - st.trades_used + st.retired_live
+    return trades >= 1 and orders >= 2 + 2 * <int64_t>st.active
+
+
+cdef void order_release(State* st, int32_t index) noexcept nogil:
+    cdef Order* o = &st.orders[index]
+    if o.flags & BOUND:
+        probe_remove(st.by_venue, st.probe_mask, o.venue_key)
+    probe_remove(st.by_client, st.probe_mask, o.client_key)
+    memset(o, 0, sizeof(Order))
+    o.next = st.order_free
+    st.order_free = index
+    st.orders_used -= 1
+
+
+cdef void trade_release(State* st, int32_t index) noexcept nogil:
+    cdef Trade* t = &st.trades[index]
+    cdef int32_t order = t.orders
+    cdef int32_t following
+    while order >= 0:
+        following = st.orders[order].next
+        order_release(st, order)
+        order = following
+    memset(t, 0, sizeof(Trade))
+    t.orders = -1
+    t.slot = -1
+    t.next = st.trade_free
+    st.trade_free = index
+    st.trades_used -= 1
+
+
+@cython.cdivision(True)
+cdef bint give_up_oldest(State* st) noexcept nogil:
+    # noexcept: counters within the tables' sizes.  A trade that was opened again is passed over.
+    cdef int32_t index
+    cdef Trade* t
+    while st.retired_count > 0:
+        index = st.retired[st.retired_first]
+        st.retired_first = (st.retired_first + 1) % st.config.trades
+        st.retired_count -= 1
+        t = &st.trades[index]
+        t.flags &= <uint8_t>(~QUEUED)
+        if t.flags & CLOSED:
+            st.retired_live -= 1
+            st.retired_orders -= t.order_count
+            trade_release(st, index)
+            return True
+    return False
+
+
+@cython.cdivision(True)
+cdef void trade_retire(State* st, int32_t index) noexcept nogil:
+    # noexcept: a trade stands in the ring once at the most, so the ring never overflows.
+    cdef Trade* t = &st.trades[index]
+    t.flags |= CLOSED
+    st.retired_live += 1
+    st.retired_orders += t.order_count
+    if not t.flags & QUEUED:
+        t.flags |= QUEUED
+        st.retired[(st.retired_first + st.retired_count) % st.config.trades] = index
+        st.retired_count += 1
+
+
+cdef void trade_reopen(State* st, Trade* t) noexcept nogil:
+    if t.flags & CLOSED:
+        t.flags &= <uint8_t>(~CLOSED)
+        st.retired_live -= 1
+        st.retired_orders -= t.order_count
+
+
+cdef int32_t trade_new(State* st) noexcept nogil:
+    cdef int32_t index
+    cdef Trade* t
+    if st.trade_free < 0 and not give_up_oldest(st):
+        return -1
+    index = st.trade_free
+    t = &st.trades[index]
+    st.trade_free = t.next
+    st.trades_used += 1
+    memset(t, 0, sizeof(Trade))
+    st.next_trade_no += 1
+    t.trade_no = st.next_trade_no
+    t.orders = -1
+    t.slot = -1
+    t.last_slot = -1
+    return index
+
+
+cdef int32_t order_new(State* st, int32_t trade, uint8_t role, int side, int64_t quantity) noexcept nogil:
+    cdef int32_t index
+    cdef Order* o
+    cdef Trade* t
+    if st.order_free < 0 and not give_up_oldest(st):
+        return -1
+    index = st.order_free
+    o = &st.orders[index]
+    t = &st.trades[trade]
+    st.order_free = o.next
+    st.orders_used += 1
+    memset(o, 0, sizeof(Order))
+    st.next_order_no += 1
+    o.order_no = st.next_order_no
+    o.client_key = o.order_no
+    o.trade = trade
+    o.role = role
+    o.side = <int8_t>side
+    o.intended_e8 = quantity
+    o.status = REQUESTED
+    o.next = t.orders
+    t.orders = index
+    t.open_orders += 1
+    t.order_count += 1
+    if t.flags & CLOSED:
+        st.retired_orders += 1
+    probe_put(st.by_client, st.probe_mask, o.client_key, index + 1)
+    return index
+
+
+cdef void order_bind(State* st, int32_t index, uint64_t venue_key) noexcept nogil:
+    cdef Order* o = &st.orders[index]
+    if venue_key != 0 and not o.flags & BOUND:
+        o.venue_key = venue_key
+        o.flags |= BOUND
+        probe_put(st.by_venue, st.probe_mask, venue_key, index + 1)
+
+
+cdef void order_end(State* st, Order* o, uint8_t status) noexcept nogil:
+    if not is_ended(o):
+        o.status = status
+
+
+cdef void order_finalise(State* st, Order* o) noexcept nogil:
+    if not o.flags & FINAL:
+        o.flags |= FINAL
+        st.trades[o.trade].open_orders -= 1
+
+
+cdef void order_unfinalise(State* st, Order* o) noexcept nogil:
+    # A fill after the final figures: the venue contradicts itself, so ask again.
+    if o.flags & FINAL:
+        o.flags &= <uint8_t>(~FINAL)
+        st.trades[o.trade].open_orders += 1
+
+
+# -- duplicates: two generations of keys; the older one is forgotten when the newer is full -------
+
+@cython.overflowcheck(False)
+cdef inline bint seen_in(const uint64_t* table, uint64_t mask, uint64_t key) noexcept nogil:
+    cdef uint64_t i = key_mix(key) & mask
+    while table[i] != 0:
+        if table[i] == key:
+            return True
+        i = (i + 1) & mask
+    return False
+
+
+@cython.overflowcheck(False)
+cdef bint was_seen(const State* st, uint64_t key) noexcept nogil:
+    if key == 0:
+        return False
+    return (seen_in(st.seen, st.seen_mask, key)
+            or seen_in(st.seen + st.seen_mask + 1, st.seen_mask, key))
+
+
+@cython.overflowcheck(False)
+cdef void remember(State* st, uint64_t key) noexcept nogil:
+    # noexcept: masks only; a generation is half full at most.
+    cdef uint64_t* table
+    cdef uint64_t i
+    if key == 0:
+        return
+    if st.seen_count[st.seen_now] >= st.config.seen:
+        st.seen_now = 1 - st.seen_now
+        st.seen_count[st.seen_now] = 0
+        memset(st.seen + st.seen_now * (st.seen_mask + 1), 0, (st.seen_mask + 1) * sizeof(uint64_t))
+    table = st.seen + st.seen_now * (st.seen_mask + 1)
+    i = key_mix(key) & st.seen_mask
+    while table[i] != 0 and table[i] != key:
+        i = (i + 1) & st.seen_mask
+    if table[i] == 0:
+        table[i] = key
+        st.seen_count[st.seen_now] += 1
+
+
+# -- flows: what changed the account, by exchange time, since the anchor ---------------------------
+
+cdef void flow_class(const Ledger* k, int64_t exchange_ms, int* after, int* near) noexcept nogil:
+    after[0] = exchange_ms > k.anchor_ms + AMBIGUOUS_MS
+    near[0] = not after[0] and exchange_ms >= k.anchor_from_ms - AMBIGUOUS_MS
+
+
+cdef void flow_add(State* st, int64_t exchange_ms, money_t amount) noexcept nogil:
+    # noexcept: the sums were proven in range by the caller (ledger_fits).
+    cdef int after = 0
+    cdef int near = 0
+    cdef Ledger* k = &st.ledger
+    cdef Flow* oldest
+    cdef Flow* second
+    if money_sign(amount) == 0:
+        return
+    if k.anchored:
+        flow_class(k, exchange_ms, &after, &near)
+        if after:
+            money_add(k.bridged, amount, &k.bridged)
+            k.bridged_count += 1
+        elif near:
+            money_add(k.ambiguous, amount, &k.ambiguous)
+            k.ambiguous_count += 1
+        else:
+            return
+    if st.flows_count == FLOWS_MAX:
+        # Full: the two oldest become one, at the later time.  Their sum stays exact.
+        oldest = &st.flows[st.flows_first]
+        st.flows_first = (st.flows_first + 1) & (FLOWS_MAX - 1)
+        second = &st.flows[st.flows_first]
+        money_add(second.amount, oldest.amount, &second.amount)
+        if oldest.exchange_ms > second.exchange_ms:
+            second.exchange_ms = oldest.exchange_ms
+        st.flows_count -= 1
+    st.flows[(st.flows_first + st.flows_count) & (FLOWS_MAX - 1)].exchange_ms = exchange_ms
+    st.flows[(st.flows_first + st.flows_count) & (FLOWS_MAX - 1)].amount = amount
+    st.flows_count += 1
+
+
+cdef void flows_anchor(State* st) noexcept nogil:
+    # Sorts the remembered flows anew against the new anchor and forgets what it holds.
+    cdef Ledger* k = &st.ledger
+    cdef int32_t count = st.flows_count
+    cdef int32_t i
+    cdef Flow flow
+    k.bridged = 0
+    k.ambiguous = 0
+    k.bridged_count = 0
+    k.ambiguous_count = 0
+    if k.anchor_quiet:
+        st.flows_count = 0
+        return
+    for i in range(count):
+        flow = st.flows[st.flows_first]
+        st.flows_first = (st.flows_first + 1) & (FLOWS_MAX - 1)
+        st.flows_count -= 1
+        flow_add(st, flow.exchange_ms, flow.amount)
+
+
+# -- effects and notes ---------------------------------------------------------------------------
+
+cdef inline void note(Result* out, int code) noexcept nogil:
+    out.notes |= (<uint64_t>1) << code
+
+
+cdef Request* request(State* st, int kind, int slot, int32_t order, int32_t trade) except NULL nogil:
+    cdef Request* r
+    if st.request_count >= st.config.requests:
+        fault(b"more effects than one input can ask for")
+    r = &st.requests[st.request_count]
+    st.request_count += 1
+    memset(r, 0, sizeof(Request))
+    r.kind = <int16_t>kind
+    r.slot = <int16_t>slot
+    r.order = order
+    if order >= 0:
+        r.order_no = st.orders[order].order_no
+        trade = st.orders[order].trade
+    if trade >= 0:
+        r.trade_no = st.trades[trade].trade_no
+        r.asset_key = st.trades[trade].asset_key
+    return r

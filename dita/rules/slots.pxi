@@ -1,0 +1,310 @@
+# A slot's state as a function of its facts; when an exit child goes out; when a slot is free.
+#
+# The state is never set by an event: it follows from the orders that are live, from the levels of
+# the trade and from the exit latch.  So no order of arrival can leave a slot in a wrong state; the
+# table only has to allow what follows.
+
+cdef inline int64_t size_of(const Trade* t) noexcept nogil:
+    # noexcept: both are non-negative, so the difference fits.
+    return t.sums.entered_e8 - t.sums.exited_e8
+
+
+cdef inline bint is_live(const State* st, int32_t order) noexcept nogil:
+    return order >= 0 and not is_ended(&st.orders[order])
+
+
+cdef inline bint exit_outstanding(const Slot* s, const Trade* t) noexcept nogil:
+    if not s.latched or size_of(t) <= 0:
+        return False
+    return s.exit_goal_e8 == ALL or t.sums.exited_e8 < s.exit_goal_e8
+
+
+cdef int state_of(const State* st, const Slot* s) noexcept nogil:
+    cdef const Trade* t
+    if s.trade < 0:
+        return IDLE
+    t = &st.trades[s.trade]
+    if s.flags & STALE or size_of(t) < 0:
+        return RECONCILING
+    if is_live(st, s.exit_order) or exit_outstanding(s, t):
+        return EXIT_WORKING
+    if is_live(st, s.entry_order):
+        return ENTRY_WORKING
+    if size_of(t) > 0:
+        return POSITION_OPEN
+    if t.open_orders > 0:
+        return POSITION_CLOSED
+    return IDLE
+
+
+cdef void slot_clear(Slot* s) noexcept nogil:
+    memset(s, 0, sizeof(Slot))
+    s.trade = -1
+    s.entry_order = -1
+    s.exit_order = -1
+    s.state = IDLE
+
+
+cdef void slot_open(State* st, int32_t slot, int32_t trade) noexcept nogil:
+    cdef Slot* s = &st.slots[slot]
+    slot_clear(s)
+    s.trade = trade
+    st.trades[trade].slot = slot
+    st.trades[trade].last_slot = slot
+    st.active += 1
+
+
+cdef int go_stale(State* st, int32_t slot) except -1 nogil:
+    cdef Slot* s = &st.slots[slot]
+    if not s.flags & STALE:
+        s.flags |= STALE
+        s.stale_ms = st.now_ms
+        s.proven_e8 = size_of(&st.trades[s.trade])
+    request(st, DO_QUERY_POSITION, slot, -1, s.trade)
+    return 0
+
+
+cdef void latch_exit(Slot* s, int64_t goal_e8) noexcept nogil:
+    s.latched = 1
+    s.exit_goal_e8 = goal_e8
+
+
+cdef void latch_drop(Slot* s) noexcept nogil:
+    s.latched = 0
+    s.exit_goal_e8 = 0
+    s.retry_ms = 0
+
+
+# -- exit children ---------------------------------------------------------------------------------
+
+cdef bint exit_may_go(const State* st, const Slot* s, const Trade* t) noexcept nogil:
+    # One live child; a new one only when the old one's final quantity is certain.
+    cdef const Order* old
+    if not exit_outstanding(s, t) or s.retry_ms > st.now_ms:
+        return False
+    if s.exit_order >= 0:
+        old = &st.orders[s.exit_order]
+        if not is_ended(old):
+            return False
+        if not old.flags & FINAL and old.level.filled_e8 < old.intended_e8:
+            return False
+    if s.flags & STALE:
+        return st.now_ms - s.stale_ms >= STALE_EXIT_MS
+    return True
+
+
+@cython.cdivision(True)
+cdef inline int64_t floor_to_step(int64_t quantity_e8, int64_t step_e8) noexcept nogil:
+    # Both non-negative: C's division is the floor.
+    return quantity_e8 - quantity_e8 % step_e8 if step_e8 > 0 else quantity_e8
+
+
+cdef int64_t exit_quantity(const Slot* s, const Trade* t) noexcept nogil:
+    cdef int64_t left = size_of(t)
+    cdef int64_t quantity = left
+    if s.exit_goal_e8 != ALL and s.exit_goal_e8 - t.sums.exited_e8 < left:
+        quantity = s.exit_goal_e8 - t.sums.exited_e8
+    if s.flags & STALE and s.proven_e8 < quantity:
+        quantity = s.proven_e8
+    if quantity < left:
+        quantity = floor_to_step(quantity, t.step_e8)
+    return quantity
+
+
+cdef int plan_exit(State* st, int32_t slot, Result* out) except -1 nogil:
+    cdef Slot* s = &st.slots[slot]
+    cdef Trade* t = &st.trades[s.trade]
+    cdef int64_t quantity
+    cdef int32_t order
+    if not exit_may_go(st, s, t):
+        return 0
+    quantity = exit_quantity(s, t)
+    if quantity <= 0:
+        if not s.flags & STALE:
+            latch_drop(s)
+        return 0
+    order = order_new(st, s.trade, EXIT, -t.side, quantity)
+    if order < 0:
+        s.retry_ms = st.now_ms + BACKOFF_MS
+        note(out, D_EXIT_DEFERRED)
+        return 0
+    s.exit_order = order
+    submit_exit(st, slot, &st.orders[order])
+    # The first child is worked as asked; what has to be sent again goes as MARKET.
+    s.exit_type = 0
+    s.exit_price_e10 = 0
+    s.exit_wait_ms = 0
+    s.flags &= <uint8_t>(~DUST)
+    return 0
+
+
+cdef int submit_exit(State* st, int32_t slot, Order* o) except -1 nogil:
+    cdef Slot* s = &st.slots[slot]
+    cdef Request* r
+    o.order_type = s.exit_type
+    o.limit_price_e10 = s.exit_price_e10
+    o.intent_key = s.exit_intent_key
+    o.child = s.next_child
+    s.next_child += 1
+    if s.exit_wait_ms > 0:
+        o.deadline_ms = st.now_ms + s.exit_wait_ms
+    r = request(st, DO_SUBMIT, slot, s.exit_order, -1)
+    r.quantity_e8 = o.intended_e8
+    r.price_e10 = o.limit_price_e10
+    return 0
+
+
+cdef int cancel_order(State* st, int32_t slot, int32_t order) except -1 nogil:
+    request(st, DO_CANCEL, slot, order, -1)
+    return 0
+
+
+# -- after every change ----------------------------------------------------------------------------
+
+cdef void leg_done(const State* st, Slot* s, const Trade* t) noexcept nogil:
+    # A finite goal is reached.  "All" stays latched until the slot is free, for late entry fills.
+    if s.latched and s.exit_goal_e8 != ALL and t.sums.exited_e8 >= s.exit_goal_e8:
+        if not is_live(st, s.exit_order):
+            latch_drop(s)
+
+
+cdef int feed_sizer(State* st, int32_t trade) except -1 nogil:
+    # Once per trade, at flat, from the trade's own money; a price-less leg waits for its figure.
+    cdef Trade* t = &st.trades[trade]
+    cdef Request* r
+    if t.flags & FED or size_of(t) != 0 or t.sums.exited_e8 == 0:
+        return 0
+    if t.sums.unsettled > 0 or t.sums.entry_priced_e8 < t.sums.entered_e8:
+        if st.now_ms - t.flat_ms < RECORD_LIMIT_MS:
+            return 0
+    t.flags |= FED
+    r = request(st, DO_FEED_SIZER, t.last_slot, -1, trade)
+    r.realized = t.realized
+    r.fees = t.sums.fees
+    return 0
+
+
+cdef int close_record(State* st, int32_t trade) except -1 nogil:
+    # The record of a trade that has left its slot closes when the venue's figures are in, or late.
+    cdef Trade* t = &st.trades[trade]
+    cdef Request* r
+    if t.flags & CLOSED or t.slot >= 0 or t.open_orders > 0:
+        return 0
+    if t.sums.entered_e8 == 0 and t.sums.exited_e8 == 0:
+        trade_retire(st, trade)
+        return 0
+    if t.sums.pending > 0 and st.now_ms - t.flat_ms < RECORD_LIMIT_MS:
+        return 0
+    feed_sizer(st, trade)
+    if not t.flags & FED:
+        return 0
+    r = request(st, DO_CLOSE_TRADE, t.last_slot, -1, trade)
+    r.realized = t.realized
+    r.fees = t.sums.fees
+    trade_retire(st, trade)
+    return 0
+
+
+cdef void slot_free(State* st, int32_t slot) noexcept nogil:
+    cdef Slot* s = &st.slots[slot]
+    st.trades[s.trade].slot = -1
+    st.active -= 1
+    slot_clear(s)
+
+
+cdef void thaw_recovery(State* st) noexcept nogil:
+    # Entries stay frozen while any recovery slot is in use.
+    cdef int32_t i
+    cdef int32_t left = st.active
+    if not st.ledger.frozen & FREEZE_RECOVERY:
+        return
+    for i in range(st.config.slots):
+        if left == 0:
+            break
+        if st.slots[i].trade >= 0:
+            left -= 1
+            if st.slots[i].flags & RECOVERY:
+                return
+    st.ledger.frozen &= ~FREEZE_RECOVERY
+
+
+cdef int settle_slot(State* st, int32_t slot, Result* out) except -1 nogil:
+    # Brings a slot in line with its facts: legs, exit child, flat, state, free.
+    cdef Slot* s = &st.slots[slot]
+    cdef int32_t trade = s.trade
+    cdef Trade* t
+    cdef int64_t size
+    if trade < 0:
+        return 0
+    t = &st.trades[trade]
+    leg_done(st, s, t)
+    plan_exit(st, slot, out)
+    size = size_of(t)
+    if size != 0 or t.sums.entered_e8 == 0:
+        t.flat_ms = 0
+    elif t.flat_ms == 0:
+        t.flat_ms = st.now_ms
+        if is_live(st, s.exit_order):
+            cancel_order(st, slot, s.exit_order)
+    out.size_e8 = size
+    if t.flat_ms > 0:
+        feed_sizer(st, trade)
+    s.state = <uint8_t>state_of(st, s)
+    if s.state == RECONCILING and not s.flags & STALE:
+        go_stale(st, slot)
+    if s.state == IDLE:
+        slot_free(st, slot)
+        close_record(st, trade)
+        thaw_recovery(st)
+    return 0
+
+
+cdef int settle_detached(State* st, int32_t trade, Result* out) except -1 nogil:
+    # A trade that has left its slot: quantity that came back needs a slot, else only figures moved.
+    cdef Trade* t = &st.trades[trade]
+    cdef int32_t slot
+    out.size_e8 = size_of(t)
+    if size_of(t) == 0:
+        if t.sums.entered_e8 > 0 and t.flat_ms == 0:
+            t.flat_ms = st.now_ms
+        if not t.flags & CLOSED:
+            feed_sizer(st, trade)
+            close_record(st, trade)
+        return 0
+    slot = free_slot_for(st, t)
+    trade_reopen(st, t)
+    slot_open(st, slot, trade)
+    st.slots[slot].flags |= RECOVERY
+    st.ledger.frozen |= FREEZE_RECOVERY
+    latch_exit(&st.slots[slot], ALL)
+    st.slots[slot].next_child = t.order_count   # children of no intent, numbered by the trade
+    go_stale(st, slot)
+    note(out, D_RECOVERY_SLOT)
+    out.slot = <int16_t>slot
+    settle_slot(st, slot, out)
+    return cancel_entries(st)
+
+
+cdef int32_t free_slot_for(const State* st, const Trade* t) noexcept nogil:
+    # Its own slot if that is free, else the first free one, recovery slots included; -1 if none.
+    cdef int32_t i
+    if t.last_slot >= 0 and st.slots[t.last_slot].trade < 0:
+        return t.last_slot
+    for i in range(st.config.slots):
+        if st.slots[i].trade < 0:
+            return i
+    return -1
+
+
+cdef int cancel_entries(State* st) except -1 nogil:
+    # Freeze, hold and drain take back every entry that still works.  Exits go on.
+    cdef int32_t i
+    cdef int32_t left = st.active
+    for i in range(st.config.slots):
+        if left == 0:
+            break
+        if st.slots[i].trade >= 0:
+            left -= 1
+            if is_live(st, st.slots[i].entry_order):
+                cancel_order(st, i, st.slots[i].entry_order)
+    return 0

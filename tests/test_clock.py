@@ -1,0 +1,59 @@
+"""Both clocks keep the promises of the protocol; the manual one moves only when told to."""
+
+from __future__ import annotations
+
+import pytest
+
+from dita.clock import Clock, ManualClock, SystemClock
+from dita.errors import UnitError
+
+
+def read(clock: Clock) -> tuple[int, int]:
+    """Take both readings; that the two classes pass here is checked by mypy as well."""
+    return clock.now_ms(), clock.monotonic_ns()
+
+
+@pytest.mark.parametrize("clock", [SystemClock(), ManualClock()])
+def test_readings_are_exact_ints(clock: Clock) -> None:
+    assert [type(reading) for reading in read(clock)] == [int, int]
+
+
+class TestSystemClock:
+    def test_wall_time_is_milliseconds_of_this_century(self) -> None:
+        assert 1_700_000_000_000 < SystemClock().now_ms() < 4_100_000_000_000
+
+    def test_monotonic_never_goes_back(self) -> None:
+        clock = SystemClock()
+        readings = [clock.monotonic_ns() for _ in range(1000)]
+        assert readings == sorted(readings)
+
+
+class TestManualClock:
+    def test_stands_still(self) -> None:
+        clock = ManualClock(1_700_000_000_123)
+        assert read(clock) == read(clock) == (1_700_000_000_123, 0)
+
+    def test_starts_at_zero_by_default(self) -> None:
+        assert read(ManualClock()) == (0, 0)
+
+    def test_advances_both_readings(self) -> None:
+        clock = ManualClock(1_000)
+        clock.advance_ms(250)
+        clock.advance_ms(0)
+        clock.advance_ms(1)
+        assert read(clock) == (1_251, 251_000_000)
+
+    @pytest.mark.parametrize("step_ms", [-1, True, 1.0, "1", None])
+    def test_refuses_to_go_back_or_to_guess(self, step_ms: object) -> None:
+        clock = ManualClock(1_000)
+        with pytest.raises(UnitError) as caught:
+            clock.advance_ms(step_ms)  # type: ignore[arg-type]
+        assert "step_ms refused: expected an exact int of at least 0" in str(caught.value)
+        assert f"found {step_ms!r}" in str(caught.value)
+        assert read(clock) == (1_000, 0)
+
+    @pytest.mark.parametrize("now_ms", [-1, True, 1.0])
+    def test_refuses_a_bad_start(self, now_ms: object) -> None:
+        with pytest.raises(UnitError, match="now_ms refused") as caught:
+            ManualClock(now_ms)  # type: ignore[arg-type]
+        assert f"found {now_ms!r}" in str(caught.value)
