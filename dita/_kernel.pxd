@@ -235,6 +235,7 @@ cdef enum:                      # bits of Ledger.frozen
     FREEZE_DRIFT = 4            # set by the account
     FREEZE_WALLET = 8
     FREEZE_RECOVERY = 16
+    FREEZE_PENDING = 32         # set by the account: no ENTER passes, working ones stay
 
 cdef enum:                      # bits of Slot.flags
     STALE = 1
@@ -450,6 +451,7 @@ cdef struct Ledger:             # K: the checksum; and the newest anchor of E
     int64_t ambiguous_count
     int64_t bridged_count
     int64_t routed_by_state
+    int64_t flow_total          # flows ever, for the bound on rounding
     int32_t frozen
     uint8_t seeded
     uint8_t anchored

@@ -339,7 +339,7 @@ cdef class Core:
 
     def __cinit__(self, int slot_limit, table, *, int hedge=0, int leverage_cap=3,
                   int seen=65_536, int64_t balance_max_age_ms=0,
-                  int64_t figure_tolerance_e18=10_000_000_000_000_000):
+                  int64_t figure_tolerance_e18=10_000_000_000_000_000, seed=0):
         cdef Config* c
         if not 1 <= slot_limit <= 4096:
             raise BadField("slot_limit", slot_limit, "1 to 4096")
@@ -362,6 +362,7 @@ cdef class Core:
         c.balance_max_age_ms = balance_max_age_ms
         c.figure_tolerance_e18 = figure_tolerance_e18
         self.slots = c.slots
+        self.st.ledger.seed = exact_money(seed, "seed")
         self.allocate()
         self.load_table(table)
 
@@ -594,7 +595,8 @@ cdef class Core:
     def ledger(self) -> tuple:
         """(seed, realized, trueup, fees, funding, transfers, adjustments, wallet, available_margin,
         bridged, ambiguous, fees_estimated, anchor_ms, anchor_received_ms, frozen, seeded, anchored,
-        anchor_quiet, anchor_reason, ambiguous_count, bridged_count, unsettled, routed_by_state)"""
+        anchor_quiet, anchor_reason, ambiguous_count, bridged_count, unsettled, routed_by_state,
+        flow_total)"""
         cdef Ledger* k = &self.st.ledger
         return (money_out(k.seed), money_out(k.realized), money_out(k.trueup), money_out(k.fees),
                 money_out(k.funding), money_out(k.transfers), money_out(k.adjustments),
@@ -602,7 +604,7 @@ cdef class Core:
                 money_out(k.ambiguous), money_out(k.fees_estimated), k.anchor_ms,
                 k.anchor_received_ms, k.frozen, k.seeded != 0, k.anchored != 0,
                 k.anchor_quiet != 0, k.anchor_reason, k.ambiguous_count, k.bridged_count,
-                k.unsettled, k.routed_by_state)
+                k.unsettled, k.routed_by_state, k.flow_total)
 
     def exposure(self) -> tuple:
         """(open slots, open notional, unrealized) at the marks, entry basis where there is none."""
@@ -659,19 +661,20 @@ cdef class Core:
 
     # -- the account's word ------------------------------------------------------------------------
 
-    def freeze_for_drift(self, bint frozen) -> bool:
-        """Set or lift the account's freeze; True when that changed it.  Working entries are
-        cancelled by the effects of this call."""
-        cdef bint was = (self.st.ledger.frozen & FREEZE_DRIFT) != 0
-        if frozen == was:
-            return False
+    def judge(self, bint pending, bint unexplained) -> bool:
+        """Take the account's judgement of the drift: too much pending lets no ENTER pass; too much
+        unexplained freezes entries and cancels the working ones (in the effects of this call).
+        True when the freeze changed."""
+        cdef int32_t before = self.st.ledger.frozen
         self.st.request_count = 0
-        if frozen:
+        self.st.ledger.frozen &= ~(FREEZE_DRIFT | FREEZE_PENDING)
+        if pending:
+            self.st.ledger.frozen |= FREEZE_PENDING
+        if unexplained:
             self.st.ledger.frozen |= FREEZE_DRIFT
-            cancel_entries(self.st)
-        else:
-            self.st.ledger.frozen &= ~FREEZE_DRIFT
-        return True
+            if not before & FREEZE_DRIFT:
+                cancel_entries(self.st)
+        return (before & FREEZE_DRIFT) != (self.st.ledger.frozen & FREEZE_DRIFT)
 
     # -- the whole state ---------------------------------------------------------------------------
 

@@ -101,6 +101,7 @@ cdef int account_flow(State* st, const Input* e, Result* out) except -1 nogil:
     else:
         k.transfers = total
     remember(st, e.event_key)
+    k.flow_total += 1
     flow_add(st, when, e.realized)
     return D_OK
 

@@ -1,0 +1,780 @@
+"""ExecutionKernel: the contracts on one side, the compiled core on the other.
+
+The engine calls it; it is the only importer of ``_kernel``.  It turns texts into keys and integers
+into records and back, and it says in words what a refusal means.  It knows nothing of the account
+beyond the figures that it hands out, nothing of venues, files or time.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import Counter
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+
+from dita import _kernel
+from dita.contracts import (
+    SEVERITY,
+    Effect,
+    EffectKind,
+    KernelDiagnosticCode,
+    KernelEventKind,
+    KernelIntent,
+    KernelOutcome,
+    KernelSeverity,
+    KernelTransition,
+    OrderRole,
+    OrderSide,
+    OrderType,
+    TradeRecord,
+    TradeSide,
+    TradeSlot,
+    TradeStage,
+    VenueEvent,
+    VenueOrder,
+    VenueOrderStatus,
+)
+from dita.errors import KernelFault, OperatorError, shown
+from dita.transitions import RULES, TRANSITIONS, trigger_of
+
+TEXT_MAX: Final = 64
+_HASHED: Final = 1 << 63
+_STALE: Final = 1
+_DUST: Final = 2
+_NAMES_MAX: Final = 65_536
+
+BadField = _kernel.BadField
+
+
+def _checked(text: str, field: str) -> str:
+    if type(text) is not str or len(text) > TEXT_MAX or not text.isascii() or not text.isprintable():
+        raise BadField(field, text, f"printable ASCII of at most {TEXT_MAX} characters")
+    return text
+
+
+def _hashed(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+@lru_cache(maxsize=65_536)
+def key_of(text: str, field: str) -> int:
+    """Key of an intent, trade or event id: 64 bits of its hash; 0 for "no id"."""
+    return (_hashed(_checked(text, field)) or 1) if text != "" else 0
+
+
+@lru_cache(maxsize=4_096)
+def asset_key_of(symbol: str) -> int:
+    """Key of a symbol; a hyphen makes no difference (FET-USDT = FETUSDT)."""
+    if symbol == "":
+        return 0
+    return _hashed(_checked(symbol, "asset").replace("-", "").upper()) or 1
+
+
+@lru_cache(maxsize=65_536)
+def venue_key_of(text: str) -> int:
+    """Key of a venue order id: the number itself where it is one below 2^63, else a hash above."""
+    if text == "":
+        return 0
+    if _checked(text, "venue_order_id").isdecimal() and len(text) < 20 and text[0] != "0":
+        number = int(text)
+        if number < _HASHED:
+            return number
+    return _hashed(text) | _HASHED
+
+
+@lru_cache(maxsize=65_536)
+def _foreign_client_key(text: str) -> int:
+    return _hashed(_checked(text, "client_order_id")) | _HASHED
+
+
+def client_order_id(namespace: str, epoch: int, intent_id: str, child: int) -> str:
+    """The id that an order carries at the venue (design P2): a pure function of its intent."""
+    digest = hashlib.sha256(f"{namespace}\x00{epoch}\x00{intent_id}\x00{child}".encode()).digest()
+    return base64.b32encode(digest).decode().lower()[:32]
+
+
+def _table() -> dict[tuple[int, int], tuple[int, int, int]]:
+    return {
+        (int(state), int(trigger)): (
+            RULES.index(cell.rule),
+            int(cell.refusal),
+            sum(1 << s for s in cell.next_states),
+        )
+        for (state, trigger), cell in TRANSITIONS.items()
+    }
+
+
+class KernelConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What a kernel is made with; part of its saved state."""
+
+    slot_limit: int = 16
+    hedge: bool = False
+    leverage_cap: int = 3
+    namespace: str = "pink"
+    epoch: int = 1
+    seen: int = 65_536
+    balance_max_age_ms: int = 0
+    figure_tolerance: int = 10**16
+    seed: int = 0
+
+
+class _Saved(msgspec.Struct, frozen=True):
+    config: KernelConfig
+    core: bytes
+    trades: list[tuple[int, str]]
+    intents: list[tuple[int, str]]
+    assets: list[tuple[int, str]]
+    venue_ids: list[tuple[int, str]]
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    """The money figures of the core, as the account reads them (all in 10^-18)."""
+
+    seed: int
+    realized: int
+    trueup: int
+    fees: int
+    funding: int
+    transfers: int
+    adjustments: int
+    wallet: int
+    available_margin: int
+    bridged: int
+    ambiguous: int
+    fees_estimated: int
+    anchor_ms: int
+    anchor_received_ms: int
+    frozen: int
+    seeded: bool
+    anchored: bool
+    anchor_quiet: bool
+    anchor_reason: int
+    ambiguous_count: int
+    bridged_count: int
+    unsettled: int
+    routed_by_state: int
+    flow_total: int
+
+    @property
+    def k_capital(self) -> int:
+        """K: the seed and every flow since."""
+        k = self.seed + self.realized + self.trueup - self.fees + self.funding
+        return k + self.transfers + self.adjustments
+
+
+class ExecutionKernel:
+    """Slots, orders and trades behind one ``apply``.
+
+    ``apply`` takes a KernelIntent or a VenueEvent and always answers with a KernelOutcome; what it
+    refuses has changed nothing.  It raises OperatorError for an object that is neither, KernelFault
+    when an invariant is broken.
+    """
+
+    def __init__(self, config: KernelConfig | None = None) -> None:
+        self.config = config or KernelConfig()
+        c = self.config
+        self._core = _kernel.Core(
+            c.slot_limit,
+            _table(),
+            hedge=int(c.hedge),
+            leverage_cap=c.leverage_cap,
+            seen=c.seen,
+            balance_max_age_ms=c.balance_max_age_ms,
+            figure_tolerance_e18=c.figure_tolerance,
+            seed=c.seed,
+        )
+        self._trades: dict[int, str] = {}
+        self._intents: dict[int, str] = {}
+        self._assets: dict[int, str] = {}
+        self._venue_ids: dict[int, str] = {}
+        self._clients: dict[str, int] = {}
+        #: Refusals by code since the process started.  Observation only: not part of the state.
+        self.refusals: Counter[KernelDiagnosticCode] = Counter()
+
+    # -- in ----------------------------------------------------------------------------------------
+
+    def pack(self, record: KernelIntent | VenueEvent) -> _kernel.Event:
+        """The record as the core takes it.  Raises BadField for what no packed record can hold."""
+        if isinstance(record, VenueEvent):
+            return self._pack_event(record)
+        if isinstance(record, KernelIntent):
+            return self._pack_intent(record)
+        raise OperatorError(
+            "input refused",
+            expected="a KernelIntent or a VenueEvent",
+            found=type(record).__name__,
+            action="normalise it first",
+        )
+
+    def _pack_event(self, e: VenueEvent) -> _kernel.Event:
+        account = e.amount is not None
+        order_event = e.kind not in _ACCOUNT_KINDS
+        return _kernel.Event().report(
+            e.kind,
+            e.received_ms,
+            e.exchange_ms,
+            key_of(e.event_id, "event_id"),
+            asset_key_of(e.asset),
+            venue_key_of(e.venue_order_id),
+            self._client_key(e.client_order_id),
+            e.slot_id,
+            e.side,
+            e.quantity_e8,
+            e.increment,
+            e.price_e10,
+            e.last_quantity_e8,
+            e.last_price_e10,
+            e.cost,
+            e.fee,
+            e.realized if order_event else (e.amount if account else None),
+            e.source,
+            e.reject if order_event else e.balance_reason,
+            e.retry_after_ms,
+            e.requested_ms,
+            e.available_margin,
+        )
+
+    def _client_key(self, text: str) -> int:
+        if text == "":
+            return 0
+        own = self._clients.get(text) if type(text) is str else None
+        return own if own is not None else _foreign_client_key(text)
+
+    def _pack_intent(self, i: KernelIntent) -> _kernel.Event:
+        rules = i.contract
+        return _kernel.Event().command(
+            i.command,
+            i.received_ms,
+            key_of(i.intent_id, "intent_id"),
+            key_of(i.trade_id, "trade_id"),
+            asset_key_of(i.asset),
+            i.slot_id,
+            i.side,
+            i.quantity_e8,
+            i.reference_price_e10,
+            i.limit_price_e10,
+            i.order_type,
+            i.leverage,
+            i.exit_leg_ratios_e9,
+            i.urgent,
+            i.expires_ms,
+            i.working_ms,
+            i.role or 0,
+            venue_key_of(i.venue_order_id),
+            i.action or 0,
+            i.entry_cost,
+            i.carried_realized,
+            None
+            if rules is None
+            else (
+                rules.tick_e10,
+                rules.step_e8,
+                rules.min_quantity_e8,
+                rules.min_notional,
+                rules.taker_fee_e9,
+                rules.maker_fee_e9,
+            ),
+        )
+
+    def apply(self, record: KernelIntent | VenueEvent) -> KernelOutcome:
+        """Apply one input and say what it did."""
+        try:
+            event = self.pack(record)
+        except BadField as bad:
+            return self._malformed(record, bad)
+        return self.apply_packed(event, record)
+
+    def apply_packed(self, event: _kernel.Event, record: KernelIntent | VenueEvent) -> KernelOutcome:
+        """Apply a packed input; the record it was packed from gives the names."""
+        try:
+            raw = self._core.apply(event)
+        except _kernel.Fault as fault:
+            raise KernelFault(
+                "kernel invariant broken",
+                expected="every input to be refused, or applied within the transition table",
+                found=f"{fault} at input {shown(record)}",
+                action="stop, keep the journal, report it",
+            ) from fault
+        if raw.accepted:
+            if isinstance(record, KernelIntent):
+                self.learn(record)
+            elif record.venue_order_id:
+                self._learn_venue_id(record.venue_order_id)
+        return self._outcome(raw, record)
+
+    def apply_batch(
+        self, inputs: bytes | bytearray | memoryview, outcomes: bytearray, stop_at_account: bool = False
+    ) -> int:
+        """Apply packed inputs in one call; see ``Core.apply_batch``.  Names are learnt apart."""
+        try:
+            return self._core.apply_batch(inputs, outcomes, stop_at_account)
+        except _kernel.Fault as fault:
+            raise KernelFault("kernel invariant broken", found=str(fault)) from fault
+
+    # -- names -------------------------------------------------------------------------------------
+
+    def learn(self, intent: KernelIntent) -> None:
+        """Remember the texts behind an intent's keys."""
+        for names, key, text in (
+            (self._trades, key_of(intent.trade_id, "trade_id"), intent.trade_id),
+            (self._intents, key_of(intent.intent_id, "intent_id"), intent.intent_id),
+            (self._assets, asset_key_of(intent.asset), intent.asset),
+        ):
+            if key and names.setdefault(key, text) != text and names is not self._assets:
+                raise KernelFault(
+                    "two ids share one key", expected=names[key], found=text, action="report it"
+                )
+        if intent.venue_order_id:
+            self._learn_venue_id(intent.venue_order_id)
+        if len(self._intents) > _NAMES_MAX:
+            self._forget()
+
+    def _learn_venue_id(self, text: str) -> None:
+        key = venue_key_of(text)
+        if key & _HASHED:
+            self._venue_ids[key] = text
+
+    def _forget(self) -> None:
+        trades, intents, assets, venue_ids = self._names_in_use()
+        self._trades, self._intents = dict(trades), dict(intents)
+        self._assets, self._venue_ids = dict(assets), dict(venue_ids)
+        self.index_clients()
+
+    def index_clients(self) -> None:
+        """Rebuild the map of client order ids; after a batch or a restore."""
+        self._clients = {}
+        for trade in self._core.trades():
+            for order_no in trade[19]:
+                order = self._core.order(order_no)
+                self._clients[self._client_id(order[2], order[3], order[11])] = order_no
+
+    def _client_id(self, intent_key: int, trade_no: int, child: int) -> str:
+        intent_id = self._intents.get(intent_key, "") if intent_key else f"recovery:{trade_no}"
+        return client_order_id(self.config.namespace, self.config.epoch, intent_id, child)
+
+    def _venue_id(self, key: int) -> str:
+        if key == 0:
+            return ""
+        return self._venue_ids.get(key, "") if key & _HASHED else str(key)
+
+    # -- out ---------------------------------------------------------------------------------------
+
+    def _outcome(self, raw: _kernel.Outcome, record: KernelIntent | VenueEvent) -> KernelOutcome:
+        code = _CODES[raw.code]
+        accepted = raw.accepted
+        trigger = record.command if isinstance(record, KernelIntent) else record.kind
+        notes = raw.notes
+        if not accepted:
+            self.refusals[code] += 1
+        return KernelOutcome(
+            accepted=accepted,
+            code=code,
+            severity=SEVERITY[code],
+            trigger=trigger,
+            event_seq=raw.event_seq,
+            transition=self._transition(raw, trigger) if accepted and raw.trade_no else None,
+            notes=_notes(notes) if notes else (),
+            effects=self.effects() if raw.effects else (),
+            details=_NOTHING if code is _OK else self._details(raw, code, record),
+        )
+
+    @staticmethod
+    def _transition(raw: _kernel.Outcome, trigger: object) -> KernelTransition:
+        return KernelTransition(
+            slot_id=raw.slot,
+            trade_no=raw.trade_no,
+            order_no=raw.order_no,
+            trigger=trigger,  # type: ignore[arg-type]
+            before=_STAGES[raw.before],
+            after=_STAGES[raw.after],
+            quantity_delta_e8=raw.quantity_delta_e8,
+            size_e8=raw.size_e8,
+            realized_delta=raw.realized_delta,
+            trueup_delta=raw.trueup_delta,
+            fee_delta=raw.fee_delta,
+            leg_index=raw.leg,
+        )
+
+    def effects(self) -> tuple[Effect, ...]:
+        """What the last input asked the runtime to do, in order."""
+        return tuple(self._effect(raw) for raw in self._core.effects())
+
+    def _effect(self, raw: tuple[int, ...]) -> Effect:
+        kind, slot, order_no, trade_no, asset_key, quantity, price, realized, fees = raw[:9]
+        side, order_type, reduce_only, venue_key, child, intent_key = raw[9:]
+        trade = self._core.trade(trade_no) if trade_no else None
+        client_id = ""
+        if order_no:
+            client_id = self._client_id(intent_key, trade_no, child)
+            self._clients[client_id] = order_no
+        return Effect(
+            kind=EffectKind(kind),
+            slot_id=slot,
+            trade_no=trade_no,
+            trade_id=self._trades.get(trade[1], "") if trade else "",
+            order_no=order_no,
+            client_order_id=client_id,
+            venue_order_id=self._venue_id(venue_key),
+            asset=self._assets.get(asset_key, ""),
+            side=OrderSide(side),
+            order_type=OrderType(order_type),
+            quantity_e8=quantity,
+            price_e10=price,
+            reduce_only=bool(reduce_only),
+            realized=realized,
+            fees=fees,
+        )
+
+    def _details(
+        self, raw: _kernel.Outcome, code: KernelDiagnosticCode, record: KernelIntent | VenueEvent
+    ) -> dict[str, str | int | bool]:
+        details: dict[str, str | int | bool] = {}
+        if raw.field:
+            details["field"] = raw.field
+            details["value"] = shown(_value_of(record, raw.field))
+            details["expected"] = EXPECTED.get(raw.field, "a valid value")
+        if code is KernelDiagnosticCode.RATE_LIMITED:
+            details["retryable"] = True
+            if raw.retry_after_ms:
+                details["retry_after_ms"] = raw.retry_after_ms
+            else:
+                details["release_eta"] = "few minutes"
+        if code is KernelDiagnosticCode.UNRESOLVED_SLOT and isinstance(record, VenueEvent):
+            details["venue_order_id"] = record.venue_order_id
+            details["client_order_id"] = record.client_order_id
+            details["asset"] = record.asset
+        if code is KernelDiagnosticCode.ENTRIES_FROZEN:
+            details["causes"] = ", ".join(self.freeze_causes())
+        return details
+
+    def _malformed(self, record: KernelIntent | VenueEvent, bad: ValueError) -> KernelOutcome:
+        field, value, expected = bad.args
+        is_intent = isinstance(record, KernelIntent)
+        code = KernelDiagnosticCode.INVALID_INTENT if is_intent else KernelDiagnosticCode.INVALID_EVENT
+        self.refusals[code] += 1
+        return KernelOutcome(
+            accepted=False,
+            code=code,
+            severity=KernelSeverity.ERROR,
+            trigger=record.command if isinstance(record, KernelIntent) else record.kind,
+            event_seq=self._core.event_seq,
+            details={"field": field, "value": shown(value), "expected": expected},
+        )
+
+    # -- views -------------------------------------------------------------------------------------
+
+    @property
+    def slot_count(self) -> int:
+        """Slots of the table, the recovery slots behind ``slot_limit`` included."""
+        return self._core.slots
+
+    @property
+    def event_seq(self) -> int:
+        """Inputs applied so far."""
+        return self._core.event_seq
+
+    @property
+    def held_events(self) -> int:
+        """Events that wait for the answer to a submit."""
+        return self._core.held
+
+    def slot(self, slot_id: int) -> TradeSlot:
+        """One slot as it stands.  OperatorError when there is no such slot."""
+        try:
+            raw = self._core.slot(slot_id)
+        except BadField as bad:
+            raise OperatorError("no such slot", expected=bad.args[2], found=str(slot_id)) from bad
+        trade = self._core.trade_in_slot(slot_id)
+        if trade is None:
+            return _FREE_SLOT.__replace__(slot_id=slot_id)  # type: ignore[attr-defined,no-any-return]
+        goal = raw[7]
+        return TradeSlot(
+            slot_id=slot_id,
+            state=TradeStage(raw[0]),
+            closed=False,
+            trade_no=trade[0],
+            trade_id=self._trades.get(trade[1], ""),
+            asset=self._assets.get(trade[2], ""),
+            side=TradeSide(trade[3]),
+            leverage=trade[4],
+            size_e8=trade[5] - trade[8],
+            entered_e8=trade[5],
+            entry_priced_e8=trade[6],
+            entry_cost=trade[7],
+            exited_e8=trade[8],
+            realized=trade[9],
+            trueup=trade[10],
+            fees=trade[11],
+            unrealized=_unrealized(trade, raw[8]),
+            mark_price_e10=raw[8],
+            active_leg_index=raw[6],
+            exit_leg_ratios_e9=trade[18],
+            exit_latched=raw[2],
+            exit_goal_e8=min(goal, trade[5]) if raw[2] else 0,
+            dust=bool(raw[1] & _DUST),
+            active_entry_order=self.order(raw[4]),
+            active_exit_order=self.order(raw[5]),
+            pnl_source=_pnl_source(trade),
+        )
+
+    def active_slots(self) -> tuple[TradeSlot, ...]:
+        """Every slot in use."""
+        return tuple(self.slot(i) for i in self._core.active_slots())
+
+    def order(self, order_no: int) -> VenueOrder | None:
+        """One order of the registry, None when it is not (or no longer) there."""
+        raw = self._core.order(order_no) if order_no else None
+        if raw is None:
+            return None
+        return VenueOrder(
+            order_no=raw[0],
+            client_order_id=self._client_id(raw[2], raw[3], raw[11]),
+            venue_order_id=self._venue_id(raw[1]),
+            trade_no=raw[3],
+            slot_id=raw[4],
+            role=OrderRole(raw[5]),
+            side=OrderSide(raw[6]),
+            order_type=OrderType(raw[7]),
+            status=VenueOrderStatus(raw[8]),
+            final=raw[9],
+            external=raw[10],
+            child=raw[11],
+            intended_e8=raw[12],
+            filled_e8=raw[13],
+            priced_e8=raw[14],
+            cost=raw[15],
+            cost_rank=raw[16],
+            fee=raw[17],
+            fee_rank=raw[18],
+            realized=raw[19],
+            realized_rank=raw[20],
+            realized_quantity_e8=raw[21],
+            limit_price_e10=raw[22],
+        )
+
+    def order_of_client(self, client_id: str) -> VenueOrder | None:
+        """The own order with this client order id."""
+        return self.order(self._clients.get(client_id, 0))
+
+    def trade(self, trade_id: str) -> TradeRecord | None:
+        """The newest trade with this id, also after it has left its slot."""
+        key = key_of(trade_id, "trade_id")
+        found = [t for t in self._core.trades() if t[1] == key]
+        return self._record(max(found)) if found else None
+
+    def trades(self) -> tuple[TradeRecord, ...]:
+        """Every trade that has not been given up, oldest first."""
+        return tuple(self._record(t) for t in sorted(self._core.trades()))
+
+    def orders_of(self, trade_no: int) -> tuple[VenueOrder, ...]:
+        """The orders of a trade, oldest first."""
+        trade = self._core.trade(trade_no)
+        orders = (self.order(n) for n in trade[19]) if trade else ()
+        return tuple(order for order in orders if order is not None)
+
+    def _record(self, trade: tuple[int, ...]) -> TradeRecord:
+        return TradeRecord(
+            trade_no=trade[0],
+            trade_id=self._trades.get(trade[1], ""),
+            asset=self._assets.get(trade[2], ""),
+            side=TradeSide(trade[3]),
+            entered_e8=trade[5],
+            entry_cost=trade[7],
+            exited_e8=trade[8],
+            realized=trade[9],
+            trueup=trade[10],
+            fees=trade[11],
+            pnl_source=_pnl_source(trade),
+            closed=bool(trade[17]),
+        )
+
+    def ledger(self) -> Ledger:
+        """The money figures."""
+        return Ledger(*self._core.ledger())
+
+    def exposure(self) -> tuple[int, int, int]:
+        """(slots with a position, their notional, their unrealized PnL)."""
+        return self._core.exposure()
+
+    def unsettled_notional(self) -> int:
+        """Entry value of exit quantity that has neither a price nor the venue's figure."""
+        return self._core.unsettled_notional()
+
+    def judge(self, pending: bool, unexplained: bool) -> bool:
+        """Hand the account's judgement to the core; True when it changed the freeze."""
+        return self._core.judge(pending, unexplained)
+
+    def freeze_causes(self) -> tuple[str, ...]:
+        """Why entries are frozen; empty when they are not."""
+        frozen = self.ledger().frozen
+        return tuple(name for bit, name in FREEZE_CAUSES if frozen & bit)
+
+    # -- the whole state ---------------------------------------------------------------------------
+
+    def _names_in_use(self) -> tuple[list[tuple[int, str]], ...]:
+        trades = self._core.trades()
+        orders = [self._core.order(n) for t in trades for n in t[19]]
+        wanted = (
+            (self._trades, {t[1] for t in trades}),
+            (self._intents, {o[2] for o in orders}),
+            (self._assets, {t[2] for t in trades}),
+            (self._venue_ids, {o[1] for o in orders}),
+        )
+        return tuple(sorted((k, n[k]) for k in keys if k in n) for n, keys in wanted)
+
+    def save(self) -> bytes:
+        """The full state; equal states give equal bytes."""
+        return msgspec.msgpack.encode(_Saved(self.config, self._core.save(), *self._names_in_use()))
+
+    @classmethod
+    def restore(cls, saved: bytes) -> ExecutionKernel:
+        """A kernel in the saved state.  OperatorError when the bytes are not one."""
+        try:
+            state = msgspec.msgpack.decode(saved, type=_Saved)
+            kernel = cls(state.config)
+            kernel._core.restore(state.core)
+        except (msgspec.DecodeError, BadField) as bad:
+            raise OperatorError(
+                "saved state refused", expected="bytes from ExecutionKernel.save", found=str(bad)
+            ) from bad
+        kernel._trades, kernel._intents = dict(state.trades), dict(state.intents)
+        kernel._assets, kernel._venue_ids = dict(state.assets), dict(state.venue_ids)
+        kernel.index_clients()
+        return kernel
+
+    def state_hash(self) -> str:
+        """SHA-256 over the canonical encoding of everything (design P7)."""
+        return hashlib.sha256(self.save()).hexdigest()
+
+    def economic_hash(self) -> str:
+        """SHA-256 over slots, orders and money levels, without sequence numbers (design P4)."""
+        ledger = self.ledger()
+        orders = {t[0]: [self._core.order(n) for n in t[19]] for t in self._core.trades()}
+        trades = sorted(
+            (t[1:15], t[15], sorted(_economic_order(o) for o in orders[t[0]]))
+            for t in self._core.trades()
+        )
+        slots = sorted(
+            (self._core.trade_in_slot(i)[1], self._core.slot(i)[0], self._core.slot(i)[6])
+            for i in self._core.active_slots()
+        )
+        money = (ledger.realized, ledger.trueup, ledger.fees, ledger.funding, ledger.transfers)
+        return hashlib.sha256(repr((trades, slots, money)).encode()).hexdigest()
+
+
+def _economic_order(o: tuple[int, ...]) -> tuple[int, ...]:
+    # role, side, ended, final, external, child, intended, levels without ranks, limit price; its
+    # venue id says which order it is.
+    return (o[1], o[5], o[6], o[8] >= 4, o[9], o[10], o[11], *o[12:16], o[17], o[19], o[21], o[22])  # type: ignore[return-value]
+
+
+def _pnl_source(trade: tuple[int, ...]) -> str:
+    return "exchange" if trade[8] and not trade[13] else "kernel_estimate"
+
+
+def _unrealized(trade: tuple[int, ...], mark_e10: int) -> int:
+    size, entered, priced, cost = trade[5] - trade[8], trade[5], trade[6], trade[7]
+    if not mark_e10 or size <= 0 or priced < entered:
+        return 0
+    return int(trade[3] * (mark_e10 * size - cost * size // entered))
+
+
+def _notes(bits: int) -> tuple[KernelDiagnosticCode, ...]:
+    return tuple(code for number, code in _CODES.items() if bits >> number & 1)
+
+
+def _value_of(record: KernelIntent | VenueEvent, field: str) -> object:
+    """What the record holds under the name that the core gives to a bad field."""
+    aliases = {
+        "price_e10": ("reference_price_e10", "price_e10"),
+        "limit_price_e10": ("limit_price_e10", "last_price_e10"),
+        "time": ("received_ms",),
+        "money": ("amount", "realized", "carried_realized"),
+        "wait": ("working_ms", "retry_after_ms"),
+        "kind": ("command", "kind"),
+        "order": ("venue_order_id",),
+        "reason": ("action", "reject"),
+        "contract.step_e8": ("quantity_e8",),
+        "contract minimum": ("quantity_e8",),
+        "contract.tick_e10": ("contract",),
+        "contract fee rate": ("contract",),
+    }
+    for name in aliases.get(field, (field,)):
+        if hasattr(record, name):
+            return getattr(record, name)
+    return ""
+
+
+#: What a refused field should have held.
+EXPECTED: Final = {
+    "kind": "a command or event kind that this entrance takes",
+    "slot_id": "a slot of the table, or -1",
+    "time": "milliseconds since 1970, above 0 and below 2^53",
+    "quantity_e8": "a quantity above 0 that does not contradict what is known",
+    "price_e10": "a price above 0",
+    "limit_price_e10": "a limit price above 0 on the contract's tick",
+    "leverage": "an exchange leverage from 1 to the cap",
+    "exit_leg_ratios_e9": "1 to 8 ratios above 0 and at most 10^9",
+    "asset": "the symbol, and of an order event that of its order",
+    "intent_id": "an id of its own",
+    "trade_id": "the id of the trade in that slot",
+    "side": "a side, and of an order event that of its order",
+    "contract.step_e8": "a quantity that is a multiple of the contract's step",
+    "contract minimum": "at least the contract's minimum quantity and notional",
+    "source": "an evidence source",
+    "money": "an amount within 10^38 units of 10^-18, given where the kind needs one",
+    "wait": "a wait of at most 7 days",
+    "reason": "a reason or action of the enum",
+    "order_type": "MARKET or LIMIT",
+    "order": "ids of one order that can still be what is said of it",
+    "contract.tick_e10": "a tick above 0",
+    "contract fee rate": "fee rates from 0 to below 1",
+}
+
+FREEZE_CAUSES: Final = (
+    (1, "hold"),
+    (2, "draining"),
+    (4, "unexplained drift"),
+    (8, "wallet empty"),
+    (16, "recovery slot in use"),
+    (32, "pending drift"),
+)
+
+_ACCOUNT_KINDS: Final = frozenset(
+    {KernelEventKind.ACCOUNT_UPDATE, KernelEventKind.FUNDING_FEE, KernelEventKind.TRANSFER}
+)
+_CODES: Final = {int(code): code for code in KernelDiagnosticCode}
+_STAGES: Final = tuple(TradeStage)
+_OK: Final = KernelDiagnosticCode.OK
+_NOTHING: Final[dict[str, str | int | bool]] = {}
+_FREE_SLOT: Final = TradeSlot(
+    slot_id=-1,
+    state=TradeStage.IDLE,
+    closed=True,
+    trade_no=0,
+    trade_id="",
+    asset="",
+    side=TradeSide.LONG,
+    leverage=1,
+    size_e8=0,
+    entered_e8=0,
+    entry_priced_e8=0,
+    entry_cost=0,
+    exited_e8=0,
+    realized=0,
+    trueup=0,
+    fees=0,
+    unrealized=0,
+    mark_price_e10=0,
+    active_leg_index=0,
+    exit_leg_ratios_e9=(10**9,),
+    exit_latched=False,
+    exit_goal_e8=0,
+    dust=False,
+    active_entry_order=None,
+    active_exit_order=None,
+    pnl_source="",
+)
