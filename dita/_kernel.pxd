@@ -443,6 +443,7 @@ cdef struct Ledger:             # K: the checksum; and the newest anchor of E
     money_t available_margin
     money_t bridged             # flows clearly after the anchor
     money_t ambiguous           # flows too near to it to tell
+    money_t peak                # of the published capital
     int64_t anchor_ms
     int64_t anchor_from_ms      # a REST balance: when it was asked for
     int64_t anchor_received_ms

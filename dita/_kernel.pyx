@@ -117,6 +117,7 @@ cdef inline object money_out(money_t amount):
     return (<object>high << 64) | low
 
 
+@cython.final
 @cython.freelist(16)
 cdef class Event:
     """One input, ready for the kernel: checked to be exact, not yet to make sense."""
@@ -225,7 +226,12 @@ cdef class Event:
     def kind(self):
         return self.c.kind
 
+    @property
+    def rebases(self):
+        return self.c.kind == IN_CONTROL and self.c.reason == CONTROL_REBASE
 
+
+@cython.final
 @cython.freelist(16)
 cdef class Outcome:
     """What one input did.  Money comes out as Python ints of 10^-18."""
@@ -320,6 +326,10 @@ cdef class Outcome:
         return outcome
 
 
+cdef inline bint is_for_account(const Input* e) noexcept nogil:
+    return e.kind == IN_ACCOUNT_UPDATE or (e.kind == IN_CONTROL and e.reason == CONTROL_REBASE)
+
+
 cdef int64_t power_of_two(int64_t at_least):
     cdef int64_t size = 16
     while size < at_least:
@@ -334,6 +344,7 @@ cdef int compare_keys(const void* a, const void* b) noexcept nogil:
     return (left > right) - (left < right)
 
 
+@cython.final
 cdef class Core:
     """All state of the kernel, in tables of fixed size that are touched at start."""
 
@@ -452,7 +463,8 @@ cdef class Core:
         """Apply packed events in one call without the GIL; return how many were applied.
 
         ``outcomes`` receives one packed outcome per event.  With ``stop_at_account`` the call
-        returns after a balance frame, so that the account can judge it before the next event.
+        returns after a balance frame or a re-base, so that the account can judge it before the
+        next event.
         """
         cdef Py_ssize_t count = inputs.shape[0] // sizeof(Input)
         cdef Py_ssize_t done = 0
@@ -472,7 +484,7 @@ cdef class Core:
             while done < count:
                 apply_input(self.st, &e[done], &out[done])
                 done += 1
-                if stop_at_account and e[done - 1].kind == IN_ACCOUNT_UPDATE:
+                if stop_at_account and is_for_account(&e[done - 1]):
                     break
         return done
 
@@ -503,6 +515,11 @@ cdef class Core:
     def active(self):
         """Slots in use."""
         return self.st.active
+
+    @property
+    def trade_seq(self):
+        """Trades opened."""
+        return self.st.next_trade_no
 
     @property
     def held(self):
@@ -596,7 +613,7 @@ cdef class Core:
         """(seed, realized, trueup, fees, funding, transfers, adjustments, wallet, available_margin,
         bridged, ambiguous, fees_estimated, anchor_ms, anchor_received_ms, frozen, seeded, anchored,
         anchor_quiet, anchor_reason, ambiguous_count, bridged_count, unsettled, routed_by_state,
-        flow_total)"""
+        flow_total, peak)"""
         cdef Ledger* k = &self.st.ledger
         return (money_out(k.seed), money_out(k.realized), money_out(k.trueup), money_out(k.fees),
                 money_out(k.funding), money_out(k.transfers), money_out(k.adjustments),
@@ -604,7 +621,7 @@ cdef class Core:
                 money_out(k.ambiguous), money_out(k.fees_estimated), k.anchor_ms,
                 k.anchor_received_ms, k.frozen, k.seeded != 0, k.anchored != 0,
                 k.anchor_quiet != 0, k.anchor_reason, k.ambiguous_count, k.bridged_count,
-                k.unsettled, k.routed_by_state, k.flow_total)
+                k.unsettled, k.routed_by_state, k.flow_total, money_out(k.peak))
 
     def exposure(self) -> tuple:
         """(open slots, open notional, unrealized) at the marks, entry basis where there is none."""

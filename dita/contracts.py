@@ -7,7 +7,7 @@ input does to a slot is in ``transitions`` (the table) and in the compiled kerne
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 import msgspec
 
@@ -506,3 +506,63 @@ class KernelOutcome(Record, frozen=True, kw_only=True):
     notes: tuple[KernelDiagnosticCode, ...] = ()
     effects: tuple[Effect, ...] = ()
     details: dict[str, str | int | bool] = {}
+
+
+class CapitalSource(StrEnum):
+    """Where the published capital comes from (accounting fix §3.1)."""
+
+    SEED = "seed"
+    E_ANCHORED = "e_anchored"
+    K_BRIDGED = "k_bridged"
+
+
+class DriftCause(StrEnum):
+    """Why the exchange's wallet and our checksum differ (design §7)."""
+
+    SETTLING = "settling"  # own flows too near to the anchor to tell whether it holds them
+    PENDING_FEE = "pending_fee"  # fees that are still our estimate
+    UNSETTLED_FILL = "unsettled_fill"  # price-less exits whose figure is still to come
+    FUNDING_UNREAD = "funding_unread"  # the venue sent a balance for funding, its row is to come
+    TRANSFER_UNREAD = "transfer_unread"  # the same for a transfer
+    ROUNDING = "rounding"  # half a unit of the wallet's last digit per flow
+    PENDING = "pending"  # no cause yet, and still within the time that one may take
+    UNEXPLAINED = "unexplained"
+
+
+class ReconcileStatus(IntEnum):
+    """Level of the drift: below 0.01, from there on, from 20.00 unexplained (entries freeze)."""
+
+    OK = 0
+    WARN = 1
+    ERROR = 2
+
+
+class AccountSnapshot(Record, frozen=True, kw_only=True):
+    """The account at one moment; replaced as a whole, never changed.  Money in 10^-18."""
+
+    capital: int
+    capital_source: CapitalSource
+    e_wallet_balance: int
+    available_margin: int
+    equity: int
+    realized: int
+    unrealized: int
+    fees: int
+    funding: int
+    transfers: int
+    open_positions: int
+    open_notional: int
+    peak_capital: int
+    trade_seq: int
+    event_seq: int
+    k_capital: int
+    drift: int
+    drift_by_cause: dict[DriftCause, int]
+    status: ReconcileStatus
+    entries_frozen: bool
+    ambiguous: int
+
+    @property
+    def leverage_e9(self) -> int:
+        """Open notional over capital in 10^-9 (conviction leverage of the whole book), 0 without."""
+        return self.open_notional * 10**9 // self.capital if self.capital > 0 else 0

@@ -157,6 +157,7 @@ class Ledger(msgspec.Struct, frozen=True):
     unsettled: int
     routed_by_state: int
     flow_total: int
+    peak: int
 
     @property
     def k_capital(self) -> int:
@@ -313,6 +314,17 @@ class ExecutionKernel:
             return self._core.apply_batch(inputs, outcomes, stop_at_account)
         except _kernel.Fault as fault:
             raise KernelFault("kernel invariant broken", found=str(fault)) from fault
+
+    @staticmethod
+    def record_sizes() -> tuple[int, int]:
+        """Bytes of a packed input and of a packed outcome."""
+        return _kernel.INPUT_SIZE, _kernel.OUTCOME_SIZE
+
+    @staticmethod
+    def peek(packed: bytes, outcome: bytes) -> tuple[int, bool, bool]:
+        """(kind, was it accepted, does it re-base K) of a packed input and its outcome."""
+        event = _kernel.Event.unpack(packed)
+        return event.kind, _kernel.Outcome.unpack(outcome).accepted, event.rebases
 
     # -- names -------------------------------------------------------------------------------------
 
@@ -475,6 +487,11 @@ class ExecutionKernel:
     def event_seq(self) -> int:
         """Inputs applied so far."""
         return self._core.event_seq
+
+    @property
+    def trade_seq(self) -> int:
+        """Trades opened so far."""
+        return self._core.trade_seq
 
     @property
     def held_events(self) -> int:

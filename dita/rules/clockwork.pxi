@@ -77,6 +77,7 @@ cdef int anchor(State* st, const Input* e, Result* out) except -1 nogil:
                       and e.limit_ms >= k.last_fill_received_ms and not in_flight(st))
     k.frozen &= ~FREEZE_WALLET
     flows_anchor(st)
+    track_peak(k)
     return D_OK
 
 
@@ -103,6 +104,7 @@ cdef int account_flow(State* st, const Input* e, Result* out) except -1 nogil:
     remember(st, e.event_key)
     k.flow_total += 1
     flow_add(st, when, e.realized)
+    track_peak(k)
     return D_OK
 
 

@@ -296,6 +296,7 @@ cdef void change_commit(State* st, int32_t order, const Input* e, const Change* 
         out.quantity_delta_e8 += o.level.filled_e8 - before
     k.flow_total += money_sign(c.flow) != 0
     flow_add(st, o.last_fill_ms, c.flow)
+    track_peak(k)
     money_add(out.realized_delta, c.realized_delta, &out.realized_delta)
     money_add(out.trueup_delta, c.trueup_delta, &out.trueup_delta)
     money_add(out.fee_delta, c.fee_delta, &out.fee_delta)

@@ -314,6 +314,29 @@ cdef void flows_anchor(State* st) noexcept nogil:
         flow_add(st, flow.exchange_ms, flow.amount)
 
 
+cdef int capital(const Ledger* k, money_t* out) noexcept nogil:
+    # What is published: the newest anchor and own flows clearly after it; before any anchor, K.
+    # Answers 1 when it leaves the range.
+    cdef money_t total = k.seed
+    cdef int bad
+    if k.anchored:
+        return money_add(k.wallet, k.bridged, out)
+    bad = money_add(total, k.realized, &total)
+    bad |= money_add(total, k.trueup, &total)
+    bad |= money_sub(total, k.fees, &total)
+    bad |= money_add(total, k.funding, &total)
+    bad |= money_add(total, k.transfers, &total)
+    bad |= money_add(total, k.adjustments, &total)
+    out[0] = total
+    return bad
+
+
+cdef void track_peak(Ledger* k) noexcept nogil:
+    cdef money_t now = 0
+    if not capital(k, &now) and money_cmp(now, k.peak) > 0:
+        k.peak = now
+
+
 # -- effects and notes ---------------------------------------------------------------------------
 
 cdef inline void note(Result* out, int code) noexcept nogil:

@@ -1,0 +1,252 @@
+"""The account: what is published as capital, and why the exchange and our checksum differ.
+
+The exchange's wallet (E) is the ledger of record; K, our own sums in the kernel, is its checksum and
+never publishes capital.  The projection builds one frozen snapshot per applied input and judges the
+drift E − K at every anchor: each part of it gets a cause with a bound, the rest is pending for a
+while and then unexplained, which freezes entries.  It reads figures and nothing else: no slots, no
+venues, no time but that of the inputs.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+import msgspec
+
+from dita.contracts import (
+    AccountSnapshot,
+    BalanceReason,
+    CapitalSource,
+    DriftCause,
+    ReconcileStatus,
+)
+from dita.units import MONEY_ONE
+
+#: A difference without a cause is pending this long before it is unexplained.
+PENDING_MS: Final = 120_000
+#: Quiet anchors in a row, each without too much unexplained, that thaw a freeze.
+THAW_ANCHORS: Final = 2
+
+
+class LedgerFigures(Protocol):
+    """What the projection reads of the kernel's ledger."""
+
+    @property
+    def k_capital(self) -> int: ...
+    @property
+    def realized(self) -> int: ...
+    @property
+    def trueup(self) -> int: ...
+    @property
+    def fees(self) -> int: ...
+    @property
+    def funding(self) -> int: ...
+    @property
+    def transfers(self) -> int: ...
+    @property
+    def wallet(self) -> int: ...
+    @property
+    def available_margin(self) -> int: ...
+    @property
+    def bridged(self) -> int: ...
+    @property
+    def ambiguous(self) -> int: ...
+    @property
+    def fees_estimated(self) -> int: ...
+    @property
+    def anchor_ms(self) -> int: ...
+    @property
+    def frozen(self) -> int: ...
+    @property
+    def anchored(self) -> bool: ...
+    @property
+    def anchor_quiet(self) -> bool: ...
+    @property
+    def anchor_reason(self) -> int: ...
+    @property
+    def bridged_count(self) -> int: ...
+    @property
+    def flow_total(self) -> int: ...
+    @property
+    def peak(self) -> int: ...
+
+
+class AccountConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of the drift, money in 10^-18."""
+
+    warn: int = MONEY_ONE // 100
+    error: int = 20 * MONEY_ONE
+    wallet_digit: int = MONEY_ONE // 10**8
+
+
+class _Open(msgspec.Struct):
+    """What the projection remembers between anchors; saved with the state."""
+
+    drift: int = 0
+    by_cause: dict[DriftCause, int] = msgspec.field(default_factory=dict)
+    pending_since_ms: int = 0
+    good_anchors: int = 0
+    frozen: bool = False
+    funding_expected: int = 0
+    funding_seen: int = 0
+    transfer_expected: int = 0
+    transfers_seen: int = 0
+
+
+class Judgement(msgspec.Struct, frozen=True):
+    """What the drift means for new risk."""
+
+    pending_blocks: bool
+    unexplained_freezes: bool
+
+
+class AccountProjection:
+    """Folds the kernel's figures into snapshots and judges the drift."""
+
+    def __init__(self, config: AccountConfig | None = None) -> None:
+        self.config = config or AccountConfig()
+        self._open = _Open()
+
+    # -- the snapshot ------------------------------------------------------------------------------
+
+    def snapshot(
+        self, k: LedgerFigures, exposure: tuple[int, int, int], trade_seq: int, event_seq: int
+    ) -> AccountSnapshot:
+        """The account after an input.  Capital: the newest anchor plus own flows clearly after it."""
+        positions, notional, unrealized = exposure
+        capital, source = k.k_capital, CapitalSource.SEED
+        if k.anchored:
+            capital = k.wallet + k.bridged
+            source = CapitalSource.K_BRIDGED if k.bridged_count else CapitalSource.E_ANCHORED
+        state = self._open
+        return AccountSnapshot(
+            capital=capital,
+            capital_source=source,
+            e_wallet_balance=k.wallet,
+            available_margin=k.available_margin,
+            equity=capital + unrealized,
+            realized=k.realized + k.trueup,
+            unrealized=unrealized,
+            fees=k.fees,
+            funding=k.funding,
+            transfers=k.transfers,
+            open_positions=positions,
+            open_notional=notional,
+            peak_capital=k.peak,
+            trade_seq=trade_seq,
+            event_seq=event_seq,
+            k_capital=k.k_capital,
+            drift=state.drift,
+            drift_by_cause=state.by_cause,
+            status=self._status(),
+            entries_frozen=k.frozen != 0,
+            ambiguous=k.ambiguous,
+        )
+
+    def _status(self) -> ReconcileStatus:
+        if self._open.frozen:
+            return ReconcileStatus.ERROR
+        if abs(self._open.drift) >= self.config.warn:
+            return ReconcileStatus.WARN
+        return ReconcileStatus.OK
+
+    # -- the drift ---------------------------------------------------------------------------------
+
+    def judge(self, k: LedgerFigures, unsettled_notional: int) -> Judgement:
+        """Split the drift at a new anchor by cause, and say what it means for entries."""
+        state = self._open
+        drift = k.wallet - (k.k_capital - k.bridged)
+        causes, rest = self._explain(k, drift, unsettled_notional)
+        if not rest:
+            state.pending_since_ms = 0
+        elif not state.pending_since_ms:
+            state.pending_since_ms = k.anchor_ms
+        if rest:
+            late = k.anchor_ms - state.pending_since_ms >= PENDING_MS
+            causes[DriftCause.UNEXPLAINED if late else DriftCause.PENDING] = rest
+        state.drift = drift
+        state.by_cause = causes
+        self._freeze(abs(causes.get(DriftCause.UNEXPLAINED, 0)) >= self.config.error, k.anchor_quiet)
+        pending = abs(causes.get(DriftCause.PENDING, 0)) > self.config.error
+        return Judgement(pending, state.frozen)
+
+    def _freeze(self, too_much: bool, quiet: bool) -> None:
+        state = self._open
+        if too_much:
+            state.frozen, state.good_anchors = True, 0
+        elif state.frozen and quiet:
+            state.good_anchors += 1
+            if state.good_anchors >= THAW_ANCHORS:
+                state.frozen, state.good_anchors = False, 0
+
+    def _explain(
+        self, k: LedgerFigures, drift: int, unsettled_notional: int
+    ) -> tuple[dict[DriftCause, int], int]:
+        """Give each cause at most what its evidence allows; return the causes and what is left."""
+        self._expect(k, drift)
+        state = self._open
+        causes: dict[DriftCause, int] = {}
+        rest = drift
+        for cause, low, high in (
+            (DriftCause.SETTLING, min(0, -k.ambiguous), max(0, -k.ambiguous)),
+            _exactly(DriftCause.FUNDING_UNREAD, state.funding_expected),
+            _exactly(DriftCause.TRANSFER_UNREAD, state.transfer_expected),
+            _within(DriftCause.PENDING_FEE, abs(k.fees_estimated)),
+            _within(DriftCause.UNSETTLED_FILL, unsettled_notional),
+            _within(DriftCause.ROUNDING, k.flow_total * self.config.wallet_digit // 2),
+        ):
+            part = max(low, min(high, rest))
+            if part:
+                causes[cause] = part
+                rest -= part
+        return causes, rest
+
+    def _expect(self, k: LedgerFigures, drift: int) -> None:
+        # A frame that the venue sent for funding or a transfer is the evidence of a flow whose row
+        # is still to come; when the row is read K moves and the expectation ends.
+        state = self._open
+        if k.funding != state.funding_seen:
+            state.funding_seen, state.funding_expected = k.funding, 0
+        if k.transfers != state.transfers_seen:
+            state.transfers_seen, state.transfer_expected = k.transfers, 0
+        news = drift - state.drift
+        if k.anchor_reason == BalanceReason.FUNDING and not state.funding_expected:
+            state.funding_expected = news
+        elif k.anchor_reason == BalanceReason.TRANSFER and not state.transfer_expected:
+            state.transfer_expected = news
+
+    def rebase(self) -> dict[DriftCause, int]:
+        """`anchor --reason`: the drift is being booked away; start afresh.  Returns what is removed."""
+        removed = self._open.by_cause
+        self._open = _Open(
+            funding_seen=self._open.funding_seen,
+            transfers_seen=self._open.transfers_seen,
+        )
+        return removed
+
+    @property
+    def drift(self) -> int:
+        """E − K at the newest anchor."""
+        return self._open.drift
+
+    # -- the state ---------------------------------------------------------------------------------
+
+    def save(self) -> bytes:
+        """Config and memory; equal states give equal bytes."""
+        return msgspec.json.encode((self.config, self._open), order="sorted")
+
+    @classmethod
+    def restore(cls, saved: bytes) -> AccountProjection:
+        """A projection in the saved state; msgspec.DecodeError when the bytes are not one."""
+        config, memory = msgspec.json.decode(saved, type=tuple[AccountConfig, _Open])
+        projection = cls(config)
+        projection._open = memory
+        return projection
+
+
+def _exactly(cause: DriftCause, amount: int) -> tuple[DriftCause, int, int]:
+    return cause, min(0, amount), max(0, amount)
+
+
+def _within(cause: DriftCause, bound: int) -> tuple[DriftCause, int, int]:
+    return cause, -bound, bound
