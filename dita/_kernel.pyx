@@ -97,24 +97,19 @@ cdef uint64_t exact_key(object value, str field) except? 0:
 
 
 cdef money_t exact_money(object value, str field) except? -1:
-    cdef int overflow = 0
-    cdef int64_t number
+    cdef money_t amount
     if not PyLong_CheckExact(value):
         raise BadField(field, value, "an exact int")
-    number = PyLong_AsLongLongAndOverflow(value, &overflow)
-    if overflow == 0:
-        return number
-    if not -(10**38) <= value <= 10**38:
-        raise BadField(field, value, "money within 10^38 units of 10^-18")
-    return money_join(<int64_t>(value >> 64), <uint64_t>(value & 0xFFFFFFFFFFFFFFFF))
+    try:
+        amount = value
+    except OverflowError:
+        raise BadField(field, value, MONEY_RANGE) from None
+    if money_is_out(amount):
+        raise BadField(field, value, MONEY_RANGE)
+    return amount
 
 
-cdef inline object money_out(money_t amount):
-    cdef int64_t high = money_high(amount)
-    cdef uint64_t low = money_low(amount)
-    if high == 0 and low < 0x8000000000000000:
-        return PyLong_FromLongLong(<int64_t>low)
-    return (<object>high << 64) | low
+MONEY_RANGE = "money within 10^38 units of 10^-18"
 
 
 @cython.final
@@ -294,15 +289,15 @@ cdef class Outcome:
 
     @property
     def realized_delta(self):
-        return money_out(self.c.realized_delta)
+        return (self.c.realized_delta)
 
     @property
     def trueup_delta(self):
-        return money_out(self.c.trueup_delta)
+        return (self.c.trueup_delta)
 
     @property
     def fee_delta(self):
-        return money_out(self.c.fee_delta)
+        return (self.c.fee_delta)
 
     @property
     def retry_after_ms(self):
@@ -505,7 +500,7 @@ cdef class Core:
                               o.child, o.intent_key))
             else:
                 found.append((r.kind, r.slot, r.order_no, r.trade_no, r.asset_key, r.quantity_e8,
-                              r.price_e10, money_out(r.realized), money_out(r.fees), 0, 0, False,
+                              r.price_e10, (r.realized), (r.fees), 0, 0, False,
                               0, 0, 0))
         return found
 
@@ -565,8 +560,8 @@ cdef class Core:
         return (o.order_no, o.venue_key, o.intent_key, self.st.trades[o.trade].trade_no,
                 self.st.trades[o.trade].slot, o.role, o.side, o.order_type, o.status,
                 (o.flags & FINAL) != 0, (o.flags & EXTERNAL) != 0, o.child, o.intended_e8,
-                v.filled_e8, v.priced_e8, money_out(v.cost), v.cost_rank, money_out(v.fee),
-                v.fee_rank, money_out(v.realized), v.realized_rank, v.figure_e8, o.limit_price_e10)
+                v.filled_e8, v.priced_e8, (v.cost), v.cost_rank, (v.fee),
+                v.fee_rank, (v.realized), v.realized_rank, v.figure_e8, o.limit_price_e10)
 
     def order_of_venue(self, uint64_t venue_key) -> int:
         """The own number of the order with this venue id, 0 when there is none."""
@@ -604,8 +599,8 @@ cdef class Core:
             orders.append(self.st.orders[order].order_no)
             order = self.st.orders[order].next
         return (t.trade_no, t.trade_key, t.asset_key, t.side, t.leverage, s.entered_e8,
-                s.entry_priced_e8, money_out(s.entry_cost), s.exited_e8, money_out(t.realized),
-                money_out(t.trueup), money_out(s.fees), money_out(t.carried), s.pending,
+                s.entry_priced_e8, (s.entry_cost), s.exited_e8, (t.realized),
+                (t.trueup), (s.fees), (t.carried), s.pending,
                 s.unsettled, t.open_orders, t.slot, (t.flags & CLOSED) != 0,
                 tuple([t.legs_e9[i] for i in range(t.leg_count)]), tuple(reversed(orders)))
 
@@ -615,44 +610,40 @@ cdef class Core:
         anchor_quiet, anchor_reason, ambiguous_count, bridged_count, unsettled, routed_by_state,
         flow_total, peak)"""
         cdef Ledger* k = &self.st.ledger
-        return (money_out(k.seed), money_out(k.realized), money_out(k.trueup), money_out(k.fees),
-                money_out(k.funding), money_out(k.transfers), money_out(k.adjustments),
-                money_out(k.wallet), money_out(k.available_margin), money_out(k.bridged),
-                money_out(k.ambiguous), money_out(k.fees_estimated), k.anchor_ms,
+        return ((k.seed), (k.realized), (k.trueup), (k.fees),
+                (k.funding), (k.transfers), (k.adjustments),
+                (k.wallet), (k.available_margin), (k.bridged),
+                (k.ambiguous), (k.fees_estimated), k.anchor_ms,
                 k.anchor_received_ms, k.frozen, k.seeded != 0, k.anchored != 0,
                 k.anchor_quiet != 0, k.anchor_reason, k.ambiguous_count, k.bridged_count,
-                k.unsettled, k.routed_by_state, k.flow_total, money_out(k.peak))
+                k.unsettled, k.routed_by_state, k.flow_total, (k.peak))
 
     def exposure(self) -> tuple:
         """(open slots, open notional, unrealized) at the marks, entry basis where there is none."""
-        cdef int32_t i
-        cdef int32_t left = self.st.active
-        cdef Slot* s
-        cdef Trade* t
-        cdef money_t value = 0
-        cdef money_t basis = 0
-        cdef object notional = 0
-        cdef object unrealized = 0
         cdef int count = 0
-        for i in range(self.st.config.slots):
-            if left == 0:
-                break
-            s = &self.st.slots[i]
-            if s.trade < 0:
-                continue
-            left -= 1
-            t = &self.st.trades[s.trade]
-            if size_of(t) <= 0:
-                continue
-            count += 1
-            basis = 0
-            if t.sums.entry_priced_e8 == t.sums.entered_e8:
-                basis = money_share(t.sums.entry_cost, size_of(t), t.sums.entered_e8)
-            value = money_product(s.mark_price_e10, size_of(t)) if s.mark_price_e10 else basis
-            notional = notional + money_out(value)
-            if s.mark_price_e10 and money_sign(basis) != 0:
-                unrealized = unrealized + t.side * (money_out(value) - money_out(basis))
+        cdef money_t notional = 0
+        cdef money_t unrealized = 0
+        if exposure_of(self.st, &count, &notional, &unrealized):
+            raise Fault("open notional leaves the range of money")
         return count, notional, unrealized
+
+    def account(self) -> tuple:
+        """What the account publishes: (capital, k_capital, anchored, bridged_count, wallet,
+        available_margin, realized with true-ups, fees, funding, transfers, peak, ambiguous, frozen,
+        open slots, open notional, unrealized, trades opened, inputs applied)"""
+        cdef Ledger* k = &self.st.ledger
+        cdef int count = 0
+        cdef money_t notional = 0
+        cdef money_t unrealized = 0
+        cdef money_t published = 0
+        cdef money_t own = 0
+        cdef money_t realized = 0
+        if (exposure_of(self.st, &count, &notional, &unrealized) or capital(k, &published)
+                or k_capital(k, &own) or money_add(k.realized, k.trueup, &realized)):
+            raise Fault("the account's figures leave the range of money")
+        return (published, own, k.anchored != 0, k.bridged_count, k.wallet, k.available_margin,
+                realized, k.fees, k.funding, k.transfers, k.peak, k.ambiguous, k.frozen, count,
+                notional, unrealized, self.st.next_trade_no, self.st.event_seq)
 
     def unsettled_notional(self):
         """Entry value of the exit quantity that has neither price nor figure: bounds its PnL."""
@@ -670,7 +661,7 @@ cdef class Core:
                 o = &self.st.orders[order]
                 if o.role == EXIT and o.level.priced_e8 < o.level.filled_e8:
                     if o.level.filled_e8 - o.level.priced_e8 <= t.sums.entered_e8:
-                        total = total + money_out(money_share(
+                        total = total + (money_share(
                             t.sums.entry_cost, o.level.filled_e8 - o.level.priced_e8,
                             t.sums.entered_e8))
                 order = o.next

@@ -29,24 +29,16 @@ THAW_ANCHORS: Final = 2
 
 
 class LedgerFigures(Protocol):
-    """What the projection reads of the kernel's ledger."""
+    """What a judgement reads of the kernel's ledger."""
 
     @property
     def k_capital(self) -> int: ...
-    @property
-    def realized(self) -> int: ...
-    @property
-    def trueup(self) -> int: ...
-    @property
-    def fees(self) -> int: ...
     @property
     def funding(self) -> int: ...
     @property
     def transfers(self) -> int: ...
     @property
     def wallet(self) -> int: ...
-    @property
-    def available_margin(self) -> int: ...
     @property
     def bridged(self) -> int: ...
     @property
@@ -56,19 +48,11 @@ class LedgerFigures(Protocol):
     @property
     def anchor_ms(self) -> int: ...
     @property
-    def frozen(self) -> int: ...
-    @property
-    def anchored(self) -> bool: ...
-    @property
     def anchor_quiet(self) -> bool: ...
     @property
     def anchor_reason(self) -> int: ...
     @property
-    def bridged_count(self) -> int: ...
-    @property
     def flow_total(self) -> int: ...
-    @property
-    def peak(self) -> int: ...
 
 
 class AccountConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,38 +93,36 @@ class AccountProjection:
 
     # -- the snapshot ------------------------------------------------------------------------------
 
-    def snapshot(
-        self, k: LedgerFigures, exposure: tuple[int, int, int], trade_seq: int, event_seq: int
-    ) -> AccountSnapshot:
+    def snapshot(self, figures: tuple[int, ...]) -> AccountSnapshot:
         """The account after an input.  Capital: the newest anchor plus own flows clearly after it."""
-        positions, notional, unrealized = exposure
-        capital, source = k.k_capital, CapitalSource.SEED
-        if k.anchored:
-            capital = k.wallet + k.bridged
-            source = CapitalSource.K_BRIDGED if k.bridged_count else CapitalSource.E_ANCHORED
+        capital, k_capital, anchored, bridged, wallet, margin, realized, fees, funding = figures[:9]
+        transfers, peak, ambiguous, frozen, positions, notional, unrealized = figures[9:16]
+        source = CapitalSource.SEED
+        if anchored:
+            source = CapitalSource.K_BRIDGED if bridged else CapitalSource.E_ANCHORED
         state = self._open
         return AccountSnapshot(
             capital=capital,
             capital_source=source,
-            e_wallet_balance=k.wallet,
-            available_margin=k.available_margin,
+            e_wallet_balance=wallet,
+            available_margin=margin,
             equity=capital + unrealized,
-            realized=k.realized + k.trueup,
+            realized=realized,
             unrealized=unrealized,
-            fees=k.fees,
-            funding=k.funding,
-            transfers=k.transfers,
+            fees=fees,
+            funding=funding,
+            transfers=transfers,
             open_positions=positions,
             open_notional=notional,
-            peak_capital=k.peak,
-            trade_seq=trade_seq,
-            event_seq=event_seq,
-            k_capital=k.k_capital,
+            peak_capital=peak,
+            trade_seq=figures[16],
+            event_seq=figures[17],
+            k_capital=k_capital,
             drift=state.drift,
             drift_by_cause=state.by_cause,
             status=self._status(),
-            entries_frozen=k.frozen != 0,
-            ambiguous=k.ambiguous,
+            entries_frozen=frozen != 0,
+            ambiguous=ambiguous,
         )
 
     def _status(self) -> ReconcileStatus:

@@ -129,10 +129,7 @@ class Engine:
         return self.kernel.effects() if changed else ()
 
     def _snapshot(self) -> AccountSnapshot:
-        kernel = self.kernel
-        return self.account.snapshot(
-            kernel.ledger(), kernel.exposure(), kernel.trade_seq, kernel.event_seq
-        )
+        return self.account.snapshot(self.kernel.account_figures())
 
     # -- the whole state ---------------------------------------------------------------------------
 

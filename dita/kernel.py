@@ -612,6 +612,10 @@ class ExecutionKernel:
         """The money figures."""
         return Ledger(*self._core.ledger())
 
+    def account_figures(self) -> tuple[int, ...]:
+        """What the account publishes, computed in the core; see ``Core.account``."""
+        return self._core.account()
+
     def exposure(self) -> tuple[int, int, int]:
         """(slots with a position, their notional, their unrealized PnL)."""
         return self._core.exposure()

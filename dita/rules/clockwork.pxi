@@ -24,15 +24,12 @@ cdef int in_flight(const State* st) noexcept nogil:
     return 0
 
 
-cdef int k_flows(const Ledger* k, money_t* out) noexcept nogil:
-    # What K has seen since its seed.  Answers 1 when it leaves the range.
-    cdef money_t total = k.realized
-    cdef int bad = money_add(total, k.trueup, &total)
-    bad |= money_sub(total, k.fees, &total)
-    bad |= money_add(total, k.funding, &total)
-    bad |= money_add(total, k.transfers, &total)
-    bad |= money_add(total, k.adjustments, &total)
-    out[0] = total
+cdef int seed_for(const Ledger* k, money_t wallet, money_t* out) noexcept nogil:
+    # The seed with which K equals the wallet now.  Answers 1 when it leaves the range.
+    cdef money_t total = 0
+    cdef int bad = k_capital(k, &total)
+    bad |= money_sub(wallet, total, &total)
+    bad |= money_add(k.seed, total, out)
     return bad
 
 
@@ -50,7 +47,6 @@ cdef int zero_wallet(State* st, const Input* e, Result* out) except -1 nogil:
 cdef int anchor(State* st, const Input* e, Result* out) except -1 nogil:
     cdef Ledger* k = &st.ledger
     cdef int64_t when = e.exchange_ms if e.exchange_ms > 0 else e.received_ms
-    cdef money_t flows = 0
     cdef money_t seed = 0
     if not e.flags & HAS_REALIZED:
         return refuse_field(out, FIELD_MONEY, D_INVALID_EVENT)
@@ -58,7 +54,7 @@ cdef int anchor(State* st, const Input* e, Result* out) except -1 nogil:
         return D_OLD_ANCHOR
     if money_sign(e.realized) <= 0:
         return zero_wallet(st, e, out)
-    if not k.seeded and (k_flows(k, &flows) or money_sub(e.realized, flows, &seed)):
+    if not k.seeded and seed_for(k, e.realized, &seed):
         return D_ARITHMETIC_LIMIT
     accept(st, e, out)
     if not k.seeded:

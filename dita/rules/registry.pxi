@@ -317,11 +317,15 @@ cdef void flows_anchor(State* st) noexcept nogil:
 cdef int capital(const Ledger* k, money_t* out) noexcept nogil:
     # What is published: the newest anchor and own flows clearly after it; before any anchor, K.
     # Answers 1 when it leaves the range.
-    cdef money_t total = k.seed
-    cdef int bad
     if k.anchored:
         return money_add(k.wallet, k.bridged, out)
-    bad = money_add(total, k.realized, &total)
+    return k_capital(k, out)
+
+
+cdef int k_capital(const Ledger* k, money_t* out) noexcept nogil:
+    # K: the seed and every flow since.  Answers 1 when it leaves the range.
+    cdef money_t total = k.seed
+    cdef int bad = money_add(total, k.realized, &total)
     bad |= money_add(total, k.trueup, &total)
     bad |= money_sub(total, k.fees, &total)
     bad |= money_add(total, k.funding, &total)

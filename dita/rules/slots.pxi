@@ -308,3 +308,39 @@ cdef int cancel_entries(State* st) except -1 nogil:
             if is_live(st, st.slots[i].entry_order):
                 cancel_order(st, i, st.slots[i].entry_order)
     return 0
+
+
+# -- what is open ----------------------------------------------------------------------------------
+
+cdef int value_of(const Slot* s, const Trade* t, money_t* notional, money_t* unrealized) noexcept nogil:
+    # At the mark; where there is none, or no basis, only what is known.  Answers 1 when out of range.
+    cdef money_t basis = 0
+    cdef money_t value = 0
+    if t.sums.entry_priced_e8 == t.sums.entered_e8:
+        basis = money_share(t.sums.entry_cost, size_of(t), t.sums.entered_e8)
+    value = money_product(s.mark_price_e10, size_of(t)) if s.mark_price_e10 > 0 else basis
+    if money_add(notional[0], value, notional):
+        return 1
+    if s.mark_price_e10 == 0 or money_sign(basis) == 0:
+        return 0
+    if money_sub(value, basis, &value):
+        return 1
+    return money_add(unrealized[0], money_signed(value, t.side), unrealized)
+
+
+cdef int exposure_of(const State* st, int* count, money_t* notional, money_t* unrealized) noexcept nogil:
+    cdef int32_t i
+    cdef int32_t left = st.active
+    cdef const Slot* s
+    for i in range(st.config.slots):
+        if left == 0:
+            break
+        s = &st.slots[i]
+        if s.trade < 0:
+            continue
+        left -= 1
+        if size_of(&st.trades[s.trade]) > 0:
+            count[0] += 1
+            if value_of(s, &st.trades[s.trade], notional, unrealized):
+                return 1
+    return 0
