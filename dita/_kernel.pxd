@@ -416,6 +416,7 @@ cdef struct Request:            # an effect
     int32_t order
     uint64_t order_no
     uint64_t trade_no
+    uint64_t trade_key
     uint64_t asset_key
     int64_t quantity_e8
     int64_t price_e10

@@ -2,18 +2,19 @@
 
 from typing import Any, Final, final
 
-from typing_extensions import Buffer, disjoint_base
+from typing_extensions import Buffer
+
+from dita.errors import BadField as BadField
 
 FIELDS: Final[tuple[str, ...]]
 INPUT_SIZE: Final[int]
 OUTCOME_SIZE: Final[int]
 SAVE_VERSION: Final[int]
+MONEY_RANGE: Final[str]
 
 class Fault(Exception): ...
-class BadField(ValueError): ...
 
 @final
-@disjoint_base
 class Event:
     def report(
         self,
@@ -74,7 +75,6 @@ class Event:
     def rebases(self) -> bool: ...
 
 @final
-@disjoint_base
 class Outcome:
     @property
     def code(self) -> int: ...
@@ -119,11 +119,11 @@ class Outcome:
     def unpack(record: bytes) -> Outcome: ...
 
 @final
-@disjoint_base
 class Core:
-    slots: Final[int]
-    def __init__(
-        self,
+    @property
+    def slots(self) -> int: ...
+    def __new__(
+        cls,
         slot_limit: int,
         table: dict[tuple[int, int], tuple[int, int, int]],
         *,
@@ -133,7 +133,7 @@ class Core:
         balance_max_age_ms: int = 0,
         figure_tolerance_e18: int = 10_000_000_000_000_000,
         seed: int = 0,
-    ) -> None: ...
+    ) -> Core: ...
     def apply(self, event: Event) -> Outcome: ...
     def apply_batch(
         self, inputs: Buffer, outcomes: Buffer, stop_at_account: bool = False

@@ -14,6 +14,8 @@ from libc.stdint cimport (
 from libc.stdlib cimport qsort
 from libc.string cimport memcpy, memmove, memset
 
+from dita.errors import BadField
+
 #: Names of Result.field, in the order of their numbers.
 FIELDS = (
     "", "kind", "slot_id", "time", "quantity_e8", "price_e10", "limit_price_e10", "leverage",
@@ -44,10 +46,6 @@ for _i, _code in enumerate((
 
 class Fault(Exception):
     """The kernel found itself in a state that it never should be in.  Stop, keep the journal."""
-
-
-class BadField(ValueError):
-    """A value that no packed record can hold: (field, found, expected)."""
 
 
 cdef int fault(const char* what) except -1 nogil:
@@ -486,7 +484,7 @@ cdef class Core:
     def effects(self) -> list:
         """What the last input asked for: tuples (kind, slot, order_no, trade_no, asset_key,
         quantity_e8, price_e10, realized, fees, side, order_type, reduce_only, venue_key, child,
-        intent_key)."""
+        intent_key, trade_key)."""
         cdef int32_t i
         cdef Request* r
         cdef Order* o
@@ -497,11 +495,11 @@ cdef class Core:
                 o = &self.st.orders[r.order]
                 found.append((r.kind, r.slot, r.order_no, r.trade_no, r.asset_key, r.quantity_e8,
                               r.price_e10, 0, 0, o.side, o.order_type, o.role == EXIT, o.venue_key,
-                              o.child, o.intent_key))
+                              o.child, o.intent_key, r.trade_key))
             else:
                 found.append((r.kind, r.slot, r.order_no, r.trade_no, r.asset_key, r.quantity_e8,
                               r.price_e10, (r.realized), (r.fees), 0, 0, False,
-                              0, 0, 0))
+                              0, 0, 0, r.trade_key))
         return found
 
     # -- views -------------------------------------------------------------------------------------

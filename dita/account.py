@@ -1,10 +1,10 @@
 """The account: what is published as capital, and why the exchange and our checksum differ.
 
-The exchange's wallet (E) is the ledger of record; K, our own sums in the kernel, is its checksum and
-never publishes capital.  The projection builds one frozen snapshot per applied input and judges the
-drift E − K at every anchor: each part of it gets a cause with a bound, the rest is pending for a
-while and then unexplained, which freezes entries.  It reads figures and nothing else: no slots, no
-venues, no time but that of the inputs.
+The exchange's wallet (E) is the ledger of record; K, our own sums in the kernel, is its checksum
+and never publishes capital.  The projection builds one frozen snapshot per applied input and judges
+the drift E − K at every anchor: each part of it gets a cause with a bound, the rest is pending for
+a while and then unexplained, which freezes entries.  It reads figures and nothing else: no slots,
+no venues, no time but that of the inputs.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class AccountProjection:
     # -- the snapshot ------------------------------------------------------------------------------
 
     def snapshot(self, figures: tuple[int, ...]) -> AccountSnapshot:
-        """The account after an input.  Capital: the newest anchor plus own flows clearly after it."""
+        """The account after an input.  Capital: the newest anchor plus own flows clearly after."""
         capital, k_capital, anchored, bridged, wallet, margin, realized, fees, funding = figures[:9]
         transfers, peak, ambiguous, frozen, positions, notional, unrealized = figures[9:16]
         source = CapitalSource.SEED
@@ -148,7 +148,9 @@ class AccountProjection:
             causes[DriftCause.UNEXPLAINED if late else DriftCause.PENDING] = rest
         state.drift = drift
         state.by_cause = causes
-        self._freeze(abs(causes.get(DriftCause.UNEXPLAINED, 0)) >= self.config.error, k.anchor_quiet)
+        self._freeze(
+            abs(causes.get(DriftCause.UNEXPLAINED, 0)) >= self.config.error, k.anchor_quiet
+        )
         pending = abs(causes.get(DriftCause.PENDING, 0)) > self.config.error
         return Judgement(pending, state.frozen)
 
@@ -198,7 +200,7 @@ class AccountProjection:
             state.transfer_expected = news
 
     def rebase(self) -> dict[DriftCause, int]:
-        """`anchor --reason`: the drift is being booked away; start afresh.  Returns what is removed."""
+        """`anchor --reason`: the drift is booked away; start afresh and say what was removed."""
         removed = self._open.by_cause
         self._open = _Open(
             funding_seen=self._open.funding_seen,

@@ -282,7 +282,7 @@ class ContractRules(Record, frozen=True, kw_only=True):
 
 
 class KernelIntent(Record, frozen=True, kw_only=True):
-    """A command.  ``quantity_e8`` 0 on an EXIT means "the next leg"; ``slot_id`` -1 means "find it".
+    """A command.  ``quantity_e8`` 0 on an EXIT means the next leg, ``slot_id`` -1 "find it".
 
     ``received_ms`` is the time of the journal record, ``expires_ms`` ends an entry's right to be
     sent again after proven absence, ``working_ms`` bounds the time an order may work.
@@ -564,5 +564,5 @@ class AccountSnapshot(Record, frozen=True, kw_only=True):
 
     @property
     def leverage_e9(self) -> int:
-        """Open notional over capital in 10^-9 (conviction leverage of the whole book), 0 without."""
+        """Open notional over capital in 10^-9: the conviction leverage of the whole book."""
         return self.open_notional * 10**9 // self.capital if self.capital > 0 else 0

@@ -83,7 +83,7 @@ class Engine:
         """Apply packed inputs at batch speed; how many, and their packed outcomes.
 
         The account judges every balance frame before the next input, as ``apply`` does.  The names
-        behind the keys are learnt apart (``kernel.learn``); call ``kernel.index_clients`` at the end.
+        behind the keys are learnt apart (``kernel.learn``), then ``kernel.index_clients``.
         """
         size, out_size = self.kernel.record_sizes()
         outcomes = bytearray(len(inputs) // size * out_size)

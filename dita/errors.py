@@ -218,3 +218,20 @@ def _repr(value: object, limit: int) -> str:
         return repr(value)
     except Exception:  # noqa: BLE001 - a foreign repr may raise anything, and we are reporting
         return f"a {type(value).__name__} whose repr fails"
+
+
+class BadField(ValueError):
+    """A value that no packed record can hold; the kernel's border turns it into a refusal.
+
+    Not of the tree above: it never reaches an operator as an exception.  ``args`` are the field,
+    what was found and what was expected.
+    """
+
+    def __init__(self, field: str, found: object, expected: str) -> None:
+        super().__init__(field, found, expected)
+        self.field = field
+        self.found = found
+        self.expected = expected
+
+    def __str__(self) -> str:
+        return f"{self.field} refused: expected {self.expected}; found {shown(self.found)}"

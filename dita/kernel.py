@@ -7,14 +7,11 @@ beyond the figures that it hands out, nothing of venues, files or time.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections import Counter
-from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-
 from dita import _kernel
 from dita.contracts import (
     SEVERITY,
@@ -37,63 +34,15 @@ from dita.contracts import (
     VenueOrder,
     VenueOrderStatus,
 )
-from dita.errors import KernelFault, OperatorError, shown
-from dita.transitions import RULES, TRANSITIONS, trigger_of
+from dita.errors import BadField, KernelFault, OperatorError, shown
+from dita.identity import Names, asset_key_of, client_order_id, key_of, venue_key_of
+from dita.transitions import RULES, TRANSITIONS
 
-TEXT_MAX: Final = 64
-_HASHED: Final = 1 << 63
-_STALE: Final = 1
 _DUST: Final = 2
 _NAMES_MAX: Final = 65_536
 
-BadField = _kernel.BadField
-
-
-def _checked(text: str, field: str) -> str:
-    if type(text) is not str or len(text) > TEXT_MAX or not text.isascii() or not text.isprintable():
-        raise BadField(field, text, f"printable ASCII of at most {TEXT_MAX} characters")
-    return text
-
-
-def _hashed(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
-
-
-@lru_cache(maxsize=65_536)
-def key_of(text: str, field: str) -> int:
-    """Key of an intent, trade or event id: 64 bits of its hash; 0 for "no id"."""
-    return (_hashed(_checked(text, field)) or 1) if text != "" else 0
-
-
-@lru_cache(maxsize=4_096)
-def asset_key_of(symbol: str) -> int:
-    """Key of a symbol; a hyphen makes no difference (FET-USDT = FETUSDT)."""
-    if symbol == "":
-        return 0
-    return _hashed(_checked(symbol, "asset").replace("-", "").upper()) or 1
-
-
-@lru_cache(maxsize=65_536)
-def venue_key_of(text: str) -> int:
-    """Key of a venue order id: the number itself where it is one below 2^63, else a hash above."""
-    if text == "":
-        return 0
-    if _checked(text, "venue_order_id").isdecimal() and len(text) < 20 and text[0] != "0":
-        number = int(text)
-        if number < _HASHED:
-            return number
-    return _hashed(text) | _HASHED
-
-
-@lru_cache(maxsize=65_536)
-def _foreign_client_key(text: str) -> int:
-    return _hashed(_checked(text, "client_order_id")) | _HASHED
-
-
-def client_order_id(namespace: str, epoch: int, intent_id: str, child: int) -> str:
-    """The id that an order carries at the venue (design P2): a pure function of its intent."""
-    digest = hashlib.sha256(f"{namespace}\x00{epoch}\x00{intent_id}\x00{child}".encode()).digest()
-    return base64.b32encode(digest).decode().lower()[:32]
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 
 def _table() -> dict[tuple[int, int], tuple[int, int, int]]:
@@ -187,11 +136,7 @@ class ExecutionKernel:
             figure_tolerance_e18=c.figure_tolerance,
             seed=c.seed,
         )
-        self._trades: dict[int, str] = {}
-        self._intents: dict[int, str] = {}
-        self._assets: dict[int, str] = {}
-        self._venue_ids: dict[int, str] = {}
-        self._clients: dict[str, int] = {}
+        self._names = Names()
         #: Refusals by code since the process started.  Observation only: not part of the state.
         self.refusals: Counter[KernelDiagnosticCode] = Counter()
 
@@ -220,7 +165,7 @@ class ExecutionKernel:
             key_of(e.event_id, "event_id"),
             asset_key_of(e.asset),
             venue_key_of(e.venue_order_id),
-            self._client_key(e.client_order_id),
+            self._names.client_key(e.client_order_id),
             e.slot_id,
             e.side,
             e.quantity_e8,
@@ -237,12 +182,6 @@ class ExecutionKernel:
             e.requested_ms,
             e.available_margin,
         )
-
-    def _client_key(self, text: str) -> int:
-        if text == "":
-            return 0
-        own = self._clients.get(text) if type(text) is str else None
-        return own if own is not None else _foreign_client_key(text)
 
     def _pack_intent(self, i: KernelIntent) -> _kernel.Event:
         rules = i.contract
@@ -288,7 +227,9 @@ class ExecutionKernel:
             return self._malformed(record, bad)
         return self.apply_packed(event, record)
 
-    def apply_packed(self, event: _kernel.Event, record: KernelIntent | VenueEvent) -> KernelOutcome:
+    def apply_packed(
+        self, event: _kernel.Event, record: KernelIntent | VenueEvent
+    ) -> KernelOutcome:
         """Apply a packed input; the record it was packed from gives the names."""
         try:
             raw = self._core.apply(event)
@@ -303,12 +244,10 @@ class ExecutionKernel:
             if isinstance(record, KernelIntent):
                 self.learn(record)
             elif record.venue_order_id:
-                self._learn_venue_id(record.venue_order_id)
+                self._names.learn_venue_id(record.venue_order_id)
         return self._outcome(raw, record)
 
-    def apply_batch(
-        self, inputs: bytes | bytearray | memoryview, outcomes: bytearray, stop_at_account: bool = False
-    ) -> int:
+    def apply_batch(self, inputs: Buffer, outcomes: Buffer, stop_at_account: bool = False) -> int:
         """Apply packed inputs in one call; see ``Core.apply_batch``.  Names are learnt apart."""
         try:
             return self._core.apply_batch(inputs, outcomes, stop_at_account)
@@ -330,47 +269,47 @@ class ExecutionKernel:
 
     def learn(self, intent: KernelIntent) -> None:
         """Remember the texts behind an intent's keys."""
-        for names, key, text in (
-            (self._trades, key_of(intent.trade_id, "trade_id"), intent.trade_id),
-            (self._intents, key_of(intent.intent_id, "intent_id"), intent.intent_id),
-            (self._assets, asset_key_of(intent.asset), intent.asset),
-        ):
-            if key and names.setdefault(key, text) != text and names is not self._assets:
-                raise KernelFault(
-                    "two ids share one key", expected=names[key], found=text, action="report it"
-                )
+        self._names.learn(intent.trade_id, intent.intent_id, intent.asset)
         if intent.venue_order_id:
-            self._learn_venue_id(intent.venue_order_id)
-        if len(self._intents) > _NAMES_MAX:
-            self._forget()
+            self._names.learn_venue_id(intent.venue_order_id)
+        if len(self._names.intents) > _NAMES_MAX:
+            self._take_names(self._names_in_use())
 
-    def _learn_venue_id(self, text: str) -> None:
-        key = venue_key_of(text)
-        if key & _HASHED:
-            self._venue_ids[key] = text
+    def _names_in_use(self) -> tuple[list[tuple[int, str]], ...]:
+        trades = self._core.trades()
+        orders = [order for t in trades for order in self._orders_of(t)]
+        return self._names.in_use(
+            {t[1] for t in trades},
+            {o[2] for o in orders},
+            {t[2] for t in trades},
+            {o[1] for o in orders},
+        )
 
-    def _forget(self) -> None:
-        trades, intents, assets, venue_ids = self._names_in_use()
-        self._trades, self._intents = dict(trades), dict(intents)
-        self._assets, self._venue_ids = dict(assets), dict(venue_ids)
+    def _take_names(self, saved: tuple[list[tuple[int, str]], ...]) -> None:
+        names = self._names = Names()
+        trades, intents, assets, venue_ids = saved
+        names.trades, names.intents = dict(trades), dict(intents)
+        names.assets, names.venue_ids = dict(assets), dict(venue_ids)
         self.index_clients()
 
     def index_clients(self) -> None:
         """Rebuild the map of client order ids; after a batch or a restore."""
-        self._clients = {}
-        for trade in self._core.trades():
-            for order_no in trade[19]:
-                order = self._core.order(order_no)
-                self._clients[self._client_id(order[2], order[3], order[11])] = order_no
+        self._names.clients = {
+            self._client_id(order[2], order[3], order[11]): order[0]
+            for trade in self._core.trades()
+            for order in self._orders_of(trade)
+        }
+
+    def _orders_of(self, trade: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        found = (self._core.order(order_no) for order_no in trade[19])
+        return [order for order in found if order is not None]
 
     def _client_id(self, intent_key: int, trade_no: int, child: int) -> str:
-        intent_id = self._intents.get(intent_key, "") if intent_key else f"recovery:{trade_no}"
+        # An exit that no intent asked for (a recovery slot's) is named after its trade.
+        intent_id = (
+            self._names.intents.get(intent_key, "") if intent_key else f"recovery:{trade_no}"
+        )
         return client_order_id(self.config.namespace, self.config.epoch, intent_id, child)
-
-    def _venue_id(self, key: int) -> str:
-        if key == 0:
-            return ""
-        return self._venue_ids.get(key, "") if key & _HASHED else str(key)
 
     # -- out ---------------------------------------------------------------------------------------
 
@@ -414,23 +353,22 @@ class ExecutionKernel:
         """What the last input asked the runtime to do, in order."""
         return tuple(self._effect(raw) for raw in self._core.effects())
 
-    def _effect(self, raw: tuple[int, ...]) -> Effect:
+    def _effect(self, raw: tuple[Any, ...]) -> Effect:
         kind, slot, order_no, trade_no, asset_key, quantity, price, realized, fees = raw[:9]
-        side, order_type, reduce_only, venue_key, child, intent_key = raw[9:]
-        trade = self._core.trade(trade_no) if trade_no else None
+        side, order_type, reduce_only, venue_key, child, intent_key, trade_key = raw[9:]
         client_id = ""
         if order_no:
             client_id = self._client_id(intent_key, trade_no, child)
-            self._clients[client_id] = order_no
+            self._names.clients[client_id] = order_no
         return Effect(
             kind=EffectKind(kind),
             slot_id=slot,
             trade_no=trade_no,
-            trade_id=self._trades.get(trade[1], "") if trade else "",
+            trade_id=self._names.trades.get(trade_key, ""),
             order_no=order_no,
             client_order_id=client_id,
-            venue_order_id=self._venue_id(venue_key),
-            asset=self._assets.get(asset_key, ""),
+            venue_order_id=self._names.venue_id(venue_key),
+            asset=self._names.assets.get(asset_key, ""),
             side=OrderSide(side),
             order_type=OrderType(order_type),
             quantity_e8=quantity,
@@ -465,7 +403,9 @@ class ExecutionKernel:
     def _malformed(self, record: KernelIntent | VenueEvent, bad: ValueError) -> KernelOutcome:
         field, value, expected = bad.args
         is_intent = isinstance(record, KernelIntent)
-        code = KernelDiagnosticCode.INVALID_INTENT if is_intent else KernelDiagnosticCode.INVALID_EVENT
+        code = (
+            KernelDiagnosticCode.INVALID_INTENT if is_intent else KernelDiagnosticCode.INVALID_EVENT
+        )
         self.refusals[code] += 1
         return KernelOutcome(
             accepted=False,
@@ -506,15 +446,15 @@ class ExecutionKernel:
             raise OperatorError("no such slot", expected=bad.args[2], found=str(slot_id)) from bad
         trade = self._core.trade_in_slot(slot_id)
         if trade is None:
-            return _FREE_SLOT.__replace__(slot_id=slot_id)  # type: ignore[attr-defined,no-any-return]
+            return msgspec.structs.replace(_FREE_SLOT, slot_id=slot_id)
         goal = raw[7]
         return TradeSlot(
             slot_id=slot_id,
             state=TradeStage(raw[0]),
             closed=False,
             trade_no=trade[0],
-            trade_id=self._trades.get(trade[1], ""),
-            asset=self._assets.get(trade[2], ""),
+            trade_id=self._names.trades.get(trade[1], ""),
+            asset=self._names.assets.get(trade[2], ""),
             side=TradeSide(trade[3]),
             leverage=trade[4],
             size_e8=trade[5] - trade[8],
@@ -549,7 +489,7 @@ class ExecutionKernel:
         return VenueOrder(
             order_no=raw[0],
             client_order_id=self._client_id(raw[2], raw[3], raw[11]),
-            venue_order_id=self._venue_id(raw[1]),
+            venue_order_id=self._names.venue_id(raw[1]),
             trade_no=raw[3],
             slot_id=raw[4],
             role=OrderRole(raw[5]),
@@ -574,7 +514,7 @@ class ExecutionKernel:
 
     def order_of_client(self, client_id: str) -> VenueOrder | None:
         """The own order with this client order id."""
-        return self.order(self._clients.get(client_id, 0))
+        return self.order(self._names.clients.get(client_id, 0))
 
     def trade(self, trade_id: str) -> TradeRecord | None:
         """The newest trade with this id, also after it has left its slot."""
@@ -592,11 +532,11 @@ class ExecutionKernel:
         orders = (self.order(n) for n in trade[19]) if trade else ()
         return tuple(order for order in orders if order is not None)
 
-    def _record(self, trade: tuple[int, ...]) -> TradeRecord:
+    def _record(self, trade: tuple[Any, ...]) -> TradeRecord:
         return TradeRecord(
             trade_no=trade[0],
-            trade_id=self._trades.get(trade[1], ""),
-            asset=self._assets.get(trade[2], ""),
+            trade_id=self._names.trades.get(trade[1], ""),
+            asset=self._names.assets.get(trade[2], ""),
             side=TradeSide(trade[3]),
             entered_e8=trade[5],
             entry_cost=trade[7],
@@ -635,17 +575,6 @@ class ExecutionKernel:
 
     # -- the whole state ---------------------------------------------------------------------------
 
-    def _names_in_use(self) -> tuple[list[tuple[int, str]], ...]:
-        trades = self._core.trades()
-        orders = [self._core.order(n) for t in trades for n in t[19]]
-        wanted = (
-            (self._trades, {t[1] for t in trades}),
-            (self._intents, {o[2] for o in orders}),
-            (self._assets, {t[2] for t in trades}),
-            (self._venue_ids, {o[1] for o in orders}),
-        )
-        return tuple(sorted((k, n[k]) for k in keys if k in n) for n, keys in wanted)
-
     def save(self) -> bytes:
         """The full state; equal states give equal bytes."""
         return msgspec.msgpack.encode(_Saved(self.config, self._core.save(), *self._names_in_use()))
@@ -661,9 +590,7 @@ class ExecutionKernel:
             raise OperatorError(
                 "saved state refused", expected="bytes from ExecutionKernel.save", found=str(bad)
             ) from bad
-        kernel._trades, kernel._intents = dict(state.trades), dict(state.intents)
-        kernel._assets, kernel._venue_ids = dict(state.assets), dict(state.venue_ids)
-        kernel.index_clients()
+        kernel._take_names((state.trades, state.intents, state.assets, state.venue_ids))
         return kernel
 
     def state_hash(self) -> str:
@@ -672,31 +599,28 @@ class ExecutionKernel:
 
     def economic_hash(self) -> str:
         """SHA-256 over slots, orders and money levels, without sequence numbers (design P4)."""
-        ledger = self.ledger()
-        orders = {t[0]: [self._core.order(n) for n in t[19]] for t in self._core.trades()}
         trades = sorted(
-            (t[1:15], t[15], sorted(_economic_order(o) for o in orders[t[0]]))
-            for t in self._core.trades()
+            (t[1:16], sorted(_economic(o) for o in self._orders_of(t))) for t in self._core.trades()
         )
         slots = sorted(
-            (self._core.trade_in_slot(i)[1], self._core.slot(i)[0], self._core.slot(i)[6])
-            for i in self._core.active_slots()
+            (slot.trade_id, slot.state, slot.active_leg_index) for slot in self.active_slots()
         )
-        money = (ledger.realized, ledger.trueup, ledger.fees, ledger.funding, ledger.transfers)
+        k = self.ledger()
+        money = (k.realized, k.trueup, k.fees, k.funding, k.transfers, k.adjustments)
         return hashlib.sha256(repr((trades, slots, money)).encode()).hexdigest()
 
 
-def _economic_order(o: tuple[int, ...]) -> tuple[int, ...]:
-    # role, side, ended, final, external, child, intended, levels without ranks, limit price; its
-    # venue id says which order it is.
-    return (o[1], o[5], o[6], o[8] >= 4, o[9], o[10], o[11], *o[12:16], o[17], o[19], o[21], o[22])  # type: ignore[return-value]
+def _economic(o: tuple[Any, ...]) -> tuple[Any, ...]:
+    # Which order, and its end: venue id, role, side, ended, final, external, child, intended, the
+    # levels without the ranks of their sources, the limit price.
+    return (o[1], o[5], o[6], o[8] >= 4, *o[9:13], *o[13:16], o[17], o[19], o[21], o[22])
 
 
-def _pnl_source(trade: tuple[int, ...]) -> str:
+def _pnl_source(trade: tuple[Any, ...]) -> str:
     return "exchange" if trade[8] and not trade[13] else "kernel_estimate"
 
 
-def _unrealized(trade: tuple[int, ...], mark_e10: int) -> int:
+def _unrealized(trade: tuple[Any, ...], mark_e10: int) -> int:
     size, entered, priced, cost = trade[5] - trade[8], trade[5], trade[6], trade[7]
     if not mark_e10 or size <= 0 or priced < entered:
         return 0

@@ -30,6 +30,7 @@ LAYERS = {
     "errors": 0,
     "clock": 0,
     "transitions": 0,
+    "identity": 0,
     "kernel": 1,
     "account": 1,
     "policy": 1,

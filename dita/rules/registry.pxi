@@ -362,5 +362,6 @@ cdef Request* request(State* st, int kind, int slot, int32_t order, int32_t trad
         trade = st.orders[order].trade
     if trade >= 0:
         r.trade_no = st.trades[trade].trade_no
+        r.trade_key = st.trades[trade].trade_key
         r.asset_key = st.trades[trade].asset_key
     return r

@@ -1,0 +1,129 @@
+"""Texts and keys: how an id of the outside becomes a number of the kernel, and back.
+
+The kernel compares 64-bit keys only.  A decimal venue order id below 2^63 is its own key; every
+other text is hashed, and a hash that two texts share is a fault, never a silent match.  Called by
+``kernel``; knows nothing of slots or orders beyond their numbers.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
+
+from dita.errors import BadField, KernelFault
+
+TEXT_MAX: Final = 64
+_HASHED: Final = 1 << 63
+
+
+def _checked(text: str, field: str) -> str:
+    if type(text) is not str or len(text) > TEXT_MAX:
+        raise BadField(field, text, f"text of at most {TEXT_MAX} characters")
+    if not text.isascii() or not text.isprintable():
+        raise BadField(field, text, "printable ASCII")
+    return text
+
+
+def _hashed(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+@lru_cache(maxsize=65_536)
+def key_of(text: str, field: str) -> int:
+    """Key of an intent, trade or event id: 64 bits of its hash; 0 for "no id"."""
+    return (_hashed(_checked(text, field)) or 1) if text != "" else 0
+
+
+@lru_cache(maxsize=4_096)
+def asset_key_of(symbol: str) -> int:
+    """Key of a symbol; a hyphen makes no difference (FET-USDT = FETUSDT, accounting fix §0.4)."""
+    if symbol == "":
+        return 0
+    return _hashed(_checked(symbol, "asset").replace("-", "").upper()) or 1
+
+
+@lru_cache(maxsize=65_536)
+def venue_key_of(text: str) -> int:
+    """Key of a venue order id: the number itself where it is one below 2^63, else a hash above.
+
+    Venue ids exceed 2^53 (dossier §1.3), so they never pass through a float.
+    """
+    if text == "":
+        return 0
+    if _checked(text, "venue_order_id").isdecimal() and len(text) < 20 and text[0] != "0":
+        number = int(text)
+        if number < _HASHED:
+            return number
+    return _hashed(text) | _HASHED
+
+
+@lru_cache(maxsize=65_536)
+def foreign_client_key(text: str) -> int:
+    """Key of a client order id that is not ours: above 2^63, where no own order number is."""
+    return _hashed(_checked(text, "client_order_id")) | _HASHED
+
+
+def client_order_id(namespace: str, epoch: int, intent_id: str, child: int) -> str:
+    """The id that an order carries at the venue (design P2): a pure function of its intent."""
+    digest = hashlib.sha256(f"{namespace}\x00{epoch}\x00{intent_id}\x00{child}".encode()).digest()
+    return base64.b32encode(digest).decode().lower()[:32]
+
+
+class Names:
+    """The texts behind keys.  More may be remembered than is in use; only that is saved."""
+
+    def __init__(self) -> None:
+        self.trades: dict[int, str] = {}
+        self.intents: dict[int, str] = {}
+        self.assets: dict[int, str] = {}
+        self.venue_ids: dict[int, str] = {}
+        #: Client order id → own order number.
+        self.clients: dict[str, int] = {}
+
+    def learn(self, trade_id: str, intent_id: str, asset: str) -> None:
+        """Remember an intent's texts.  KernelFault when two ids share one key."""
+        for names, key, text in (
+            (self.trades, key_of(trade_id, "trade_id"), trade_id),
+            (self.intents, key_of(intent_id, "intent_id"), intent_id),
+        ):
+            if key and names.setdefault(key, text) != text:
+                raise KernelFault("two ids share one key", expected=names[key], found=text)
+        if asset:
+            self.assets.setdefault(asset_key_of(asset), asset)
+
+    def learn_venue_id(self, text: str) -> None:
+        """Remember a venue order id that is not its own key."""
+        key = venue_key_of(text)
+        if key & _HASHED:
+            self.venue_ids[key] = text
+
+    def venue_id(self, key: int) -> str:
+        """The venue order id with this key."""
+        if key == 0:
+            return ""
+        return self.venue_ids.get(key, "") if key & _HASHED else str(key)
+
+    def client_key(self, text: str) -> int:
+        """Own order number of a client order id, a foreign key when it is not ours, 0 for none."""
+        if text == "":
+            return 0
+        own = self.clients.get(text) if type(text) is str else None
+        return own if own is not None else foreign_client_key(text)
+
+    def in_use(
+        self, trades: set[int], intents: set[int], assets: set[int], venue_ids: set[int]
+    ) -> tuple[list[tuple[int, str]], ...]:
+        """The names of these keys, sorted: the part that belongs to the state."""
+        return (
+            _picked(self.trades, trades),
+            _picked(self.intents, intents),
+            _picked(self.assets, assets),
+            _picked(self.venue_ids, venue_ids),
+        )
+
+
+def _picked(names: dict[int, str], keys: Iterable[int]) -> list[tuple[int, str]]:
+    return sorted((key, names[key]) for key in keys if key in names)
