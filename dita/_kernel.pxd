@@ -12,6 +12,7 @@
 #   events     acks, fills, ends, rejects, evidence, settlements, external closes
 #   clockwork  account frames and the passing of time
 #   dispatch   check, route, look up the table, apply
+#   border     Event and Outcome: Python ints to packed records and back
 
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint64_t
 

@@ -12,6 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+
 from dita import _kernel
 from dita.contracts import (
     SEVERITY,
@@ -36,6 +37,7 @@ from dita.contracts import (
 )
 from dita.errors import BadField, KernelFault, OperatorError, shown
 from dita.identity import Names, asset_key_of, client_order_id, key_of, venue_key_of
+from dita.refusals import EXPECTED, FREEZE_CAUSES, value_of
 from dita.transitions import RULES, TRANSITIONS
 
 _DUST: Final = 2
@@ -384,7 +386,7 @@ class ExecutionKernel:
         details: dict[str, str | int | bool] = {}
         if raw.field:
             details["field"] = raw.field
-            details["value"] = shown(_value_of(record, raw.field))
+            details["value"] = shown(value_of(record, raw.field))
             details["expected"] = EXPECTED.get(raw.field, "a valid value")
         if code is KernelDiagnosticCode.RATE_LIMITED:
             details["retryable"] = True
@@ -630,63 +632,6 @@ def _unrealized(trade: tuple[Any, ...], mark_e10: int) -> int:
 def _notes(bits: int) -> tuple[KernelDiagnosticCode, ...]:
     return tuple(code for number, code in _CODES.items() if bits >> number & 1)
 
-
-def _value_of(record: KernelIntent | VenueEvent, field: str) -> object:
-    """What the record holds under the name that the core gives to a bad field."""
-    aliases = {
-        "price_e10": ("reference_price_e10", "price_e10"),
-        "limit_price_e10": ("limit_price_e10", "last_price_e10"),
-        "time": ("received_ms",),
-        "money": ("amount", "realized", "carried_realized"),
-        "wait": ("working_ms", "retry_after_ms"),
-        "kind": ("command", "kind"),
-        "order": ("venue_order_id",),
-        "reason": ("action", "reject"),
-        "contract.step_e8": ("quantity_e8",),
-        "contract minimum": ("quantity_e8",),
-        "contract.tick_e10": ("contract",),
-        "contract fee rate": ("contract",),
-    }
-    for name in aliases.get(field, (field,)):
-        if hasattr(record, name):
-            return getattr(record, name)
-    return ""
-
-
-#: What a refused field should have held.
-EXPECTED: Final = {
-    "kind": "a command or event kind that this entrance takes",
-    "slot_id": "a slot of the table, or -1",
-    "time": "milliseconds since 1970, above 0 and below 2^53",
-    "quantity_e8": "a quantity above 0 that does not contradict what is known",
-    "price_e10": "a price above 0",
-    "limit_price_e10": "a limit price above 0 on the contract's tick",
-    "leverage": "an exchange leverage from 1 to the cap",
-    "exit_leg_ratios_e9": "1 to 8 ratios above 0 and at most 10^9",
-    "asset": "the symbol, and of an order event that of its order",
-    "intent_id": "an id of its own",
-    "trade_id": "the id of the trade in that slot",
-    "side": "a side, and of an order event that of its order",
-    "contract.step_e8": "a quantity that is a multiple of the contract's step",
-    "contract minimum": "at least the contract's minimum quantity and notional",
-    "source": "an evidence source",
-    "money": "an amount within 10^38 units of 10^-18, given where the kind needs one",
-    "wait": "a wait of at most 7 days",
-    "reason": "a reason or action of the enum",
-    "order_type": "MARKET or LIMIT",
-    "order": "ids of one order that can still be what is said of it",
-    "contract.tick_e10": "a tick above 0",
-    "contract fee rate": "fee rates from 0 to below 1",
-}
-
-FREEZE_CAUSES: Final = (
-    (1, "hold"),
-    (2, "draining"),
-    (4, "unexplained drift"),
-    (8, "wallet empty"),
-    (16, "recovery slot in use"),
-    (32, "pending drift"),
-)
 
 _ACCOUNT_KINDS: Final = frozenset(
     {KernelEventKind.ACCOUNT_UPDATE, KernelEventKind.FUNDING_FEE, KernelEventKind.TRANSFER}

@@ -31,6 +31,7 @@ LAYERS = {
     "clock": 0,
     "transitions": 0,
     "identity": 0,
+    "refusals": 0,
     "kernel": 1,
     "account": 1,
     "policy": 1,

@@ -1,0 +1,69 @@
+"""What a refusal means, in words: which field, what it held, what it should have held.
+
+The compiled kernel refuses with numbers; ``kernel`` looks the words up here.  Knows the names of
+fields and nothing of why a rule exists.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dita.contracts import KernelIntent, VenueEvent
+
+
+def value_of(record: KernelIntent | VenueEvent, field: str) -> object:
+    """What the record holds under the name that the core gives to a bad field."""
+    aliases = {
+        "price_e10": ("reference_price_e10", "price_e10"),
+        "limit_price_e10": ("limit_price_e10", "last_price_e10"),
+        "time": ("received_ms",),
+        "money": ("amount", "realized", "carried_realized"),
+        "wait": ("working_ms", "retry_after_ms"),
+        "kind": ("command", "kind"),
+        "order": ("venue_order_id",),
+        "reason": ("action", "reject"),
+        "contract.step_e8": ("quantity_e8",),
+        "contract minimum": ("quantity_e8",),
+        "contract.tick_e10": ("contract",),
+        "contract fee rate": ("contract",),
+    }
+    for name in aliases.get(field, (field,)):
+        if hasattr(record, name):
+            return getattr(record, name)
+    return ""
+
+
+#: What a refused field should have held.
+EXPECTED: Final = {
+    "kind": "a command or event kind that this entrance takes",
+    "slot_id": "a slot of the table, or -1",
+    "time": "milliseconds since 1970, above 0 and below 2^53",
+    "quantity_e8": "a quantity above 0 that does not contradict what is known",
+    "price_e10": "a price above 0",
+    "limit_price_e10": "a limit price above 0 on the contract's tick",
+    "leverage": "an exchange leverage from 1 to the cap",
+    "exit_leg_ratios_e9": "1 to 8 ratios above 0 and at most 10^9",
+    "asset": "the symbol, and of an order event that of its order",
+    "intent_id": "an id of its own",
+    "trade_id": "the id of the trade in that slot",
+    "side": "a side, and of an order event that of its order",
+    "contract.step_e8": "a quantity that is a multiple of the contract's step",
+    "contract minimum": "at least the contract's minimum quantity and notional",
+    "source": "an evidence source",
+    "money": "an amount within 10^38 units of 10^-18, given where the kind needs one",
+    "wait": "a wait of at most 7 days",
+    "reason": "a reason or action of the enum",
+    "order_type": "MARKET or LIMIT",
+    "order": "ids of one order that can still be what is said of it",
+    "contract.tick_e10": "a tick above 0",
+    "contract fee rate": "fee rates from 0 to below 1",
+}
+
+FREEZE_CAUSES: Final = (
+    (1, "hold"),
+    (2, "draining"),
+    (4, "unexplained drift"),
+    (8, "wallet empty"),
+    (16, "recovery slot in use"),
+    (32, "pending drift"),
+)

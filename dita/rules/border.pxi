@@ -1,0 +1,259 @@
+# The border to Python: one event in, one outcome out, exact integers only.
+#
+# Cython would take 1.9 as 1, True as 1, Decimal("2.7") as 2.  Nothing but an int passes here, and
+# what does not fit is refused with its field, its value and what was expected.  Whether an event
+# makes sense is not decided here but in dispatch.
+
+
+cdef inline int64_t exact(object value, str field) except? -1:
+    cdef int overflow = 0
+    cdef int64_t number
+    if not PyLong_CheckExact(value):
+        raise BadField(field, value, "an exact int")
+    number = PyLong_AsLongLongAndOverflow(value, &overflow)
+    if overflow != 0:
+        raise BadField(field, value, "an int within 64 bits")
+    return number
+
+
+cdef inline int small(object value, str field, int low, int high) except? -1:
+    # Enum members are ints of a subclass; bool is one too and is refused.
+    cdef int overflow = 0
+    cdef int64_t number
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise BadField(field, value, f"an int from {low} to {high}")
+    number = PyLong_AsLongLongAndOverflow(value, &overflow)
+    if overflow != 0 or not low <= number <= high:
+        raise BadField(field, value, f"an int from {low} to {high}")
+    return <int>number
+
+
+cdef uint64_t exact_key(object value, str field) except? 0:
+    if not PyLong_CheckExact(value) or value < 0 or value >> 64:
+        raise BadField(field, value, "a 64-bit key")
+    return <uint64_t>value
+
+
+cdef money_t exact_money(object value, str field) except? -1:
+    cdef money_t amount
+    if not PyLong_CheckExact(value):
+        raise BadField(field, value, "an exact int")
+    try:
+        amount = value
+    except OverflowError:
+        raise BadField(field, value, MONEY_RANGE) from None
+    if money_is_out(amount):
+        raise BadField(field, value, MONEY_RANGE)
+    return amount
+
+
+MONEY_RANGE = "money within 10^38 units of 10^-18"
+
+
+@cython.final
+@cython.freelist(16)
+cdef class Event:
+    """One input, ready for the kernel: checked to be exact, not yet to make sense."""
+
+    def report(self, kind, received_ms, exchange_ms, event_key, asset_key, venue_key, client_key,
+               slot, side, quantity_e8, increment, price_e10, last_quantity_e8, last_price_e10,
+               cost, fee, realized, source, reason, wait_ms, limit_ms, available_margin):
+        """Fill in what a venue event or an account event carries; None = not reported."""
+        cdef Input* e = &self.c
+        memset(e, 0, sizeof(Input))
+        e.kind = small(kind, "kind", 16, 39)
+        e.received_ms = exact(received_ms, "received_ms")
+        e.exchange_ms = exact(exchange_ms, "exchange_ms")
+        e.event_key = exact_key(event_key, "event_id")
+        e.asset_key = exact_key(asset_key, "asset")
+        e.venue_key = exact_key(venue_key, "venue_order_id")
+        e.client_key = exact_key(client_key, "client_order_id")
+        e.slot = small(slot, "slot_id", -1, 32767)
+        e.side = small(side, "side", -1, 1)
+        e.quantity_e8 = exact(quantity_e8, "quantity_e8")
+        e.price_e10 = exact(price_e10, "price_e10")
+        e.last_quantity_e8 = exact(last_quantity_e8, "last_quantity_e8")
+        e.last_price_e10 = exact(last_price_e10, "last_price_e10")
+        e.source = small(source, "source", 1, 3)
+        e.reason = small(reason, "reason", 0, 255)
+        e.wait_ms = exact(wait_ms, "retry_after_ms")
+        e.limit_ms = exact(limit_ms, "requested_ms")
+        if increment:
+            e.flags |= INCREMENT
+        if cost is not None:
+            e.cost = exact_money(cost, "cost")
+            e.flags |= HAS_COST
+        if fee is not None:
+            e.fee = exact_money(fee, "fee")
+            e.flags |= HAS_FEE
+        if realized is not None:
+            e.realized = exact_money(realized, "realized")
+            e.flags |= HAS_REALIZED
+        if available_margin:
+            e.available_margin = exact_money(available_margin, "available_margin")
+        return self
+
+    def command(self, kind, received_ms, event_key, trade_key, asset_key, slot, side, quantity_e8,
+                price_e10, limit_price_e10, order_type, leverage, legs, urgent, expires_ms,
+                working_ms, role, venue_key, reason, cost, amount, contract):
+        """Fill in what an intent carries; ``contract`` is None or a tuple of its six figures."""
+        cdef Input* e = &self.c
+        cdef int i
+        memset(e, 0, sizeof(Input))
+        e.kind = small(kind, "command", 1, 15)
+        e.received_ms = exact(received_ms, "received_ms")
+        e.event_key = exact_key(event_key, "intent_id")
+        e.trade_key = exact_key(trade_key, "trade_id")
+        e.asset_key = exact_key(asset_key, "asset")
+        e.venue_key = exact_key(venue_key, "venue_order_id")
+        e.slot = small(slot, "slot_id", -1, 32767)
+        e.side = small(side, "side", -1, 1)
+        e.quantity_e8 = exact(quantity_e8, "quantity_e8")
+        e.price_e10 = exact(price_e10, "reference_price_e10")
+        e.last_price_e10 = exact(limit_price_e10, "limit_price_e10")
+        e.order_type = small(order_type, "order_type", 0, 1)
+        e.leverage = small(leverage, "leverage", -2147483648, 2147483647)
+        e.limit_ms = exact(expires_ms, "expires_ms")
+        e.wait_ms = exact(working_ms, "working_ms")
+        e.role = small(role, "role", 0, 2)
+        e.reason = small(reason, "action", 0, 255)
+        e.cost = exact_money(cost, "entry_cost")
+        if amount is not None:
+            e.realized = exact_money(amount, "amount")
+            e.flags |= HAS_REALIZED
+        if urgent:
+            e.flags |= URGENT
+        if type(legs) is not tuple or not 1 <= len(legs) <= LEGS_MAX:
+            raise BadField("exit_leg_ratios_e9", legs, f"a tuple of 1 to {LEGS_MAX} ratios")
+        e.leg_count = <uint8_t>len(legs)
+        for i in range(e.leg_count):
+            e.legs_e9[i] = small(legs[i], "exit_leg_ratios_e9", -2147483648, 2147483647)
+        if contract is not None:
+            self.load_contract(contract)
+        return self
+
+    cdef int load_contract(self, tuple contract) except -1:
+        cdef Input* e = &self.c
+        e.tick_e10 = exact(contract[0], "contract.tick_e10")
+        e.step_e8 = exact(contract[1], "contract.step_e8")
+        e.min_quantity_e8 = exact(contract[2], "contract.min_quantity_e8")
+        e.min_notional = exact_money(contract[3], "contract.min_notional")
+        e.taker_fee_e9 = small(contract[4], "contract.taker_fee_e9", -2147483648, 2147483647)
+        e.maker_fee_e9 = small(contract[5], "contract.maker_fee_e9", -2147483648, 2147483647)
+        return 0
+
+    def pack(self) -> bytes:
+        """The packed record: what the journal stores and the batch entrance reads."""
+        return (<char*>&self.c)[:sizeof(Input)]
+
+    @staticmethod
+    def unpack(bytes record) -> Event:
+        """The event of a packed record."""
+        cdef Event event = Event.__new__(Event)
+        if len(record) != sizeof(Input):
+            raise BadField("record", len(record), f"{sizeof(Input)} bytes")
+        memcpy(&event.c, <const char*>record, sizeof(Input))
+        return event
+
+    @property
+    def kind(self):
+        return self.c.kind
+
+    @property
+    def rebases(self):
+        return self.c.kind == IN_CONTROL and self.c.reason == CONTROL_REBASE
+
+
+@cython.final
+@cython.freelist(16)
+cdef class Outcome:
+    """What one input did.  Money comes out as Python ints of 10^-18."""
+
+    @property
+    def code(self):
+        return self.c.code
+
+    @property
+    def accepted(self):
+        return self.c.accepted != 0
+
+    @property
+    def effects(self):
+        return self.c.effects
+
+    @property
+    def event_seq(self):
+        return self.c.event_seq
+
+    @property
+    def slot(self):
+        return self.c.slot
+
+    @property
+    def trade_no(self):
+        return self.c.trade_no
+
+    @property
+    def order_no(self):
+        return self.c.order_no
+
+    @property
+    def before(self):
+        return self.c.before
+
+    @property
+    def after(self):
+        return self.c.after
+
+    @property
+    def leg(self):
+        return self.c.leg
+
+    @property
+    def field(self):
+        return FIELDS[self.c.field]
+
+    @property
+    def notes(self):
+        return self.c.notes
+
+    @property
+    def quantity_delta_e8(self):
+        return self.c.quantity_delta_e8
+
+    @property
+    def size_e8(self):
+        return self.c.size_e8
+
+    @property
+    def realized_delta(self):
+        return (self.c.realized_delta)
+
+    @property
+    def trueup_delta(self):
+        return (self.c.trueup_delta)
+
+    @property
+    def fee_delta(self):
+        return (self.c.fee_delta)
+
+    @property
+    def retry_after_ms(self):
+        return self.c.retry_after_ms
+
+    @property
+    def released(self):
+        return self.c.released
+
+    def pack(self) -> bytes:
+        """The packed outcome, as the batch entrance writes it."""
+        return (<char*>&self.c)[:sizeof(Result)]
+
+    @staticmethod
+    def unpack(bytes record) -> Outcome:
+        """The outcome of a packed record."""
+        cdef Outcome outcome = Outcome.__new__(Outcome)
+        if len(record) != sizeof(Result):
+            raise BadField("record", len(record), f"{sizeof(Result)} bytes")
+        memcpy(&outcome.c, <const char*>record, sizeof(Result))
+        return outcome
