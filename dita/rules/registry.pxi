@@ -158,11 +158,33 @@ cdef int32_t trade_new(State* st) noexcept nogil:
     return index
 
 
+cdef bint give_up_empty(State* st, int32_t trade) noexcept nogil:
+    # An exit that is rejected for hours must not fill the registry: of this trade's own orders the
+    # oldest that is terminal without a fill is given up.  Never the newest: it is the slot's.
+    cdef int32_t* link = &st.trades[trade].orders
+    cdef int32_t* oldest = NULL
+    cdef int32_t index
+    if link[0] < 0:
+        return False
+    link = &st.orders[link[0]].next
+    while link[0] >= 0:
+        if is_terminal(&st.orders[link[0]]) and st.orders[link[0]].level.filled_e8 == 0:
+            oldest = link
+        link = &st.orders[link[0]].next
+    if oldest == NULL:
+        return False
+    index = oldest[0]
+    oldest[0] = st.orders[index].next
+    st.trades[trade].order_count -= 1
+    order_release(st, index)
+    return True
+
+
 cdef int32_t order_new(State* st, int32_t trade, uint8_t role, int side, int64_t quantity) noexcept nogil:
     cdef int32_t index
     cdef Order* o
     cdef Trade* t
-    if st.order_free < 0 and not give_up_oldest(st):
+    if st.order_free < 0 and not (give_up_oldest(st) or give_up_empty(st, trade)):
         return -1
     index = st.order_free
     o = &st.orders[index]
