@@ -1,0 +1,142 @@
+"""``python -m benchmarks.run``: measure, print a table, write benchmarks/RESULTS.md.
+
+    --quick       a short stream and few rounds: is everything in place?
+    --rounds N    how often everything is measured; medians are taken over the rounds
+    --peers       compare with NautilusTrader too (installs it in an environment of its own)
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from dita import _kernel
+
+from benchmarks import memory, paths, peers, reference, report, stream
+from benchmarks.report import Row, Section
+from benchmarks.rounds import Measurement, Rounds, interleave
+
+BATCH_LIMIT = 1.25  # × the C loop
+OBJECT_LIMIT = 4.0  # × the C loop
+MODEL_LIMIT = 25.0  # × faster than the plain-Python model
+ENGINE_LIMIT_NS = 3_000.0
+MEMORY_SLOTS = 4_096
+MEMORY_LIMIT = 16 * 2**20
+TRADES_PER_SLOT = 60
+QUICK_TRADES_PER_SLOT = 8
+
+
+def arguments(argv: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--rounds", type=int, default=0)
+    parser.add_argument("--peers", action="store_true")
+    chosen = parser.parse_args(argv)
+    chosen.rounds = chosen.rounds or (3 if chosen.quick else 15)
+    return chosen
+
+
+def measurements(work: paths.Paths) -> dict[str, Measurement]:
+    """Everything that is measured in interleaved rounds, by name."""
+    found: dict[str, Measurement] = {
+        "c": work.c_loop,
+        "floor": work.floor,
+        "batch": work.batch,
+        "object": work.objects,
+        "empty": work.empty_calls,
+        "engine": paths.engine_fills(work.stream, build=False),
+        "engine_build": paths.engine_fills(work.stream, build=True),
+    }
+    model = paths.python_model(work.stream)
+    if model is not None:
+        found["model"] = model
+    return found
+
+
+def event_section(work: paths.Paths, rounds: Rounds, economics: dict[str, int]) -> Section:
+    """The kernel against the C loop and against plain Python."""
+    ns = {name: rounds.spread(name).text() for name in rounds.values}
+    batch, objects = rounds.ratio("batch", "c"), rounds.ratio("object", "c")
+    rows = [
+        Row("C loop, ns per event", ns["c"]),
+        Row("batch entrance, ns per event", ns["batch"]),
+        Row("batch ÷ C loop", batch.text(2), f"≤ {BATCH_LIMIT}", batch.median <= BATCH_LIMIT),
+        Row("event object in, outcome object out, ns per event", ns["object"]),
+        Row("object ÷ C loop", objects.text(2), f"≤ {OBJECT_LIMIT}", objects.median <= OBJECT_LIMIT),
+        Row("of it the Python loop and an empty call, ns", ns["empty"]),
+        Row("reading the inputs and writing the outcomes alone, ns", ns["floor"]),
+    ]
+    notes = [
+        f"every outcome of the C loop equals the kernel's byte for byte ({work.count:,} outcomes), and"
+        f" so do ledger and trades: realized {economics['realized'] / 10**18:.6f},"
+        f" fees {economics['fees'] / 10**18:.6f}",
+    ]
+    if "model" in rounds.values:
+        gain = rounds.ratio("model", "object")
+        rows += [
+            Row("plain-Python model, ns per event", ns["model"]),
+            Row("model ÷ object", gain.text(1), f"≥ {MODEL_LIMIT:.0f}", gain.median >= MODEL_LIMIT),
+        ]
+    else:
+        notes.append("plain-Python model not available (tests/kernel_model.py)")
+    fills = sum(work.stream.applied_fill)
+    text = (
+        f"{work.stream.trades:,} trades over {stream.SLOTS} slots, {work.stream.fills_per_order} fills"
+        f" an order: {work.count:,} events, {fills:,} of them applied fills;"
+        f" {_kernel.INPUT_SIZE} bytes in, {_kernel.OUTCOME_SIZE} out."
+    )
+    return Section("One event through the kernel", text, rows, notes)
+
+
+def engine_section(rounds: Rounds) -> Section:
+    """Engine.apply, microseconds per fill."""
+    ready, built = rounds.spread("engine"), rounds.spread("engine_build")
+    limit = f"≤ {ENGINE_LIMIT_NS / 1000:.0f} µs"
+    rows = [
+        Row("Engine.apply of a fill, ns", ready.text(), limit, ready.median <= ENGINE_LIMIT_NS),
+        Row("the same and making its VenueEvent, ns", built.text()),
+    ]
+    text = "Kernel outcome and account snapshot included; applied fills only, garbage collector on."
+    return Section("One fill through the engine", text, rows)
+
+
+def memory_section() -> Section:
+    """A core of the largest size."""
+    found = memory.footprint(MEMORY_SLOTS)
+    mebibytes = 2**20
+    limit = f"≤ {MEMORY_LIMIT // mebibytes} MiB"
+    rows = [Row("sum of its tables, MiB", f"{found.counted / mebibytes:.2f}", limit,
+                found.counted <= MEMORY_LIMIT)]
+    if found.resident:
+        rows.append(Row("resident memory gained, MiB", f"{found.resident / mebibytes:.2f}", limit,
+                        found.resident <= MEMORY_LIMIT))
+    rows += [Row(f"  {name}, KiB", f"{size / 1024:,.0f}") for name, size in found.tables.items()]
+    return Section(f"Memory of {MEMORY_SLOTS} slots", "Measured in a fresh process.", rows)
+
+
+def main(argv: list[str]) -> int:
+    """Measure and report; 1 when a target was missed."""
+    chosen = arguments(argv)
+    work_stream = stream.make(QUICK_TRADES_PER_SLOT if chosen.quick else TRADES_PER_SLOT)
+    with tempfile.TemporaryDirectory() as folder:
+        work = paths.Paths(work_stream, reference.Reference(reference.build(Path(folder))))
+        economics = work.check()
+        rounds = interleave(measurements(work), chosen.rounds)
+        work.check()
+    sections = [event_section(work, rounds, economics), engine_section(rounds), memory_section()]
+    if chosen.peers:
+        sections.append(peers.section(chosen.rounds, chosen.quick))
+    facts = [*report.machine(reference.compiler()), ("rounds", f"{chosen.rounds}, interleaved")]
+    command = " ".join(["python -m benchmarks.run", *argv])
+    print("\n".join(f"{key}: {value}" for key, value in facts) + "\n")
+    print(report.plain(sections))
+    report.RESULTS.write_text(report.markdown(sections, facts, command), encoding="utf-8")
+    return int(any(row.passed is False for section in sections for row in section.rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
