@@ -277,7 +277,7 @@ cdef struct Input:              # 256 bytes, the journal's payload
     int64_t price_e10
     int64_t last_price_e10
     money_t cost
-    money_t fee
+    money_t fee                 # of a balance frame: the available margin
     money_t realized
     uint64_t trade_key
     int64_t wait_ms             # retry_after_ms or working_ms
@@ -289,9 +289,9 @@ cdef struct Input:              # 256 bytes, the journal's payload
     int32_t taker_fee_e9
     int32_t maker_fee_e9
     int32_t legs_e9[LEGS_MAX]
-    money_t available_margin
+    int64_t spare
 
-cdef struct Result:             # 136 bytes, the packed outcome
+cdef struct Result:             # 128 bytes, the packed outcome
     int16_t code
     int16_t kind
     int16_t slot

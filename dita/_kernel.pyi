@@ -11,6 +11,7 @@ INPUT_SIZE: Final[int]
 OUTCOME_SIZE: Final[int]
 SAVE_VERSION: Final[int]
 MONEY_RANGE: Final[str]
+NUMBERS: Final[dict[str, dict[str, int]]]
 
 class Fault(Exception): ...
 
@@ -39,7 +40,7 @@ class Event:
         reason: int,
         wait_ms: int,
         limit_ms: int,
-        available_margin: int,
+        available_margin: int | None,
     ) -> Event: ...
     def command(
         self,

@@ -182,7 +182,7 @@ class ExecutionKernel:
             e.reject if order_event else e.balance_reason,
             e.retry_after_ms,
             e.requested_ms,
-            e.available_margin,
+            None if order_event else e.available_margin,
         )
 
     def _pack_intent(self, i: KernelIntent) -> _kernel.Event:

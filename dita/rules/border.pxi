@@ -89,8 +89,8 @@ cdef class Event:
         if realized is not None:
             e.realized = exact_money(realized, "realized")
             e.flags |= HAS_REALIZED
-        if available_margin:
-            e.available_margin = exact_money(available_margin, "available_margin")
+        if available_margin is not None:
+            e.fee = exact_money(available_margin, "available_margin")
         return self
 
     def command(self, kind, received_ms, event_key, trade_key, asset_key, slot, side, quantity_e8,

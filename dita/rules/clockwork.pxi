@@ -61,7 +61,7 @@ cdef int anchor(State* st, const Input* e, Result* out) except -1 nogil:
         k.seed = seed
         k.seeded = 1
     k.wallet = e.realized
-    k.available_margin = e.available_margin
+    k.available_margin = e.fee
     k.anchored = 1
     k.anchor_ms = when
     k.anchor_from_ms = when

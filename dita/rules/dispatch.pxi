@@ -35,7 +35,7 @@ cdef int bad_field(const State* st, const Input* e) noexcept nogil:
     if e.flags & (HAS_COST | HAS_FEE | HAS_REALIZED) or e.kind < IN_ORDER_ACK:
         if money_is_out(e.cost) or money_is_out(e.fee) or money_is_out(e.realized):
             return FIELD_MONEY
-        if money_sign(e.cost) < 0 or money_is_out(e.available_margin):
+        if money_sign(e.cost) < 0:
             return FIELD_MONEY
     return FIELD_NONE
 
