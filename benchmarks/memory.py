@@ -50,7 +50,8 @@ def main() -> None:
     before = _resident()
     kernel = ExecutionKernel(KernelConfig(slot_limit=int(sys.argv[1])))
     gained = _resident() - before
-    print(json.dumps({"resident": gained, "tables": kernel._core.sizes(), "kept": small.slot_count}))
+    found = {"resident": gained, "tables": kernel._core.sizes(), "kept": small.slot_count}
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -13,14 +13,13 @@ from time import perf_counter_ns
 from types import ModuleType
 from typing import Any, Final
 
+from benchmarks.reference import Reference
+from benchmarks.rounds import Measurement
+from benchmarks.stream import CONFIG, Stream
 from dita import _kernel
 from dita.contracts import KernelEventKind, VenueEvent
 from dita.engine import Engine
 from dita.kernel import ExecutionKernel
-
-from benchmarks.reference import Reference
-from benchmarks.rounds import Measurement
-from benchmarks.stream import CONFIG, Stream
 
 MODEL_PATH: Final = Path(__file__).parent.parent / "tests" / "kernel_model.py"
 MODEL_EVENTS: Final = 4_000
@@ -45,7 +44,7 @@ class Paths:
         self.first_seq = self.core.event_seq
         self.events = [_kernel.Event.unpack(record) for record in stream.packed]
 
-    # -- whole stream, nanoseconds per event --------------------------------------------------------
+    # -- whole stream, nanoseconds per event -----------------------------------------------------
 
     def c_loop(self) -> float:
         """The C loop, one call for the whole stream."""

@@ -1,4 +1,4 @@
-"""The C loop as a thing to call: its header is generated, it is compiled, loaded and driven here."""
+"""The C loop as a thing to call: makes its header, compiles it, loads it, drives it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
+from benchmarks.stream import ANCHOR_MS, CONFIG, WALLET
 from dita import _kernel
 from dita.transitions import RULES, TRANSITIONS
-
-from benchmarks.stream import ANCHOR_MS, CONFIG, WALLET
 
 HERE: Final = Path(__file__).parent
 DITA: Final = HERE.parent / "dita"

@@ -83,8 +83,8 @@ def plain(sections: Sequence[Section]) -> str:
     for section in sections:
         lines += ["", section.title]
         for row in section.rows:
-            line = f"  {row.name:<{name}}  {row.value:>{value}}  {row.target:<{target}}  {row.verdict}"
-            lines.append(line.rstrip())
+            cells = f"  {row.name:<{name}}  {row.value:>{value}}  {row.target:<{target}}"
+            lines.append(f"{cells}  {row.verdict}".rstrip())
         lines += [f"  {note}" for note in section.notes]
     return "\n".join(lines[1:])
 

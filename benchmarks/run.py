@@ -1,8 +1,8 @@
 """``python -m benchmarks.run``: measure, print a table, write benchmarks/RESULTS.md.
 
-    --quick       a short stream and few rounds: is everything in place?
-    --rounds N    how often everything is measured; medians are taken over the rounds
-    --peers       compare with NautilusTrader too (installs it in an environment of its own)
+--quick       a short stream and few rounds: is everything in place?
+--rounds N    how often everything is measured; medians are taken over the rounds
+--peers       compare with NautilusTrader too (installs it in an environment of its own)
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from dita import _kernel
-
 from benchmarks import memory, paths, peers, reference, report, stream
 from benchmarks.report import Row, Section
-from benchmarks.rounds import Measurement, Rounds, interleave
+from benchmarks.rounds import Measurement, Rounds, Spread, interleave
+from dita import _kernel
 
 BATCH_LIMIT = 1.25  # × the C loop
 OBJECT_LIMIT = 4.0  # × the C loop
@@ -30,8 +29,11 @@ QUICK_TRADES_PER_SLOT = 8
 
 def arguments(argv: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.run",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int, default=0)
     parser.add_argument("--peers", action="store_true")
@@ -57,6 +59,11 @@ def measurements(work: paths.Paths) -> dict[str, Measurement]:
     return found
 
 
+def at_most(name: str, ratio: Spread, limit: float) -> Row:
+    """A ratio with its limit."""
+    return Row(name, ratio.text(2), f"≤ {limit}", ratio.median <= limit)
+
+
 def event_section(work: paths.Paths, rounds: Rounds, economics: dict[str, int]) -> Section:
     """The kernel against the C loop and against plain Python."""
     ns = {name: rounds.spread(name).text() for name in rounds.values}
@@ -64,15 +71,15 @@ def event_section(work: paths.Paths, rounds: Rounds, economics: dict[str, int]) 
     rows = [
         Row("C loop, ns per event", ns["c"]),
         Row("batch entrance, ns per event", ns["batch"]),
-        Row("batch ÷ C loop", batch.text(2), f"≤ {BATCH_LIMIT}", batch.median <= BATCH_LIMIT),
+        at_most("batch ÷ C loop", batch, BATCH_LIMIT),
         Row("event object in, outcome object out, ns per event", ns["object"]),
-        Row("object ÷ C loop", objects.text(2), f"≤ {OBJECT_LIMIT}", objects.median <= OBJECT_LIMIT),
+        at_most("object ÷ C loop", objects, OBJECT_LIMIT),
         Row("of it the Python loop and an empty call, ns", ns["empty"]),
         Row("reading the inputs and writing the outcomes alone, ns", ns["floor"]),
     ]
     notes = [
-        f"every outcome of the C loop equals the kernel's byte for byte ({work.count:,} outcomes), and"
-        f" so do ledger and trades: realized {economics['realized'] / 10**18:.6f},"
+        f"all {work.count:,} outcomes of the C loop equal the kernel's byte for byte, and so do"
+        f" ledger and trades: realized {economics['realized'] / 10**18:.6f},"
         f" fees {economics['fees'] / 10**18:.6f}",
     ]
     if "model" in rounds.values:
@@ -85,8 +92,8 @@ def event_section(work: paths.Paths, rounds: Rounds, economics: dict[str, int]) 
         notes.append("plain-Python model not available (tests/kernel_model.py)")
     fills = sum(work.stream.applied_fill)
     text = (
-        f"{work.stream.trades:,} trades over {stream.SLOTS} slots, {work.stream.fills_per_order} fills"
-        f" an order: {work.count:,} events, {fills:,} of them applied fills;"
+        f"{work.stream.trades:,} trades over {stream.SLOTS} slots, {work.stream.fills_per_order}"
+        f" fills an order: {work.count:,} events, {fills:,} of them applied fills;"
         f" {_kernel.INPUT_SIZE} bytes in, {_kernel.OUTCOME_SIZE} out."
     )
     return Section("One event through the kernel", text, rows, notes)
@@ -109,11 +116,13 @@ def memory_section() -> Section:
     found = memory.footprint(MEMORY_SLOTS)
     mebibytes = 2**20
     limit = f"≤ {MEMORY_LIMIT // mebibytes} MiB"
-    rows = [Row("sum of its tables, MiB", f"{found.counted / mebibytes:.2f}", limit,
-                found.counted <= MEMORY_LIMIT)]
+    totals = {"sum of its tables": found.counted}
     if found.resident:
-        rows.append(Row("resident memory gained, MiB", f"{found.resident / mebibytes:.2f}", limit,
-                        found.resident <= MEMORY_LIMIT))
+        totals["resident memory gained"] = found.resident
+    rows = [
+        Row(f"{name}, MiB", f"{size / mebibytes:.2f}", limit, size <= MEMORY_LIMIT)
+        for name, size in totals.items()
+    ]
     rows += [Row(f"  {name}, KiB", f"{size / 1024:,.0f}") for name, size in found.tables.items()]
     return Section(f"Memory of {MEMORY_SLOTS} slots", "Measured in a fresh process.", rows)
 

@@ -24,7 +24,6 @@ from dita.contracts import (
     KernelEventKind,
     KernelIntent,
     KernelOutcome,
-    OrderSide,
     TradeSide,
     VenueEvent,
 )
@@ -41,7 +40,11 @@ ANCHOR_MS: Final = 1_764_000_000_000
 START_MS: Final = ANCHOR_MS + 60_000
 FEE_E9: Final = 500_000
 CONTRACT: Final = ContractRules(
-    tick_e10=100_000, step_e8=10**8, min_quantity_e8=10**8, taker_fee_e9=FEE_E9, maker_fee_e9=200_000
+    tick_e10=100_000,
+    step_e8=10**8,
+    min_quantity_e8=10**8,
+    taker_fee_e9=FEE_E9,
+    maker_fee_e9=200_000,
 )
 ONE_MONEY: Final = 10**18
 DUPLICATES: Final = 0.02
@@ -150,7 +153,9 @@ def _final(order: Effect, venue_id: str, piece: Piece, realized: int | None) -> 
     )
 
 
-def _work(tape: _Tape, order: Effect, fills: int, price_e10: int, entry: tuple[int, int] | None) -> Script:
+def _work(
+    tape: _Tape, order: Effect, fills: int, price_e10: int, entry: tuple[int, int] | None
+) -> Script:
     """Acknowledge an order, fill it in pieces, give its final figures."""
     venue_id = tape.venue_id()
     yield VenueEvent(
@@ -236,8 +241,8 @@ def make(trades_per_slot: int, fills: int = 20, seed: int = 20_260) -> Stream:
     tape = _Tape(seed)
     engine = Engine(CONFIG)
     setup = (_anchor(),)
-    for record in setup:
-        engine.apply(record)
+    for balance in setup:
+        engine.apply(balance)
     saved = engine.save()
     saved_core = engine.kernel._core.save()
     scripts = [_slot_script(tape, slot, fills, trades_per_slot) for slot in range(SLOTS)]
@@ -260,5 +265,12 @@ def make(trades_per_slot: int, fills: int = 20, seed: int = 20_260) -> Stream:
         except StopIteration:
             continue
     return Stream(
-        saved, saved_core, setup, tuple(records), tuple(packed), tuple(applied_fill), fills, tape.trades
+        saved,
+        saved_core,
+        setup,
+        tuple(records),
+        tuple(packed),
+        tuple(applied_fill),
+        fills,
+        tape.trades,
     )
