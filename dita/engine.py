@@ -58,6 +58,7 @@ class _Saved(msgspec.Struct, frozen=True):
     version: int
     kernel: bytes
     account: bytes
+    digest: bytes
 
 
 class Engine:
@@ -135,7 +136,10 @@ class Engine:
 
     def save(self) -> bytes:
         """Everything; equal states give equal bytes."""
-        return msgspec.msgpack.encode(_Saved(SAVE_VERSION, self.kernel.save(), self.account.save()))
+        kernel, account = self.kernel.save(), self.account.save()
+        return msgspec.msgpack.encode(
+            _Saved(SAVE_VERSION, kernel, account, _digest(kernel, account))
+        )
 
     @classmethod
     def restore(cls, saved: bytes) -> Engine:
@@ -149,6 +153,13 @@ class Engine:
                     found=f"version {state.version}",
                     action="use the release that wrote it",
                 )
+            if state.digest != _digest(state.kernel, state.account):
+                raise OperatorError(
+                    "saved state refused",
+                    expected="bytes that match their SHA-256",
+                    found="damaged bytes",
+                    action="use the older snapshot, or replay the journal from its start",
+                )
             engine = cls.__new__(cls)
             engine.kernel = ExecutionKernel.restore(state.kernel)
             engine.account = AccountProjection.restore(state.account)
@@ -161,8 +172,13 @@ class Engine:
 
     def state_hash(self) -> str:
         """SHA-256 over the canonical encoding of everything (design P7)."""
-        return hashlib.sha256(self.save()).hexdigest()
+        return _digest(self.kernel.save(), self.account.save()).hex()
 
     def economic_hash(self) -> str:
         """SHA-256 over slots, orders and money levels (design P4)."""
         return self.kernel.economic_hash()
+
+
+def _digest(kernel: bytes, account: bytes) -> bytes:
+    # The kernel's part tells its own length, so the two cannot be shifted against one another.
+    return hashlib.sha256(kernel + account).digest()

@@ -253,6 +253,10 @@ class ExecutionKernel:
         """Apply packed inputs in one call; see ``Core.apply_batch``.  Names are learnt apart."""
         try:
             return self._core.apply_batch(inputs, outcomes, stop_at_account)
+        except BadField as bad:
+            raise OperatorError(
+                "batch refused", expected=bad.expected, found=str(bad.found)
+            ) from bad
         except _kernel.Fault as fault:
             raise KernelFault("kernel invariant broken", found=str(fault)) from fault
 

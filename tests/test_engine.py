@@ -1,0 +1,235 @@
+"""The engine: same bytes for the same inputs, batch equal to single steps, save and restore."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from itertools import permutations
+from pathlib import Path
+
+import msgspec
+import pytest
+from desk import SHORT, Desk, Kind, m, p, q
+
+from dita.contracts import (
+    ControlAction,
+    KernelCommandType,
+    KernelIntent,
+    OrderRole,
+    OrderSide,
+    TradeStage,
+    VenueEvent,
+)
+from dita.engine import Engine
+from dita.errors import OperatorError
+
+
+def long_day() -> Desk:
+    """A history with everything in it: two trades, a freeze, a settlement, a liquidation."""
+    desk = Desk()
+    desk.anchor("25000")
+    desk.open(100, "10", side=SHORT, legs=("0.5", "1"))
+    desk.exit()
+    desk.fill("X1", 50, "9", full=True, fee=m("0.2"))
+    desk.anchor("25049.8", exchange_ms=desk.now)
+    desk.exit(name="X2")
+    desk.fill("X2", 50, full=True)
+    desk.settle("X2", 50, "55")
+    desk.final("X1", 50)
+    desk.final("X2", 50)
+    desk.event(Kind.FUNDING_FEE, event_id="f1", amount=m("-1"))
+    desk.quiet_anchor("25103.8")
+    desk.enter(30, "2", trade="T2", asset="TRX-USDT")
+    desk.event(Kind.PARTIAL_FILL, asset="TRX-USDT", venue_order_id="77", quantity_e8=q(10))
+    desk.order("T2", Kind.ORDER_ACK, venue_order_id="77")
+    desk.order("T2", Kind.FULL_FILL, venue_order_id="77", quantity_e8=q(30), price_e10=p("2.01"))
+    desk.event(
+        Kind.LIQUIDATION,
+        asset="TRX-USDT",
+        side=OrderSide.SELL,
+        venue_order_id="88",
+        quantity_e8=q(30),
+        price_e10=p("1.5"),
+    )
+    desk.anchor("25030")
+    desk.now += 130_000
+    desk.anchor("25030")
+    desk.control(ControlAction.REBASE, carried_realized=desk.engine.snapshot.drift)
+    desk.anchor("25030")
+    desk.tick(130_000)
+    return desk
+
+
+def replayed(inputs: list[KernelIntent | VenueEvent]) -> Engine:
+    engine = Engine()
+    for record in inputs:
+        engine.apply(record)
+    return engine
+
+
+def test_the_same_inputs_give_the_same_bytes() -> None:
+    desk = long_day()
+    again = replayed(desk.inputs)
+    assert again.save() == desk.engine.save()
+    assert again.state_hash() == desk.engine.state_hash()
+
+
+def test_the_batch_entrance_leaves_the_same_state() -> None:
+    desk = long_day()
+    one = Engine()
+    packed = bytearray()
+    packed_outcomes = bytearray()
+    for record in desk.inputs:
+        event = one.kernel.pack(record)
+        packed += event.pack()
+        one.apply(record)
+    many = Engine()
+    done, packed_outcomes = many.apply_batch(packed)
+    assert done == len(desk.inputs)
+    assert len(packed_outcomes) == done * one.kernel.record_sizes()[1]
+    for record in desk.inputs:
+        if isinstance(record, KernelIntent):
+            many.kernel.learn(record)
+    many.kernel.index_clients()
+    assert many.save() == one.save()
+    assert many.snapshot == one.snapshot
+
+
+def test_a_batch_of_odd_bytes_is_refused() -> None:
+    with pytest.raises(OperatorError, match="multiple of 256"):
+        Engine().apply_batch(b"x" * 257)
+
+
+def test_a_batch_of_garbage_refuses_every_record_and_changes_nothing() -> None:
+    desk = long_day()
+    before = desk.engine.save()
+    done, _ = desk.engine.apply_batch(b"\xff" * 256 * 10)
+    assert done == 10
+    assert desk.engine.save() == before
+
+
+def test_save_and_restore_at_every_step() -> None:
+    desk = long_day()
+    reference = replayed(desk.inputs).state_hash()
+    engine = Engine()
+    for record in desk.inputs:
+        engine = Engine.restore(engine.save())
+        engine.apply(record)
+    assert engine.state_hash() == reference
+
+
+def test_a_restored_flat_slot_settles_nothing() -> None:
+    desk = Desk()
+    desk.anchor("25000")
+    desk.open(100, "10", side=SHORT)
+    desk.close(100, "9")
+    again = Engine.restore(desk.engine.save())
+    again.apply(VenueEvent(kind=Kind.TICK, received_ms=desk.now + 10))
+    again.apply(VenueEvent(kind=Kind.TICK, received_ms=desk.now + 500_000))
+    assert again.snapshot.realized == m(100)
+    assert again.snapshot.capital == m(25_100)
+
+
+def test_a_restored_position_settles_only_the_increment() -> None:
+    desk = Desk()
+    desk.anchor("25000")
+    desk.open(100, "10", side=SHORT, legs=("0.5", "1"))
+    desk.exit()
+    desk.fill("X1", 50, "9", full=True)
+    desk.final("X1", 50)
+    desk.engine = Engine.restore(desk.engine.save())
+    desk.exit(name="X2")
+    desk.fill("X2", 50, "8", full=True)
+    transition = desk.last.kernel.transition
+    assert transition is not None
+    assert transition.realized_delta == m(100)
+    assert desk.engine.snapshot.realized == m(150)
+
+
+@pytest.mark.parametrize("saved", [b"", b"\x93", b"garbage", Engine().save()[:-3]], ids=len)
+def test_bytes_that_are_no_state_are_refused(saved: bytes) -> None:
+    with pytest.raises(OperatorError, match="saved state refused"):
+        Engine.restore(saved)
+
+
+def test_a_flipped_byte_in_a_state_is_refused() -> None:
+    saved = bytearray(long_day().engine.save())
+    for i in (*range(300), *range(300, len(saved), 997)):
+        saved[i] ^= 0x10
+        with pytest.raises(OperatorError, match="saved state refused"):
+            Engine.restore(bytes(saved))
+        saved[i] ^= 0x10
+    assert Engine.restore(bytes(saved)).save() == bytes(saved)
+
+
+def test_another_version_of_state_is_refused_by_its_number() -> None:
+    engine = Engine()
+    blob = msgspec.msgpack.encode([9, engine.kernel.save(), engine.account.save(), b""])
+    with pytest.raises(OperatorError, match="version 9"):
+        Engine.restore(blob)
+
+
+def test_the_hash_does_not_depend_on_the_hash_seed() -> None:
+    code = "import test_engine as t; d = t.long_day(); print(d.engine.state_hash())"
+    hashes = set()
+    for seed in ("0", "1", "4242"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=Path(__file__).parent,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        hashes.add(done.stdout)
+    assert len(hashes) == 1
+
+
+def four_fills() -> tuple[Desk, list[VenueEvent]]:
+    """Entry 100 @ 10, exit 50 @ 11, late entry 100 @ 12, exit 150 @ 11: 0 in total."""
+    desk = Desk()
+    desk.enter(200, "10")
+    desk.ack()
+    desk.adopt_order(OrderRole.EXIT, "501", 50)
+    desk.event(Kind.ORDER_FINAL, venue_order_id="501", quantity_e8=0)
+    desk.adopt_order(OrderRole.EXIT, "502", 150)
+    frames = [("9000", 100, "10"), ("501", 50, "11"), ("9000", 200, "11"), ("502", 150, "11")]
+    return desk, [
+        VenueEvent(
+            kind=Kind.PARTIAL_FILL,
+            received_ms=desk.now + i,
+            exchange_ms=desk.now + i,
+            venue_order_id=venue_id,
+            quantity_e8=q(quantity),
+            price_e10=p(price),
+        )
+        for i, (venue_id, quantity, price) in enumerate(frames, 1)
+    ]
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))), ids=str)
+def test_entry_and_exit_fills_in_every_order_of_arrival(order: tuple[int, ...]) -> None:
+    desk, fills = four_fills()
+    for i in order:
+        desk.send(fills[i])
+    assert (desk.slot.size_e8, desk.realized()) == (0, 0)
+    assert desk.engine.kernel.ledger().realized == 0
+
+
+def test_outcomes_and_snapshots_are_frozen() -> None:
+    desk = long_day()
+    with pytest.raises(AttributeError):
+        desk.last.account.capital = 5  # type: ignore[misc]
+    before = desk.engine.snapshot
+    desk.anchor("25031")
+    assert desk.engine.snapshot is not before
+
+
+def test_a_refused_input_keeps_the_very_same_snapshot() -> None:
+    desk = long_day()
+    before = desk.engine.snapshot
+    desk.command(KernelCommandType.EXIT, slot_id=5)
+    assert desk.engine.snapshot is before
+    assert desk.slot.state is TradeStage.IDLE
