@@ -255,7 +255,7 @@ class ExecutionKernel:
             return self._core.apply_batch(inputs, outcomes, stop_at_account)
         except BadField as bad:
             raise OperatorError(
-                "batch refused", expected=bad.expected, found=str(bad.found)
+                "batch refused", expected=bad.expected, found=f"{bad.field} of {bad.found}"
             ) from bad
         except _kernel.Fault as fault:
             raise KernelFault("kernel invariant broken", found=str(fault)) from fault

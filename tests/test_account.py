@@ -299,25 +299,29 @@ def test_causes_sum_to_the_drift(desk: Desk) -> None:
 # -- provenance, records, feedback -----------------------------------------------------------------
 
 
+def fed(desk: Desk) -> list[SizerFeedback]:
+    return list(desk.last.feedback)
+
+
 def test_feedback_comes_once_at_flat_from_the_trades_own_money(desk: Desk) -> None:
     desk.enter(100, "10", side=SHORT)
     desk.fill("T1", 100, "10", full=True, fee=m("0.5"))
     desk.exit()
     desk.anchor("31000")  # somebody else's money arrives in mid-trade
     desk.fill("X1", 100, "9", full=True, fee=m("0.45"))
-    assert desk.last.feedback == (SizerFeedback(trade_id="T1", pnl=m("99.05")),)
+    assert fed(desk) == [SizerFeedback(trade_id="T1", pnl=m("99.05"))]
     desk.final("T1", 100, fee=m("0.6"))
     desk.final("X1", 100, fee=m("0.6"), realized=m(90))
-    assert desk.last.feedback == ()
+    assert not fed(desk)
 
 
 def test_feedback_waits_for_a_price_less_leg(desk: Desk) -> None:
     desk.open(100, "10", side=SHORT)
     desk.exit()
     desk.fill("X1", 100, full=True)
-    assert desk.last.feedback == ()
+    assert not fed(desk)
     desk.settle("X1", 100, "164")
-    assert desk.last.feedback == (SizerFeedback(trade_id="T1", pnl=m(164)),)
+    assert fed(desk) == [SizerFeedback(trade_id="T1", pnl=m(164))]
 
 
 def test_feedback_waits_no_longer_than_the_limit(desk: Desk) -> None:
@@ -326,12 +330,12 @@ def test_feedback_waits_no_longer_than_the_limit(desk: Desk) -> None:
     desk.fill("X1", 100, full=True)
     desk.final("X1", 100)
     desk.tick(60_000)
-    assert desk.last.feedback == ()
+    assert not fed(desk)
     desk.tick(120_000)
-    assert desk.last.feedback == (SizerFeedback(trade_id="T1", pnl=0),)
+    assert fed(desk) == [SizerFeedback(trade_id="T1", pnl=0)]
     assert EffectKind.CLOSE_TRADE in desk.asked()
     desk.settle("X1", 100, "164")
-    assert desk.last.feedback == ()
+    assert not fed(desk)
     assert desk.realized() == m(164)
 
 

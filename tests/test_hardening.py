@@ -21,22 +21,21 @@ from dita.contracts import (
     ControlAction,
     EffectKind,
     EvidenceSource,
-    KernelCommandType,
-    KernelDiagnosticCode,
     KernelIntent,
     KernelSeverity,
     OrderRole,
     OrderSide,
     OrderType,
     RejectReason,
-    TradeStage,
     VenueEvent,
     VenueOrderStatus,
 )
+from dita.contracts import KernelCommandType as Command
+from dita.contracts import KernelDiagnosticCode as Code
+from dita.contracts import TradeStage as State
 from dita.engine import Engine
 from dita.errors import OperatorError
 
-Code, Command, State = KernelDiagnosticCode, KernelCommandType, TradeStage
 SUBMIT, CANCEL, FINALISE = EffectKind.SUBMIT, EffectKind.CANCEL, EffectKind.FINALISE
 
 
@@ -896,7 +895,7 @@ def test_an_entry_that_cannot_be_right(desk: Desk, field: str, value: object) ->
     entry = desk.inputs[0]
     fresh = Engine()
     before = fresh.state_hash()
-    out = fresh.apply(msgspec.structs.replace(entry, **{field: value})).kernel  # type: ignore[type-var]
+    out = fresh.apply(msgspec.structs.replace(entry, **{field: value})).kernel
     assert not out.accepted
     assert out.code in (Code.INVALID_INTENT, Code.INVALID_SLOT)
     assert fresh.state_hash() == before

@@ -16,15 +16,14 @@ from dita import transitions
 from dita.contracts import (
     SEVERITY,
     ControlAction,
-    KernelCommandType,
-    KernelDiagnosticCode,
     KernelEventKind,
     OrderSide,
-    TradeStage,
 )
+from dita.contracts import KernelCommandType as Command
+from dita.contracts import KernelDiagnosticCode as Code
+from dita.contracts import TradeStage as State
 from dita.engine import Outcome
 
-Command, Code, State = KernelCommandType, KernelDiagnosticCode, TradeStage
 ROOT = Path(__file__).parent.parent
 
 
@@ -181,7 +180,7 @@ KNOWN_ALREADY = {
 
 
 def test_the_table_lists_every_pair() -> None:
-    pairs = {(s, t) for s in State for t in (*KernelCommandType, *KernelEventKind)}
+    pairs = {(s, t) for s in State for t in (*Command, *KernelEventKind)}
     assert set(transitions.TRANSITIONS) == pairs
     assert set(SENDERS) == {trigger for _, trigger in pairs}
 
