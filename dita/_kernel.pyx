@@ -458,10 +458,9 @@ cdef class Core:
             raise Fault("open notional leaves the range of money")
         return count, notional, unrealized
 
-    def account(self) -> tuple:
-        """What the account publishes: (capital, k_capital, anchored, bridged_count, wallet,
-        available_margin, realized with true-ups, fees, funding, transfers, peak, ambiguous, frozen,
-        open slots, open notional, unrealized, trades opened, inputs applied)"""
+    def account(self, tuple sources not None) -> tuple:
+        """The first figures of an AccountSnapshot, in its order; ``sources`` are the three values of
+        capital_source: before any anchor, at the anchor, with flows after it."""
         cdef Ledger* k = &self.st.ledger
         cdef int count = 0
         cdef money_t notional = 0
@@ -469,12 +468,17 @@ cdef class Core:
         cdef money_t published = 0
         cdef money_t own = 0
         cdef money_t realized = 0
+        cdef money_t equity = 0
         if (exposure_of(self.st, &count, &notional, &unrealized) or capital(k, &published)
-                or k_capital(k, &own) or money_add(k.realized, k.trueup, &realized)):
+                or k_capital(k, &own) or money_add(k.realized, k.trueup, &realized)
+                or money_add(published, unrealized, &equity)):
             raise Fault("the account's figures leave the range of money")
-        return (published, own, k.anchored != 0, k.bridged_count, k.wallet, k.available_margin,
-                realized, k.fees, k.funding, k.transfers, k.peak, k.ambiguous, k.frozen, count,
-                notional, unrealized, self.st.next_trade_no, self.st.event_seq)
+        source = sources[0] if not k.anchored else sources[2 if k.bridged_count else 1]
+        return (money_out(published), source, money_out(own), money_out(k.wallet),
+                money_out(k.available_margin), money_out(equity), money_out(realized),
+                money_out(unrealized), money_out(k.fees), money_out(k.funding),
+                money_out(k.transfers), count, money_out(notional), money_out(k.peak),
+                money_out(k.ambiguous), self.st.next_trade_no, self.st.event_seq, k.frozen != 0)
 
     def unsettled_notional(self):
         """Entry value of the exit quantity that has neither price nor figure: bounds its PnL."""

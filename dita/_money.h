@@ -82,10 +82,6 @@ static inline money_t money_negative(money_t a) { return -a; }
 static inline money_t money_signed(money_t a, int sign) { return sign < 0 ? -a : (__int128)a; }
 static inline int money_cmp(money_t a, money_t b) { return (a > b) - (a < b); }
 static inline int money_equal(money_t a, money_t b) { return a == b; }
-static inline int64_t money_high(money_t a) { return (int64_t)(a >> 64); }
-static inline uint64_t money_low(money_t a) { return (uint64_t)a; }
-static inline money_t money_join(int64_t high, uint64_t low) {
-    return (__int128)(((umoney_t)(uint64_t)high << 64) | low);
-}
+static inline int money_fits_64(money_t a) { return a == (int64_t)a; }
 
 #endif

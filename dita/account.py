@@ -9,14 +9,13 @@ no venues, no time but that of the inputs.
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from dita.contracts import (
     AccountSnapshot,
     BalanceReason,
-    CapitalSource,
     DriftCause,
     ReconcileStatus,
 )
@@ -90,47 +89,14 @@ class AccountProjection:
     def __init__(self, config: AccountConfig | None = None) -> None:
         self.config = config or AccountConfig()
         self._open = _Open()
+        self._status = ReconcileStatus.OK
 
     # -- the snapshot ------------------------------------------------------------------------------
 
-    def snapshot(self, figures: tuple[int, ...]) -> AccountSnapshot:
-        """The account after an input.  Capital: the newest anchor plus own flows clearly after."""
-        capital, k_capital, anchored, bridged, wallet, margin, realized, fees, funding = figures[:9]
-        transfers, peak, ambiguous, frozen, positions, notional, unrealized = figures[9:16]
-        source = CapitalSource.SEED
-        if anchored:
-            source = CapitalSource.K_BRIDGED if bridged else CapitalSource.E_ANCHORED
+    def snapshot(self, figures: tuple[Any, ...]) -> AccountSnapshot:
+        """The account after an input: the core's figures, in their order, and the drift."""
         state = self._open
-        return AccountSnapshot(
-            capital=capital,
-            capital_source=source,
-            e_wallet_balance=wallet,
-            available_margin=margin,
-            equity=capital + unrealized,
-            realized=realized,
-            unrealized=unrealized,
-            fees=fees,
-            funding=funding,
-            transfers=transfers,
-            open_positions=positions,
-            open_notional=notional,
-            peak_capital=peak,
-            trade_seq=figures[16],
-            event_seq=figures[17],
-            k_capital=k_capital,
-            drift=state.drift,
-            drift_by_cause=state.by_cause,
-            status=self._status(),
-            entries_frozen=frozen != 0,
-            ambiguous=ambiguous,
-        )
-
-    def _status(self) -> ReconcileStatus:
-        if self._open.frozen:
-            return ReconcileStatus.ERROR
-        if abs(self._open.drift) >= self.config.warn:
-            return ReconcileStatus.WARN
-        return ReconcileStatus.OK
+        return AccountSnapshot(*(*figures, state.drift, state.by_cause, self._status))
 
     # -- the drift ---------------------------------------------------------------------------------
 
@@ -151,8 +117,16 @@ class AccountProjection:
         self._freeze(
             abs(causes.get(DriftCause.UNEXPLAINED, 0)) >= self.config.error, k.anchor_quiet
         )
+        self._status = self._level()
         pending = abs(causes.get(DriftCause.PENDING, 0)) > self.config.error
         return Judgement(pending, state.frozen)
+
+    def _level(self) -> ReconcileStatus:
+        if self._open.frozen:
+            return ReconcileStatus.ERROR
+        if abs(self._open.drift) >= self.config.warn:
+            return ReconcileStatus.WARN
+        return ReconcileStatus.OK
 
     def _freeze(self, too_much: bool, quiet: bool) -> None:
         state = self._open
@@ -206,6 +180,7 @@ class AccountProjection:
             funding_seen=self._open.funding_seen,
             transfers_seen=self._open.transfers_seen,
         )
+        self._status = ReconcileStatus.OK
         return removed
 
     @property
@@ -225,6 +200,7 @@ class AccountProjection:
         config, memory = msgspec.json.decode(saved, type=tuple[AccountConfig, _Open])
         projection = cls(config)
         projection._open = memory
+        projection._status = projection._level()
         return projection
 
 

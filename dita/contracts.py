@@ -266,7 +266,7 @@ class BackendMode(IntEnum):
     BINGX = 1
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class Record(msgspec.Struct, frozen=True):
     """Base of all records: immutable, compared by value."""
 
 
@@ -477,15 +477,15 @@ class Effect(Record, frozen=True, kw_only=True):
     fees: int = 0
 
 
-class KernelTransition(Record, frozen=True, kw_only=True):
+class KernelTransition(Record, frozen=True):
     """What an accepted input did to a slot; written for every accepted command and event."""
 
-    slot_id: int
-    trade_no: int
-    order_no: int
     trigger: KernelCommandType | KernelEventKind
     before: TradeStage
     after: TradeStage
+    slot_id: int
+    trade_no: int
+    order_no: int
     quantity_delta_e8: int
     size_e8: int
     realized_delta: int
@@ -494,7 +494,7 @@ class KernelTransition(Record, frozen=True, kw_only=True):
     leg_index: int
 
 
-class KernelOutcome(Record, frozen=True, kw_only=True):
+class KernelOutcome(Record, frozen=True):
     """The answer to one input."""
 
     accepted: bool
@@ -537,11 +537,16 @@ class ReconcileStatus(IntEnum):
     ERROR = 2
 
 
-class AccountSnapshot(Record, frozen=True, kw_only=True):
-    """The account at one moment; replaced as a whole, never changed.  Money in 10^-18."""
+class AccountSnapshot(Record, frozen=True):
+    """The account at one moment; replaced as a whole, never changed.  Money in 10^-18.
+
+    ``capital`` is the newest anchor plus own flows clearly after it, K before any anchor;
+    ``realized`` includes true-ups; fees are positive when paid.
+    """
 
     capital: int
     capital_source: CapitalSource
+    k_capital: int
     e_wallet_balance: int
     available_margin: int
     equity: int
@@ -553,14 +558,13 @@ class AccountSnapshot(Record, frozen=True, kw_only=True):
     open_positions: int
     open_notional: int
     peak_capital: int
+    ambiguous: int
     trade_seq: int
     event_seq: int
-    k_capital: int
+    entries_frozen: bool
     drift: int
     drift_by_cause: dict[DriftCause, int]
     status: ReconcileStatus
-    entries_frozen: bool
-    ambiguous: int
 
     @property
     def leverage_e9(self) -> int:

@@ -37,7 +37,7 @@ class SizerFeedback(Record, frozen=True, kw_only=True):
     pnl: int
 
 
-class Outcome(Record, frozen=True, kw_only=True):
+class Outcome(Record, frozen=True):
     """The answer to one input: what the kernel did, the account after it, what to do next."""
 
     kernel: KernelOutcome
@@ -76,9 +76,10 @@ class Engine:
         done = self.kernel.apply(record)
         effects = done.effects
         if done.accepted:
-            effects += self._judge(record)
+            if done.transition is None:  # of no slot: perhaps of the account
+                effects += self._judge(record)
             self.snapshot = self._snapshot()
-        return Outcome(kernel=done, account=self.snapshot, effects=effects)
+        return Outcome(done, self.snapshot, effects)
 
     def apply_batch(self, inputs: bytes | bytearray) -> tuple[int, bytearray]:
         """Apply packed inputs at batch speed; how many, and their packed outcomes.

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Final
 
 from dita.errors import BadField, KernelFault
 
 TEXT_MAX: Final = 64
+VENUE_TEXTS_MAX: Final = 65_536
 _HASHED: Final = 1 << 63
 
 
@@ -75,7 +76,9 @@ def client_order_id(namespace: str, epoch: int, intent_id: str, child: int) -> s
 class Names:
     """The texts behind keys.  More may be remembered than is in use; only that is saved."""
 
-    def __init__(self) -> None:
+    def __init__(self, forget: Callable[[], None]) -> None:
+        #: Called when there are too many texts: the owner replaces these names by those in use.
+        self._forget = forget
         self.trades: dict[int, str] = {}
         self.intents: dict[int, str] = {}
         self.assets: dict[int, str] = {}
@@ -94,11 +97,14 @@ class Names:
         if asset:
             self.assets.setdefault(asset_key_of(asset), asset)
 
-    def learn_venue_id(self, text: str) -> None:
-        """Remember a venue order id that is not its own key."""
+    def venue_key(self, text: str) -> int:
+        """Key of a venue order id; a text that is not its own key is remembered."""
         key = venue_key_of(text)
         if key & _HASHED:
+            if len(self.venue_ids) >= VENUE_TEXTS_MAX:
+                self._forget()
             self.venue_ids[key] = text
+        return key
 
     def venue_id(self, key: int) -> str:
         """The venue order id with this key."""

@@ -16,6 +16,7 @@ import msgspec
 from dita import _kernel
 from dita.contracts import (
     SEVERITY,
+    CapitalSource,
     Effect,
     EffectKind,
     KernelDiagnosticCode,
@@ -36,7 +37,7 @@ from dita.contracts import (
     VenueOrderStatus,
 )
 from dita.errors import BadField, KernelFault, OperatorError, shown
-from dita.identity import Names, asset_key_of, client_order_id, key_of, venue_key_of
+from dita.identity import Names, asset_key_of, client_order_id, key_of
 from dita.refusals import EXPECTED, FREEZE_CAUSES, value_of
 from dita.transitions import RULES, TRANSITIONS
 
@@ -138,7 +139,7 @@ class ExecutionKernel:
             figure_tolerance_e18=c.figure_tolerance,
             seed=c.seed,
         )
-        self._names = Names()
+        self._names = Names(self._forget)
         #: Refusals by code since the process started.  Observation only: not part of the state.
         self.refusals: Counter[KernelDiagnosticCode] = Counter()
 
@@ -164,9 +165,9 @@ class ExecutionKernel:
             e.kind,
             e.received_ms,
             e.exchange_ms,
-            key_of(e.event_id, "event_id"),
+            key_of(e.event_id, "event_id") if e.event_id != "" else 0,
             asset_key_of(e.asset),
-            venue_key_of(e.venue_order_id),
+            self._names.venue_key(e.venue_order_id),
             self._names.client_key(e.client_order_id),
             e.slot_id,
             e.side,
@@ -205,7 +206,7 @@ class ExecutionKernel:
             i.expires_ms,
             i.working_ms,
             i.role or 0,
-            venue_key_of(i.venue_order_id),
+            self._names.venue_key(i.venue_order_id),
             i.action or 0,
             i.entry_cost,
             i.carried_realized,
@@ -224,17 +225,13 @@ class ExecutionKernel:
     def apply(self, record: KernelIntent | VenueEvent) -> KernelOutcome:
         """Apply one input and say what it did."""
         try:
-            event = self.pack(record)
+            if isinstance(record, VenueEvent):
+                event = self._pack_event(record)
+            else:
+                event = self.pack(record)
+            raw = self._core.apply(event)
         except BadField as bad:
             return self._malformed(record, bad)
-        return self.apply_packed(event, record)
-
-    def apply_packed(
-        self, event: _kernel.Event, record: KernelIntent | VenueEvent
-    ) -> KernelOutcome:
-        """Apply a packed input; the record it was packed from gives the names."""
-        try:
-            raw = self._core.apply(event)
         except _kernel.Fault as fault:
             raise KernelFault(
                 "kernel invariant broken",
@@ -242,11 +239,8 @@ class ExecutionKernel:
                 found=f"{fault} at input {shown(record)}",
                 action="stop, keep the journal, report it",
             ) from fault
-        if raw.accepted:
-            if isinstance(record, KernelIntent):
-                self.learn(record)
-            elif record.venue_order_id:
-                self._names.learn_venue_id(record.venue_order_id)
+        if isinstance(record, KernelIntent) and raw.accepted:
+            self.learn(record)
         return self._outcome(raw, record)
 
     def apply_batch(self, inputs: Buffer, outcomes: Buffer, stop_at_account: bool = False) -> int:
@@ -276,10 +270,11 @@ class ExecutionKernel:
     def learn(self, intent: KernelIntent) -> None:
         """Remember the texts behind an intent's keys."""
         self._names.learn(intent.trade_id, intent.intent_id, intent.asset)
-        if intent.venue_order_id:
-            self._names.learn_venue_id(intent.venue_order_id)
         if len(self._names.intents) > _NAMES_MAX:
-            self._take_names(self._names_in_use())
+            self._forget()
+
+    def _forget(self) -> None:
+        self._take_names(self._names_in_use())
 
     def _names_in_use(self) -> tuple[list[tuple[int, str]], ...]:
         trades = self._core.trades()
@@ -292,7 +287,7 @@ class ExecutionKernel:
         )
 
     def _take_names(self, saved: tuple[list[tuple[int, str]], ...]) -> None:
-        names = self._names = Names()
+        names = self._names
         trades, intents, assets, venue_ids = saved
         names.trades, names.intents = dict(trades), dict(intents)
         names.assets, names.venue_ids = dict(assets), dict(venue_ids)
@@ -320,40 +315,22 @@ class ExecutionKernel:
     # -- out ---------------------------------------------------------------------------------------
 
     def _outcome(self, raw: _kernel.Outcome, record: KernelIntent | VenueEvent) -> KernelOutcome:
-        code = _CODES[raw.code]
-        accepted = raw.accepted
-        trigger = record.command if isinstance(record, KernelIntent) else record.kind
-        notes = raw.notes
+        accepted, number, event_seq, trade_no, before, after, notes, effects = raw.head()
+        code, severity = _CODES[number]
+        trigger = record.kind if isinstance(record, VenueEvent) else record.command
+        transition = None
         if not accepted:
             self.refusals[code] += 1
+        elif trade_no:
+            transition = KernelTransition(
+                trigger, _STAGES[before], _STAGES[after], *raw.transition()
+            )
         return KernelOutcome(
-            accepted=accepted,
-            code=code,
-            severity=SEVERITY[code],
-            trigger=trigger,
-            event_seq=raw.event_seq,
-            transition=self._transition(raw, trigger) if accepted and raw.trade_no else None,
-            notes=_notes(notes) if notes else (),
-            effects=self.effects() if raw.effects else (),
-            details=_NOTHING if code is _OK else self._details(raw, code, record),
-        )
-
-    @staticmethod
-    def _transition(raw: _kernel.Outcome, trigger: object) -> KernelTransition:
-        return KernelTransition(
-            slot_id=raw.slot,
-            trade_no=raw.trade_no,
-            order_no=raw.order_no,
-            trigger=trigger,  # type: ignore[arg-type]
-            before=_STAGES[raw.before],
-            after=_STAGES[raw.after],
-            quantity_delta_e8=raw.quantity_delta_e8,
-            size_e8=raw.size_e8,
-            realized_delta=raw.realized_delta,
-            trueup_delta=raw.trueup_delta,
-            fee_delta=raw.fee_delta,
-            leg_index=raw.leg,
-        )
+            accepted, code, severity, trigger, event_seq, transition,
+            _notes(notes) if notes else (),
+            self.effects() if effects else (),
+            self._details(raw, code, record) if number else _NOTHING,
+        )  # fmt: skip
 
     def effects(self) -> tuple[Effect, ...]:
         """What the last input asked the runtime to do, in order."""
@@ -558,9 +535,9 @@ class ExecutionKernel:
         """The money figures."""
         return Ledger(*self._core.ledger())
 
-    def account_figures(self) -> tuple[int, ...]:
-        """What the account publishes, computed in the core; see ``Core.account``."""
-        return self._core.account()
+    def account_figures(self) -> tuple[Any, ...]:
+        """The first figures of an AccountSnapshot, computed in the core; see ``Core.account``."""
+        return self._core.account(_SOURCES)
 
     def exposure(self) -> tuple[int, int, int]:
         """(slots with a position, their notional, their unrealized PnL)."""
@@ -634,15 +611,15 @@ def _unrealized(trade: tuple[Any, ...], mark_e10: int) -> int:
 
 
 def _notes(bits: int) -> tuple[KernelDiagnosticCode, ...]:
-    return tuple(code for number, code in _CODES.items() if bits >> number & 1)
+    return tuple(code for number, (code, _) in _CODES.items() if bits >> number & 1)
 
 
 _ACCOUNT_KINDS: Final = frozenset(
     {KernelEventKind.ACCOUNT_UPDATE, KernelEventKind.FUNDING_FEE, KernelEventKind.TRANSFER}
 )
-_CODES: Final = {int(code): code for code in KernelDiagnosticCode}
+_CODES: Final = {int(code): (code, SEVERITY[code]) for code in KernelDiagnosticCode}
 _STAGES: Final = tuple(TradeStage)
-_OK: Final = KernelDiagnosticCode.OK
+_SOURCES: Final = tuple(CapitalSource)
 _NOTHING: Final[dict[str, str | int | bool]] = {}
 _FREE_SLOT: Final = TradeSlot(
     slot_id=-1,

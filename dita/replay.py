@@ -1,8 +1,8 @@
 """The story of a recorded trade: each step through the engine, beside what others made of it.
 
 `pink-ctl replay` calls this and shows the result.  A recorded trade is NAME.toml (what is known of
-it, and from where) with NAME.VARIANT.toml (its steps, in the format of the golden cases).  The steps
-go through ``Engine.apply`` and through nothing else; reading the files apart, all of this is pure.
+it, and from where) with NAME.VARIANT.toml (its steps, in the format of the golden cases).  They go
+through ``Engine.apply`` and through nothing else; reading the files apart, all of this is pure.
 It decides nothing about how anything looks.
 """
 
@@ -47,6 +47,7 @@ __all__ = [
 ]
 
 _SUFFIX: Final = ".toml"
+_OPENING: Final = (KernelCommandType.ENTER, KernelCommandType.RECONCILE)
 
 
 # -- WHAT IS RECORDED ---------------------------------------------------------------------------
@@ -352,19 +353,17 @@ def tell(recording: Recording) -> Story:
         true_total=true_total,
         falls=falls,
         path=_path(incident, rows) if incident else (),
-        checks=tuple(_checks(recording, trade)),
+        checks=tuple(_checks(recording, trade)) if incident else (),
     )
 
 
 def _subject(recording: Recording) -> tuple[str, KernelIntent]:
     for step in recording.run.steps:
         intent = step.record
-        if isinstance(intent, KernelIntent) and intent.command in (
-            KernelCommandType.ENTER,
-            KernelCommandType.RECONCILE,
-        ):
-            if intent.trade_id and recording.case.trade in ("", intent.trade_id):
-                return intent.trade_id, intent
+        if not isinstance(intent, KernelIntent) or intent.command not in _OPENING:
+            continue
+        if intent.trade_id and recording.case.trade in ("", intent.trade_id):
+            return intent.trade_id, intent
     raise UsageError(
         f"{recording.name}: no trade to tell of",
         expected="a step that enters or adopts a trade",
@@ -388,21 +387,17 @@ def _rows(case: Case, run: Run, trade: str) -> tuple[tuple[Row, ...], Engine]:
 def _row(played: Played, trade: str, at_ms: int, last: Row | None) -> Row:
     step, account, kernel = played.step, played.engine.snapshot, played.engine.kernel
     record = kernel.trade(trade)
-    states = [slot.state for slot in kernel.active_slots() if slot.trade_id == trade]
+    slots = [slot for slot in kernel.active_slots() if slot.trade_id == trade]
     answer = played.outcome.kernel if played.outcome else None
-    priced = kernel_basis = 0
-    if record is not None:
-        priced = sum(o.priced_e8 for o in kernel.orders_of(record.trade_no) if o.role == 1)
-        kernel_basis = record.entry_cost // priced if priced else 0
     return Row(
         number=step.number,
         at_ms=at_ms,
         event=step.note or step.label.lower().replace("_", " "),
         kind=step.label,
         before=last.after if last else TradeStage.IDLE,
-        after=states[-1] if states else TradeStage.IDLE,
+        after=slots[-1].state if slots else TradeStage.IDLE,
         size_e8=record.entered_e8 - record.exited_e8 if record else 0,
-        basis_e10=kernel_basis,
+        basis_e10=slots[-1].entry_price_e10 if slots else last.basis_e10 if last else 0,
         booked=(record.realized if record else 0) - (last.realized if last else 0),
         realized=record.realized if record else 0,
         fees=record.fees if record else 0,
@@ -449,9 +444,7 @@ def _path(incident: Incident, rows: tuple[Row, ...]) -> tuple[int, ...]:
     return tuple(path)
 
 
-def _lines(
-    incident: Incident, rows: tuple[Row, ...], wallet: int, drift: int
-) -> tuple[Line, ...]:
+def _lines(incident: Incident, rows: tuple[Row, ...], wallet: int, drift: int) -> tuple[Line, ...]:
     bookings = defects.book(incident.side, incident.leverage, incident.fills, defects.ALL)
     lines = list(_legs(incident, rows))
     emulated, end = defects.total(bookings), rows[-1]
@@ -516,7 +509,7 @@ def _checks(recording: Recording, trade: str) -> Iterator[Check]:
     case, run = recording.case, recording.run
     _, usual = _rows(case, run, trade)
     unpriced, _ = _rows(case, _changed(run, _unpriced(run)), trade)
-    booked = {row.realized for row in unpriced if row.kind.endswith("_FILL")}
+    booked = {row.booked for row in unpriced if row.kind.endswith("_FILL")}
     yield Check(
         defect=Defect.BOUND_PRICE,
         tried="the same exit fills without a price: booked 0 and flagged until settled",

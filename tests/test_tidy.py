@@ -46,9 +46,10 @@ LAYERS = {
     "isolation": 3,
     "settings": 3,
     "golden": 3,
-    "replay": 3,
+    "defects": 3,
     "story": 3,
     "runtime": 4,
+    "replay": 4,  # composes: it plays golden's steps, and sets defects beside them
     "chaos": 4,
     "commands": 5,
 }

@@ -34,6 +34,13 @@ cdef uint64_t exact_key(object value, str field) except? 0:
     return <uint64_t>value
 
 
+cdef inline object money_out(money_t amount):
+    # Most amounts fit into 64 bits; the rest goes the long way.
+    if money_fits_64(amount):
+        return PyLong_FromLongLong(<int64_t>amount)
+    return amount
+
+
 cdef money_t exact_money(object value, str field) except? -1:
     cdef money_t amount
     if not PyLong_CheckExact(value):
@@ -240,6 +247,19 @@ cdef class Outcome:
     @property
     def retry_after_ms(self):
         return self.c.retry_after_ms
+
+    def head(self) -> tuple:
+        """(accepted, code, event_seq, trade_no, before, after, notes, effects) in one call."""
+        cdef Result* r = &self.c
+        return (r.accepted != 0, r.code, r.event_seq, r.trade_no, r.before, r.after, r.notes,
+                r.effects)
+
+    def transition(self) -> tuple:
+        """The last figures of a KernelTransition, in its order."""
+        cdef Result* r = &self.c
+        return (r.slot, r.trade_no, r.order_no, r.quantity_delta_e8, r.size_e8,
+                money_out(r.realized_delta), money_out(r.trueup_delta), money_out(r.fee_delta),
+                r.leg)
 
     @property
     def released(self):
