@@ -268,14 +268,17 @@ class Row(Record, frozen=True, kw_only=True):
 
 
 class Figure(Record, frozen=True, kw_only=True):
-    """An amount, and whether it is recorded, computed by this kernel, or emulated."""
+    """An amount and where it is from (recorded, computed, ...), or why there is none."""
 
-    amount: int
+    amount: int | None
     kind: str
 
 
+_NOT_RECORDED: Final = Figure(amount=None, kind="not recorded")
+
+
 class Line(Record, frozen=True, kw_only=True):
-    """One line of the comparison; None where a party has no such figure."""
+    """One line of the comparison; None where a party can have no such figure."""
 
     label: str
     defective: Figure | None = None
@@ -448,9 +451,22 @@ def _lines(incident: Incident, rows: tuple[Row, ...], wallet: int, drift: int) -
     bookings = defects.book(incident.side, incident.leverage, incident.fills, defects.ALL)
     lines = list(_legs(incident, rows))
     emulated, end = defects.total(bookings), rows[-1]
-    total = Line(label="sum", defective=_figure(emulated, "emulated"))
-    lines.append(msgspec.structs.replace(total, kernel=_figure(end.realized, "computed")))
-    lines.append(Line(label="fees", kernel=_figure(-end.fees, "computed")))
+    lines.append(
+        Line(
+            label="total, gross",
+            defective=_figure(emulated, "emulated"),
+            kernel=_figure(end.realized, "computed"),
+            exchange=_NOT_RECORDED,
+        )
+    )
+    lines.append(
+        Line(
+            label="fees",
+            defective=Figure(amount=None, kind="not booked"),
+            kernel=_figure(-end.fees, "computed"),
+            exchange=_NOT_RECORDED,
+        )
+    )
     if incident.total is not None:
         lines.append(
             Line(label="never explained", defective=_figure(incident.total - emulated, "unknown"))
@@ -460,7 +476,7 @@ def _lines(incident: Incident, rows: tuple[Row, ...], wallet: int, drift: int) -
             label="booked in all",
             defective=_figure(incident.total, "recorded"),
             kernel=_figure(end.realized - end.fees, "computed"),
-            exchange=_figure(incident.exchange_net, "recorded"),
+            exchange=_figure(incident.exchange_net, "recorded, about"),
         )
     )
     lines.append(
@@ -474,8 +490,8 @@ def _lines(incident: Incident, rows: tuple[Row, ...], wallet: int, drift: int) -
     return tuple(lines)
 
 
-def _figure(amount: int | None, kind: str) -> Figure | None:
-    return None if amount is None else Figure(amount=amount, kind=kind)
+def _figure(amount: int | None, kind: str) -> Figure:
+    return _NOT_RECORDED if amount is None else Figure(amount=amount, kind=kind)
 
 
 def _legs(incident: Incident, rows: tuple[Row, ...]) -> Iterator[Line]:
@@ -497,6 +513,7 @@ def _legs(incident: Incident, rows: tuple[Row, ...]) -> Iterator[Line]:
             label=label,
             defective=_figure(booking.amount, kind),
             kernel=_figure(kernel, "computed"),
+            exchange=None if booking.fill is None else _NOT_RECORDED,
         )
     if settled:
         yield Line(label="exchange's settlement", kernel=_figure(settled, "injected"))
