@@ -74,7 +74,7 @@ class KernelConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Saved(msgspec.Struct, frozen=True):
-    config: KernelConfig
+    config: bytes  # JSON: money passes 64 bits
     core: bytes
     trades: list[tuple[int, str]]
     intents: list[tuple[int, str]]
@@ -560,14 +560,15 @@ class ExecutionKernel:
 
     def save(self) -> bytes:
         """The full state; equal states give equal bytes."""
-        return msgspec.msgpack.encode(_Saved(self.config, self._core.save(), *self._names_in_use()))
+        config = msgspec.json.encode(self.config)
+        return msgspec.msgpack.encode(_Saved(config, self._core.save(), *self._names_in_use()))
 
     @classmethod
     def restore(cls, saved: bytes) -> ExecutionKernel:
         """A kernel in the saved state.  OperatorError when the bytes are not one."""
         try:
             state = msgspec.msgpack.decode(saved, type=_Saved)
-            kernel = cls(state.config)
+            kernel = cls(msgspec.json.decode(state.config, type=KernelConfig))
             kernel._core.restore(state.core)
         except (msgspec.DecodeError, BadField) as bad:
             raise OperatorError(

@@ -22,6 +22,7 @@ from dita.contracts import (
 )
 from dita.engine import Engine
 from dita.errors import OperatorError
+from dita.kernel import KernelConfig
 
 
 def long_day() -> Desk:
@@ -116,6 +117,11 @@ def test_save_and_restore_at_every_step() -> None:
         engine = Engine.restore(engine.save())
         engine.apply(record)
     assert engine.state_hash() == reference
+
+
+def test_a_seed_beyond_64_bits_is_saved() -> None:
+    engine = Engine(KernelConfig(seed=m(25_000)))
+    assert Engine.restore(engine.save()).snapshot.capital == m(25_000)
 
 
 def test_a_restored_flat_slot_settles_nothing() -> None:
