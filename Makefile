@@ -24,7 +24,7 @@ dita/_kernel%.so: $(SOURCES)
 	@touch $@
 
 # The shortest way to see the kernel at work.
-run: build ## replay a recorded trade and explain each step
+run: build ## replay a recorded trade, step by step
 	.venv/bin/pink-ctl replay --trade FET
 
 # Static checks first: they are quick and say more.

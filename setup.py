@@ -1,6 +1,6 @@
-"""The compiled extension, and nothing else: metadata and tool settings are in pyproject.toml.
+"""The compiled extensions, and nothing else: metadata and tool settings are in pyproject.toml.
 
-DITA_BUILD=trace builds it with line tracing, for coverage of the .pyx (`make trace`).
+DITA_BUILD=trace builds them with line tracing, for coverage of the .pyx (`make trace`).
 """
 
 import os
@@ -11,24 +11,33 @@ from setuptools import Extension, setup
 
 trace = os.environ.get("DITA_BUILD", "") == "trace"
 
-kernel = Extension(
-    "dita._kernel",
-    sources=["dita/_kernel.pyx"],
-    depends=["dita/_kernel.pxd", "dita/_money.h", *sorted(glob("dita/rules/*.pxi"))],
-    extra_compile_args=[] if sys.platform == "win32" else ["-O3"],
-    # Line tracing on CPython 3.13 and later needs the older of Cython's two ways (SYS_MONITORING).
-    define_macros=[("CYTHON_TRACE_NOGIL", "1"), ("CYTHON_USE_SYS_MONITORING", "0")]
-    if trace
-    else [],
-)
-# setuptools hands these to Cython. What is not named keeps its safe default: bounds are checked,
-# division by zero raises, an overflow is an error.
-kernel.cython_directives = {
-    "language_level": 3,
-    "overflowcheck": True,
-    "nonecheck": True,
-    "embedsignature": True,
-    "linetrace": trace,
-}
 
-setup(ext_modules=[kernel])
+def extension(name: str, *depends: str) -> Extension:
+    """One module of dita/ from its .pyx; all are compiled alike."""
+    made = Extension(
+        f"dita.{name}",
+        sources=[f"dita/{name}.pyx"],
+        depends=[f"dita/{name}.pxd", *depends],
+        extra_compile_args=[] if sys.platform == "win32" else ["-O3"],
+        # Line tracing on CPython 3.13 and later needs the older of Cython's two ways
+        # (SYS_MONITORING).
+        define_macros=[("CYTHON_TRACE_NOGIL", "1"), ("CYTHON_USE_SYS_MONITORING", "0")]
+        if trace
+        else [],
+    )
+    # setuptools hands these to Cython. What is not named keeps its safe default: bounds are
+    # checked, division by zero raises, an overflow is an error.
+    made.cython_directives = {
+        "language_level": 3,
+        "overflowcheck": True,
+        "nonecheck": True,
+        "embedsignature": True,
+        "linetrace": trace,
+    }
+    return made
+
+
+kernel = extension("_kernel", "dita/_money.h", *sorted(glob("dita/rules/*.pxi")))
+journal = extension("_journal", "dita/_crc32c.h", "dita/_kernel.pxd", "dita/_money.h")
+
+setup(ext_modules=[kernel, journal])

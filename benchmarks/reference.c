@@ -81,7 +81,7 @@ typedef struct {
 typedef struct {
     int16_t kind, slot;
     int32_t line;
-    uint64_t order_no, trade_no, asset_key;
+    uint64_t order_no, trade_no, trade_key, asset_key;
     int64_t quantity, price;
     money_t realized, fees;
 } Effect;
@@ -245,6 +245,7 @@ static Effect *ask(Book *b, int kind, int32_t slot, int32_t line, int32_t deal) 
         deal = b->line[line].trade;
     }
     f->trade_no = b->deal[deal].no;
+    f->trade_key = b->deal[deal].key;
     f->asset_key = b->deal[deal].asset_key;
     return f;
 }
@@ -617,7 +618,9 @@ static int allowed(const Book *b, const Answer *cell, int32_t slot, Result *out)
 
 static int apply_order(Book *b, const Input *e, Result *out) {
     int32_t index = e->venue_key ? look_up(b->by_venue, b->probe_mask, e->venue_key) : -1;
-    int32_t client = e->client_key ? look_up(b->by_client, b->probe_mask, e->client_key) : -1;
+    int own = index >= 0 && b->line[index].no == e->client_key; /* both ids name the same order */
+    int32_t client = -1;
+    if (!own && e->client_key) client = look_up(b->by_client, b->probe_mask, e->client_key);
     if (index >= 0) {
         if (client >= 0 && client != index) return refuse(out, FIELD_ORDER, D_INVALID_EVENT);
     } else {
@@ -868,7 +871,7 @@ static int bad_field(const Book *b, const Input *e) {
     if (e->reason > CONTROL_REBASE) return FIELD_REASON;
     if (e->flags & (HAS_COST | HAS_FEE | HAS_REALIZED) || e->kind < IN_ORDER_ACK)
         if (money_is_out(e->cost) || money_is_out(e->fee) || money_is_out(e->realized) ||
-            e->cost < 0 || money_is_out(e->available_margin))
+            e->cost < 0)
             return FIELD_MONEY;
     return FIELD_NONE;
 }
@@ -988,8 +991,8 @@ Book *reference_new(int32_t slot_limit, int32_t leverage_cap, int32_t seen, int6
 }
 
 static void halves(money_t amount, int64_t *out) {
-    out[0] = money_high(amount);
-    out[1] = (int64_t)money_low(amount);
+    out[0] = (int64_t)(amount >> 64);
+    out[1] = (int64_t)amount;
 }
 
 /* realized, true-up, fees, bridged, peak of the ledger, as pairs of high and low halves. */

@@ -253,9 +253,8 @@ def make(trades_per_slot: int, fills: int = 20, seed: int = 20_260) -> Stream:
     while waiting:
         slot = tape.chance.choice(list(waiting))
         record = tape.stamped(waiting.pop(slot))
-        event = engine.kernel.pack(record)
-        packed.append(event.pack())
-        outcome = engine.kernel.apply_packed(event, record)
+        packed.append(engine.kernel.pack(record).pack())
+        outcome = engine.kernel.apply(record)
         records.append(record)
         applied_fill.append(
             isinstance(record, VenueEvent) and record.kind in FILLS and outcome.accepted

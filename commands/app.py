@@ -1,8 +1,9 @@
 """The command line: which commands there are, and how a run of pink-ctl ends.
 
 To add a command, write `commands/NAME.py` with a function of the same name, its page
-`runbooks/NAME.md`, and one line in COMMANDS. Imported at every start, so it and the command
-modules import only typing, typer and each other at the top. No domain logic here.
+`runbooks/NAME.md`, and one line in COMMANDS; for sub-commands also one in SUBCOMMANDS. Imported
+at every start, so it and the command modules import only typing, typer and each other at the top.
+No domain logic here.
 """
 
 from __future__ import annotations
@@ -17,10 +18,16 @@ import typer
 from dita import __version__
 from dita.errors import ExitCode
 
+from .config import config, config_show
+from .golden import golden
 from .render import note, reported, show
+from .replay import replay
 
 # In the order in which `pink-ctl --help` lists them.
-COMMANDS: tuple[Callable[..., None], ...] = ()
+COMMANDS: tuple[Callable[..., None], ...] = (replay, golden, config)
+
+# A command that is a group only explains itself; `config_show` is typed `pink-ctl config show`.
+SUBCOMMANDS: dict[Callable[..., None], tuple[Callable[..., None], ...]] = {config: (config_show,)}
 
 # \b keeps the lines of a paragraph as they are written.
 EXIT_CODES = "\b\nExit codes:\n" + "\n".join(f"{code:4}  {code.meaning}" for code in ExitCode)
@@ -59,8 +66,21 @@ def root(
     """
 
 
+def add_group(group: Callable[..., None], parts: tuple[Callable[..., None], ...]) -> None:
+    """Add a command with sub-commands; alone it shows its help."""
+    shell = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    shell.callback()(group)
+    for part in parts:
+        name = part.__name__.removeprefix(f"{group.__name__}_").replace("_", "-")
+        shell.command(name)(reported(part))
+    app.add_typer(shell, name=group.__name__.replace("_", "-"))
+
+
 for command in COMMANDS:
-    app.command()(reported(command))
+    if command in SUBCOMMANDS:
+        add_group(command, SUBCOMMANDS[command])
+    else:
+        app.command()(reported(command))
 
 
 def main() -> None:

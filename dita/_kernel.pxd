@@ -435,7 +435,7 @@ cdef struct Ledger:             # K: the checksum; and the newest anchor of E
     money_t realized
     money_t trueup
     money_t fees
-    money_t fees_estimated
+    money_t fees_estimated      # of records that are still open: bounds the drift they explain
     money_t funding
     money_t transfers
     money_t adjustments
@@ -448,7 +448,7 @@ cdef struct Ledger:             # K: the checksum; and the newest anchor of E
     int64_t anchor_from_ms      # a REST balance: when it was asked for
     int64_t anchor_received_ms
     int64_t last_fill_received_ms
-    int64_t unsettled
+    int64_t unsettled           # of records that are still open
     int64_t ambiguous_count
     int64_t bridged_count
     int64_t routed_by_state

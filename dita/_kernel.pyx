@@ -343,6 +343,11 @@ cdef class Core:
         return self.st.active
 
     @property
+    def due_ms(self):
+        """When a TICK would do something; 0 when nothing waits for time."""
+        return due_of(self.st)
+
+    @property
     def trade_seq(self):
         """Trades opened."""
         return self.st.next_trade_no
@@ -490,6 +495,8 @@ cdef class Core:
         for i in range(self.st.config.trades):
             t = &self.st.trades[i]
             if t.trade_no == 0 or t.sums.unsettled == 0 or t.sums.entered_e8 == 0:
+                continue
+            if t.flags & CLOSED:
                 continue
             order = t.orders
             while order >= 0:

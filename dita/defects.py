@@ -33,17 +33,17 @@ ALL: Final = Defect.BOUND_PRICE | Defect.LEVERAGE | Defect.RESETTLED
 #: What each defect did, and why this kernel cannot do it.
 REMEDIES: Final[dict[Defect, tuple[str, str]]] = {
     Defect.BOUND_PRICE: (
-        "order's price bound taken for the fill price",
+        "price bound taken for the fill price",
         "A fill price is true or it is 0: a fill has no field for the order's own price, and "
         "without a price the leg books 0, is flagged, and waits for the exchange's figure.",
     ),
     Defect.LEVERAGE: (
-        "leverage multiplied into the PnL",
+        "leverage multiplied into PnL",
         "PnL is proceeds minus cost of exchange quantities; leverage is no term of it and touches "
         "the margin only.",
     ),
     Defect.RESETTLED: (
-        "carried PnL settled again after a restart",
+        "carried PnL settled at restart",
         "What is settled is the difference to a baseline that is part of the saved state, so a "
         "restart finds nothing left to settle.",
     ),

@@ -207,11 +207,10 @@ Fields: TypeAlias = Mapping[str, tuple[str, Convert]]
 class _Wrong(Exception):
     """A value that cannot be converted; becomes an OperatorError once the place is known."""
 
-    def __init__(self, expected: str, found: object = "", action: str = "") -> None:
+    def __init__(self, expected: str, found: object) -> None:
         super().__init__(expected)
         self.expected = expected
-        self.found = found if isinstance(found, str) and found else shown(found)
-        self.action = action or "correct it in the file"
+        self.found = shown(found)
 
 
 class _Float(NamedTuple):
@@ -284,9 +283,8 @@ _CONTRACT: Final[Fields] = {
 
 def _contract(value: Any) -> ContractRules:
     given = _fields(_table(value), _CONTRACT, "contract")
-    missing = [key for key in ("tick", "step") if _CONTRACT[key][0] not in given]
-    if missing:
-        raise _Wrong("tick and step at least", "without " + " and ".join(missing))
+    if "tick_e10" not in given or "step_e8" not in given:
+        raise _Wrong("tick and step at least", value)
     return ContractRules(**given)
 
 
@@ -409,7 +407,7 @@ def _converted(value: Any, convert: Convert, place: str) -> Any:
     except UnitError as bad:
         raise _refused(place, bad.expected, bad.found, bad.action) from bad
     except _Wrong as bad:
-        raise _refused(place, bad.expected, bad.found, bad.action) from bad
+        raise _refused(place, bad.expected, bad.found, "correct it in the file") from bad
 
 
 def _refused(place: str, expected: str, found: str, action: str) -> OperatorError:
@@ -638,11 +636,12 @@ class _Reader:
 def cases() -> list[Case]:
     """The cases that come with the program, by name."""
     folder = importlib.resources.files("dita.configs") / "golden"
-    files = [file for file in folder.iterdir() if file.name.endswith(".toml")]
-    return [
-        _load_text(file.read_text(encoding="utf-8"), file.name.removesuffix(".toml"))
-        for file in sorted(files, key=lambda file: file.name)
-    ]
+    files = {
+        file.name.removesuffix(".toml"): file
+        for file in folder.iterdir()
+        if file.name.endswith(".toml")
+    }
+    return [_load_text(files[name].read_text(encoding="utf-8"), name) for name in sorted(files)]
 
 
 def case_named(name: str) -> Case:
@@ -733,12 +732,7 @@ def check(case: Case) -> CaseResult:
     count = 0
     for run in runs(case):
         count += 1
-        try:
-            found, engine = _check_run(case, run)
-        except KernelFault as fault:
-            where = case.steps[-1]
-            found = [_problem(where, "the kernel", "no broken invariant", str(fault))]
-            engine = None
+        found, engine = _check_run(case, run)
         if engine is not None:
             hashes.append((engine.state_hash(), engine.economic_hash()))
             first = economic.setdefault(run.variant, hashes[-1][1])
@@ -761,12 +755,20 @@ def check(case: Case) -> CaseResult:
 
 
 def _check_run(case: Case, run: Run) -> tuple[list[Difference], Engine | None]:
+    """The differences of one run and its engine at the end, None when an invariant broke."""
     found: list[Difference] = []
     engine: Engine | None = None
-    for played in play(case, run):
-        engine = played.engine
-        found += played.problems
-        found += _compare(case, played)
+    reached = 0
+    try:
+        for played in play(case, run):
+            reached += 1
+            engine = played.engine
+            found += played.problems
+            found += _compare(case, played)
+    except KernelFault as fault:
+        what = fault.found.partition(" at input ")[0]  # which input, the step says
+        found.append(_problem(run.steps[reached], "the kernel", "no broken invariant", what))
+        return found, None
     return found, engine
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from dita import _kernel
 from dita.contracts import (
+    ENDED_STATUSES,
     SEVERITY,
     CapitalSource,
     Effect,
@@ -417,6 +418,24 @@ class ExecutionKernel:
         return self._core.trade_seq
 
     @property
+    def now_ms(self) -> int:
+        """Time of the newest applied input."""
+        return self._core.now_ms
+
+    @property
+    def due_ms(self) -> int:
+        """When a TICK would do something (a time not after now: at once); 0 when nothing waits."""
+        return self._core.due_ms
+
+    def open_orders(self) -> tuple[VenueOrder, ...]:
+        """Every order that is not terminal, oldest first."""
+        numbers = sorted(n for t in self._core.trades() if t[15] for n in t[19])
+        orders = (self.order(n) for n in numbers)
+        return tuple(
+            o for o in orders if o is not None and not (o.final and o.status in ENDED_STATUSES)
+        )
+
+    @property
     def held_events(self) -> int:
         """Events that wait for the answer to a submit."""
         return self._core.held
@@ -508,6 +527,11 @@ class ExecutionKernel:
     def trades(self) -> tuple[TradeRecord, ...]:
         """Every trade that has not been given up, oldest first."""
         return tuple(self._record(t) for t in sorted(self._core.trades()))
+
+    def asset_of(self, trade_no: int) -> str:
+        """Symbol of a trade, "" when it has been given up."""
+        trade = self._core.trade(trade_no)
+        return self._names.assets.get(trade[2], "") if trade else ""
 
     def orders_of(self, trade_no: int) -> tuple[VenueOrder, ...]:
         """The orders of a trade, oldest first."""

@@ -20,23 +20,22 @@ from dita import defects
 from dita.contracts import (
     KernelCommandType,
     KernelIntent,
-    OrderRole,
     Record,
     TradeSide,
     TradeStage,
     VenueEvent,
 )
-from dita.defects import Defect, Fall, Fill
+from dita.defects import Defect, Fall
 from dita.engine import Engine
 from dita.errors import UsageError, shown
 from dita.golden import CHILD_MARK, Case, Played, Run, Step, check, load, play, runs
-from dita.units import parse_money, parse_price, parse_quantity
+from dita.incident import Incident
+from dita.incident import read as incident_of
+from dita.units import format_quantity
 
 __all__ = [
     "Check",
-    "Fact",
     "Figure",
-    "Incident",
     "Line",
     "Recording",
     "Row",
@@ -53,30 +52,6 @@ _OPENING: Final = (KernelCommandType.ENTER, KernelCommandType.RECONCILE)
 # -- WHAT IS RECORDED ---------------------------------------------------------------------------
 
 
-class Fact(Record, frozen=True, kw_only=True):
-    """One sentence about the record, and whether it is recorded, computed, injected or unknown."""
-
-    kind: str
-    text: str
-
-
-class Incident(Record, frozen=True, kw_only=True):
-    """What is known of a trade besides its steps.  Money that nobody recorded is None."""
-
-    asset: str
-    side: TradeSide
-    date: str
-    leverage: int
-    default: str
-    source: str
-    first_leg: int | None
-    total: int | None
-    capital_difference: int | None
-    exchange_net: int | None
-    fills: tuple[Fill, ...]
-    facts: tuple[Fact, ...]
-
-
 class Recording(Record, frozen=True, kw_only=True):
     """One variant of a recorded trade, ready to play."""
 
@@ -86,78 +61,6 @@ class Recording(Record, frozen=True, kw_only=True):
     case: Case
     run: Run
     incident: Incident | None
-
-
-class _RawFill(msgspec.Struct, forbid_unknown_fields=True):
-    role: str
-    quantity: str
-    price: str
-    bound: str = "0"
-    after_restart: bool = False
-
-
-class _RawFact(msgspec.Struct, forbid_unknown_fields=True):
-    kind: str
-    text: str
-
-
-class _RawFigures(msgspec.Struct, forbid_unknown_fields=True):
-    first_leg: str | None = None
-    total: str | None = None
-    capital_difference: str | None = None
-    exchange_net: str | None = None
-
-
-class _RawIncident(msgspec.Struct, forbid_unknown_fields=True):
-    asset: str
-    side: str
-    date: str
-    leverage: int
-    default: str
-    source: str
-    recorded: _RawFigures
-    fill: list[_RawFill]
-    fact: list[_RawFact] = []
-
-
-def _incident(text: str, place: str) -> Incident:
-    try:
-        raw = msgspec.toml.decode(text, type=_RawIncident)
-        return Incident(
-            asset=raw.asset,
-            side=TradeSide[raw.side],
-            date=raw.date,
-            leverage=raw.leverage,
-            default=raw.default,
-            source=raw.source,
-            first_leg=_money(raw.recorded.first_leg),
-            total=_money(raw.recorded.total),
-            capital_difference=_money(raw.recorded.capital_difference),
-            exchange_net=_money(raw.recorded.exchange_net),
-            fills=tuple(_fill(fill) for fill in raw.fill),
-            facts=tuple(Fact(kind=fact.kind, text=fact.text) for fact in raw.fact),
-        )
-    except (msgspec.DecodeError, KeyError, ValueError) as bad:
-        raise UsageError(
-            f"{place}: refused",
-            expected="what is known of a trade, as in the packaged configs/trades/fet.toml",
-            found=str(bad),
-            action="correct it in the file",
-        ) from bad
-
-
-def _money(text: str | None) -> int | None:
-    return None if text is None else parse_money(text)
-
-
-def _fill(raw: _RawFill) -> Fill:
-    return Fill(
-        role=OrderRole[raw.role],
-        quantity_e8=parse_quantity(raw.quantity),
-        price_e10=parse_price(raw.price),
-        bound_e10=parse_price(raw.bound),
-        after_restart=raw.after_restart,
-    )
 
 
 # -- FINDING A RECORDING ------------------------------------------------------------------------
@@ -170,7 +73,7 @@ def recorded(trade: str, variant: str = "") -> Recording:
         for file in (importlib.resources.files("dita.configs") / "trades").iterdir()
         if file.name.endswith(_SUFFIX)
     }
-    known = {name: _incident(_text(f), f.name) for name, f in files.items() if "." not in name}
+    known = {name: incident_of(_text(f), f.name) for name, f in files.items() if "." not in name}
     wanted = _plain(trade)
     for name, incident in sorted(known.items()):
         if wanted in (_plain(name), _plain(incident.asset)):
@@ -232,7 +135,7 @@ def opened(path: Path, variant: str = "") -> Recording:
     about = path.with_name(path.name.partition(".")[0] + _SUFFIX)
     incident = None
     if about != path and about.is_file():
-        incident = _incident(about.read_text(encoding="utf-8"), str(about))
+        incident = incident_of(about.read_text(encoding="utf-8"), str(about))
     return Recording(
         name=path.name.removesuffix(_SUFFIX),
         variant=picked,
@@ -323,6 +226,11 @@ class Story(Record, frozen=True, kw_only=True):
         return self.last.realized - self.last.fees
 
     @property
+    def settled(self) -> int:
+        """What was booked without a fill, because the exchange told its figure."""
+        return _settled(self.rows)
+
+    @property
     def unexplained(self) -> int | None:
         """What was booked, as recorded, and no emulation accounts for."""
         incident = self.recording.incident
@@ -392,16 +300,20 @@ def _row(played: Played, trade: str, at_ms: int, last: Row | None) -> Row:
     record = kernel.trade(trade)
     slots = [slot for slot in kernel.active_slots() if slot.trade_id == trade]
     answer = played.outcome.kernel if played.outcome else None
+    moved = answer.transition if answer else None
+    size_e8 = record.entered_e8 - record.exited_e8 if record else 0
     return Row(
         number=step.number,
         at_ms=at_ms,
-        event=step.note or step.label.lower().replace("_", " "),
+        event=_event(step, size_e8 - (last.size_e8 if last else 0)),
         kind=step.label,
         before=last.after if last else TradeStage.IDLE,
         after=slots[-1].state if slots else TradeStage.IDLE,
-        size_e8=record.entered_e8 - record.exited_e8 if record else 0,
+        size_e8=size_e8,
         basis_e10=slots[-1].entry_price_e10 if slots else last.basis_e10 if last else 0,
-        booked=(record.realized if record else 0) - (last.realized if last else 0),
+        booked=moved.realized_delta
+        if moved and record and moved.trade_no == record.trade_no
+        else 0,
         realized=record.realized if record else 0,
         fees=record.fees if record else 0,
         capital=account.capital,
@@ -410,6 +322,19 @@ def _row(played: Played, trade: str, at_ms: int, last: Row | None) -> Row:
         refused=answer is not None and not answer.accepted,
         notes=_notes(played),
     )
+
+
+def _event(step: Step, change_e8: int) -> str:
+    """The step's own short name, or what came with the quantity that it moved."""
+    if step.note and not step.note.endswith("."):  # a sentence is no name
+        return step.note
+    name = step.label.lower().replace("_", " ")
+    return f"{name} {_whole(abs(change_e8))}" if change_e8 else name
+
+
+def _whole(quantity_e8: int) -> str:
+    whole, _, part = format_quantity(quantity_e8).partition(".")
+    return f"{int(whole):,}" + (f".{part}" if part else "")
 
 
 def _notes(played: Played) -> tuple[str, ...]:
@@ -427,6 +352,11 @@ def _notes(played: Played) -> tuple[str, ...]:
 def _exits(rows: tuple[Row, ...]) -> list[int]:
     """The positions of the rows in which the position got smaller."""
     return [n for n in range(1, len(rows)) if rows[n].size_e8 < rows[n - 1].size_e8]
+
+
+def _settled(rows: tuple[Row, ...]) -> int:
+    exits = _exits(rows)
+    return sum(row.booked for n, row in enumerate(rows) if n not in exits)
 
 
 def _path(incident: Incident, rows: tuple[Row, ...]) -> tuple[int, ...]:
@@ -451,11 +381,12 @@ def _lines(incident: Incident, rows: tuple[Row, ...], wallet: int, drift: int) -
     bookings = defects.book(incident.side, incident.leverage, incident.fills, defects.ALL)
     lines = list(_legs(incident, rows))
     emulated, end = defects.total(bookings), rows[-1]
+    computed = f"computed, {incident.settlement}" if _settled(rows) else "computed"
     lines.append(
         Line(
             label="total, gross",
             defective=_figure(emulated, "emulated"),
-            kernel=_figure(end.realized, "computed"),
+            kernel=_figure(end.realized, computed),
             exchange=_NOT_RECORDED,
         )
     )
@@ -475,7 +406,7 @@ def _lines(incident: Incident, rows: tuple[Row, ...], wallet: int, drift: int) -
         Line(
             label="booked in all",
             defective=_figure(incident.total, "recorded"),
-            kernel=_figure(end.realized - end.fees, "computed"),
+            kernel=_figure(end.realized - end.fees, computed),
             exchange=_figure(incident.exchange_net, "recorded, about"),
         )
     )
@@ -497,7 +428,7 @@ def _figure(amount: int | None, kind: str) -> Figure:
 def _legs(incident: Incident, rows: tuple[Row, ...]) -> Iterator[Line]:
     bookings = defects.book(incident.side, incident.leverage, incident.fills, defects.ALL)
     exits = _exits(rows)
-    settled = sum(row.booked for n, row in enumerate(rows) if n not in exits)
+    settled = _settled(rows)
     first = True
     for booking in bookings:
         kernel, kind = 0, "emulated"
@@ -505,7 +436,7 @@ def _legs(incident: Incident, rows: tuple[Row, ...]) -> Iterator[Line]:
         if booking.fill is not None:
             row = rows[exits.pop(0)] if exits else None
             kernel = row.booked if row else 0
-            label = f"exit fill {incident.fills[booking.fill].quantity_e8 // 10**8:,}"
+            label = f"exit fill {_whole(incident.fills[booking.fill].quantity_e8)}"
             if first and booking.amount == incident.first_leg:
                 kind = "emulated, recorded"
             first = False
@@ -516,7 +447,7 @@ def _legs(incident: Incident, rows: tuple[Row, ...]) -> Iterator[Line]:
             exchange=None if booking.fill is None else _NOT_RECORDED,
         )
     if settled:
-        yield Line(label="exchange's settlement", kernel=_figure(settled, "injected"))
+        yield Line(label="exchange's settlement", kernel=_figure(settled, incident.settlement))
 
 
 # -- THE OLD DEFECTS, TRIED ON THIS KERNEL ------------------------------------------------------

@@ -296,6 +296,27 @@ def test_causes_sum_to_the_drift(desk: Desk) -> None:
     assert sum(drift(desk).values()) == account(desk).drift
 
 
+@pytest.mark.parametrize("price", ["9", 0], ids=["estimated fee", "price-less exit"])
+def test_a_closed_record_explains_no_drift(desk: Desk, price: str | int) -> None:
+    rules = replace(RULES, taker_fee_e9=500_000)
+    desk.open(1000, "10", side=SHORT, contract=rules)
+    desk.exit()
+    desk.fill("X1", 1000, price, full=True)
+    desk.final("X1", 1000)
+    desk.tick(130_000)
+    record = desk.engine.kernel.trade("T1")
+    assert record is not None
+    assert record.closed
+    for _ in range(3):
+        desk.now += 130_000
+        desk.quiet_anchor("20000")
+    assert account(desk).entries_frozen
+    assert abs(drift(desk)[DriftCause.UNEXPLAINED]) > m(4_900)
+    desk.settle("X1", 1000, "1000")
+    ledger = desk.engine.kernel.ledger()
+    assert (ledger.fees_estimated, ledger.unsettled) == (0, 0)
+
+
 # -- provenance, records, feedback -----------------------------------------------------------------
 
 

@@ -239,3 +239,23 @@ def test_a_refused_input_keeps_the_very_same_snapshot() -> None:
     before = desk.engine.snapshot
     desk.command(KernelCommandType.EXIT, slot_id=5)
     assert desk.engine.snapshot is before
+
+
+def test_due_says_when_a_tick_would_do_something() -> None:
+    desk = Desk()
+    assert desk.engine.kernel.due_ms == 0
+    desk.open(100, "10", side=SHORT)
+    assert desk.engine.kernel.due_ms == 0
+    desk.exit()
+    assert desk.engine.kernel.due_ms == 0
+    desk.order("X1", Kind.RATE_LIMITED, retry_after_ms=7_000, venue_order_id="")
+    assert desk.engine.kernel.due_ms == desk.now + 7_000
+    desk.tick(7_000)
+    assert desk.submitted() == [q(100)]
+    desk.name("X1")
+    desk.fill("X1", 100, "9", full=True)
+    desk.final("X1", 100)
+    assert desk.engine.kernel.due_ms == desk.now - 10_000 + 120_000
+    desk.tick(130_000)
+    assert desk.engine.kernel.due_ms == 0
+    assert desk.engine.kernel.open_orders() == ()

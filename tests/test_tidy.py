@@ -37,6 +37,7 @@ LAYERS = {
     "policy": 1,
     "router": 1,
     "engine": 2,
+    "defects": 2,
     "venues": 3,
     "exchange": 3,
     "journal": 3,
@@ -46,8 +47,7 @@ LAYERS = {
     "isolation": 3,
     "settings": 3,
     "golden": 3,
-    "defects": 3,
-    "story": 3,
+    "incident": 3,
     "runtime": 4,
     "replay": 4,  # composes: it plays golden's steps, and sets defects beside them
     "chaos": 4,

@@ -104,6 +104,46 @@ cdef int account_flow(State* st, const Input* e, Result* out) except -1 nogil:
     return D_OK
 
 
+cdef int64_t due_in_slot(const State* st, const Slot* s) noexcept nogil:
+    # When time alone would change something in this slot; TIME_MAX_MS when nothing is waiting.
+    cdef const Trade* t = &st.trades[s.trade]
+    cdef int64_t due = TIME_MAX_MS
+    cdef int64_t at
+    if exit_outstanding(s, t) and not is_live(st, s.exit_order):
+        at = s.retry_ms if s.retry_ms > 0 else due
+        if s.flags & STALE and s.stale_ms + STALE_EXIT_MS > s.retry_ms:
+            at = s.stale_ms + STALE_EXIT_MS
+        due = at if at < due else due
+    if is_live(st, s.exit_order) and 0 < st.orders[s.exit_order].deadline_ms < due:
+        due = st.orders[s.exit_order].deadline_ms
+    if is_live(st, s.entry_order) and 0 < st.orders[s.entry_order].deadline_ms < due:
+        due = st.orders[s.entry_order].deadline_ms
+    return due
+
+
+cdef int64_t due_of(const State* st) noexcept nogil:
+    # When a TICK would do something; 0 when nothing waits for time.
+    cdef int64_t due = TIME_MAX_MS
+    cdef int64_t at
+    cdef int32_t i
+    cdef int32_t left = st.trades_used
+    cdef const Trade* t
+    for i in range(st.config.trades):
+        if left == 0:
+            break
+        t = &st.trades[i]
+        if t.trade_no == 0:
+            continue
+        left -= 1
+        if t.slot >= 0:
+            at = due_in_slot(st, &st.slots[t.slot])
+            due = at if at < due else due
+        if not t.flags & CLOSED and t.flat_ms > 0 and not (t.flags & FED and t.slot >= 0):
+            at = t.flat_ms + RECORD_LIMIT_MS
+            due = at if at < due else due
+    return due if due < TIME_MAX_MS else 0
+
+
 cdef int hurry(State* st, int32_t slot, int32_t order) except -1 nogil:
     # An order past its time is taken back, and asked about.  What a cancelled exit leaves goes MARKET.
     cdef Order* o

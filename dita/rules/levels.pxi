@@ -243,11 +243,14 @@ cdef int ledger_after(const State* st, const Trade* t, Change* c) except -1 nogi
     bad |= money_add(k.realized, c.realized_delta, &c.k_realized)
     bad |= money_add(k.trueup, c.trueup_delta, &c.k_trueup)
     bad |= money_add(k.fees, c.fee_delta, &c.k_fees)
-    bad |= money_sub(c.sums.fees_estimated, t.sums.fees_estimated, &moved)
-    bad |= money_add(k.fees_estimated, moved, &c.k_fees_estimated)
+    c.k_fees_estimated = k.fees_estimated
+    c.unsettled = k.unsettled
+    if not t.flags & CLOSED:        # what a closed record still lacks explains no drift any more
+        bad |= money_sub(c.sums.fees_estimated, t.sums.fees_estimated, &moved)
+        bad |= money_add(k.fees_estimated, moved, &c.k_fees_estimated)
+        c.unsettled = k.unsettled + c.sums.unsettled - t.sums.unsettled
     bad |= money_add(c.realized_delta, c.trueup_delta, &c.flow)
     bad |= money_sub(c.flow, c.fee_delta, &c.flow)
-    c.unsettled = k.unsettled + c.sums.unsettled - t.sums.unsettled
     return bad
 
 

@@ -125,6 +125,8 @@ cdef void trade_retire(State* st, int32_t index) noexcept nogil:
     # noexcept: a trade stands in the ring once at the most, so the ring never overflows.
     cdef Trade* t = &st.trades[index]
     t.flags |= CLOSED
+    money_sub(st.ledger.fees_estimated, t.sums.fees_estimated, &st.ledger.fees_estimated)
+    st.ledger.unsettled -= t.sums.unsettled
     st.retired_live += 1
     st.retired_orders += t.order_count
     if not t.flags & QUEUED:
@@ -138,6 +140,8 @@ cdef void trade_reopen(State* st, Trade* t) noexcept nogil:
         t.flags &= <uint8_t>(~CLOSED)
         st.retired_live -= 1
         st.retired_orders -= t.order_count
+        money_add(st.ledger.fees_estimated, t.sums.fees_estimated, &st.ledger.fees_estimated)
+        st.ledger.unsettled += t.sums.unsettled
 
 
 cdef int32_t trade_new(State* st) noexcept nogil:

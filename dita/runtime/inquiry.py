@@ -1,0 +1,182 @@
+"""Asking the venue: about an order that is unknown, about its end, positions, the balance.
+
+Answers come back to the loop as inputs.  A question that fails is asked again with back-off and
+never read as "nothing": an order is absent only when it is proven absent (design P3), a position is
+flat only when a whole answer says so.  One inquiry per order runs at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeVar
+
+from dita.contracts import ENDED_STATUSES, Effect, EffectKind, KernelEventKind, VenueEvent
+from dita.contracts import VenueOrder as Order
+from dita.runtime.loop import Runtime
+from dita.venues import OrderRef, OrderReport, OutcomeUnknown, QueryFailed
+from dita.venues.evidence import (
+    AbsenceProof,
+    balance_event,
+    final_event,
+    found_event,
+    position_events,
+)
+
+RETRY_MIN_S: Final = 0.2
+RETRY_MAX_S: Final = 5.0
+#: Look this far back for an order's fills and for orders of a symbol.
+LOOK_BACK_MS: Final = 7 * 86_400_000 - 60_000
+
+
+T = TypeVar("T")
+
+
+class Inquiry:
+    """The questions of one runtime."""
+
+    def __init__(self, runtime: Runtime, *, absence_fence_ms: int = 15_000) -> None:
+        self.runtime = runtime
+        self.absence_fence_ms = absence_fence_ms
+        self._orders: dict[int, str] = {}
+        self._balance_wanted = False
+        runtime.on_effect.update(
+            {
+                EffectKind.QUERY_ORDER: self._query_effect,
+                EffectKind.FINALISE: self._query_effect,
+                EffectKind.QUERY_POSITION: self._position_effect,
+                EffectKind.QUERY_BALANCE: self._balance_effect,
+            }
+        )
+
+    async def _query_effect(self, effect: Effect) -> None:
+        await self.order(effect.order_no)
+
+    async def _position_effect(self, effect: Effect) -> None:
+        await self.positions()
+
+    async def _balance_effect(self, effect: Effect) -> None:
+        await self.balance()
+
+    # -- orders ------------------------------------------------------------------------------------
+
+    async def order(self, order_no: int) -> None:
+        """Find out about an order until the kernel has nothing more to ask about it."""
+        if order_no in self._orders:
+            return
+        self._orders[order_no] = "asking"
+        try:
+            await self._until_settled(order_no)
+        finally:
+            del self._orders[order_no]
+
+    async def _until_settled(self, order_no: int) -> None:
+        proof: AbsenceProof | None = None
+        wait_s = RETRY_MIN_S
+        while True:
+            order = self.runtime.engine.kernel.order(order_no)
+            if order is None or (order.final and order.status in ENDED_STATUSES):
+                return
+            try:
+                report = await self.runtime.venue.order(self._ref(order))
+                if report is not None:
+                    proof = None
+                    if await self._report(order, report):
+                        return
+                else:
+                    proof = proof or await self._new_proof(order)
+                    if await self._look_everywhere(order, proof):
+                        await self.runtime.ask(self._absent(order))
+                        return
+            except (QueryFailed, OutcomeUnknown):
+                if proof is not None:
+                    proof.failed()
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 2, RETRY_MAX_S)
+
+    def _ref(self, order: Order) -> OrderRef:
+        return OrderRef(
+            asset=self._asset(order),
+            client_order_id=order.client_order_id,
+            venue_order_id=order.venue_order_id,
+        )
+
+    def _asset(self, order: Order) -> str:
+        return self.runtime.engine.kernel.asset_of(order.trade_no)
+
+    async def _report(self, order: Order, report: OrderReport) -> bool:
+        """Hand a report to the kernel; True when nothing more is to be asked now."""
+        if report.status not in ENDED_STATUSES:
+            await self.runtime.ask(found_event(report))
+            return True
+        since = max(1, report.updated_ms - LOOK_BACK_MS)
+        fills = [
+            fill
+            for fill in await self.runtime.venue.fills(self._asset(order), since)
+            if fill.venue_order_id == report.venue_order_id
+        ]
+        if sum(fill.quantity_e8 for fill in fills) != report.filled_e8:
+            return False  # the fill history lags behind the order
+        outcome = await self.runtime.ask(final_event(report, tuple(fills)))
+        return outcome.kernel.accepted or outcome.kernel.code != 0
+
+    async def _new_proof(self, order: Order) -> AbsenceProof:
+        sent_ms = self.runtime.sent_ms.get(order.client_order_id)
+        if sent_ms is None:  # sent by a process before us, if at all: count from now
+            sent_ms = await self.runtime.venue.server_time_ms()
+        return AbsenceProof(
+            sent_ms=sent_ms,
+            receive_window_ms=self.runtime.receive_window_ms,
+            fence_ms=self.absence_fence_ms,
+        )
+
+    async def _look_everywhere(self, order: Order, proof: AbsenceProof) -> bool:
+        venue, asset, client = self.runtime.venue, self._asset(order), order.client_order_id
+        server_ms = await venue.server_time_ms()
+        since = max(1, server_ms - LOOK_BACK_MS)
+        seen = [r.client_order_id for r in await venue.open_orders(asset)]
+        seen += [r.client_order_id for r in await venue.all_orders(asset, since)]
+        seen += [f.client_order_id for f in await venue.fills(asset, since)]
+        return proof.looked(found=client in seen, server_ms=server_ms)
+
+    @staticmethod
+    def _absent(order: Order) -> VenueEvent:
+        return VenueEvent(
+            kind=KernelEventKind.ORDER_ABSENT,
+            received_ms=1,
+            client_order_id=order.client_order_id,
+        )
+
+    # -- positions and the balance -----------------------------------------------------------------
+
+    async def positions(self) -> None:
+        """One whole answer about positions, flat symbols of ours included."""
+        kernel = self.runtime.engine.kernel
+        reports = await self._asked_until(self.runtime.venue.positions)
+        ours = {slot.asset for slot in kernel.active_slots()}
+        for event in position_events(reports, ours):
+            await self.runtime.ask(event)
+
+    async def balance(self) -> None:
+        """One balance; requests that come while one is on its way share the next."""
+        if self._balance_wanted:
+            return
+        self._balance_wanted = True
+        try:
+            report = await self._asked_until(self.runtime.venue.balance)
+        finally:
+            self._balance_wanted = False
+        await self.runtime.ask(balance_event(report))
+
+    async def _asked_until(self, question: Callable[[], Awaitable[T]]) -> T:
+        wait_s = RETRY_MIN_S
+        while True:
+            try:
+                return await question()
+            except QueryFailed:
+                await asyncio.sleep(wait_s)
+                wait_s = min(wait_s * 2, RETRY_MAX_S)
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Ask in the background."""
+        self.runtime.spawn(work, name)

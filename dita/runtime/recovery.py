@@ -1,0 +1,64 @@
+"""Start and restart are one path: everything that is not certain is asked before READY.
+
+The journal is replayed by whoever builds the runtime; here the venue is asked about every order that
+is not terminal, then positions, then the balance (design §8).  An order whose journal ends between
+intent and answer is unknown, never "not sent".
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from dita.contracts import (
+    ENDED_STATUSES,
+    KernelEventKind,
+    VenueEvent,
+    VenueOrderStatus,
+)
+from dita.runtime.inquiry import Inquiry
+from dita.runtime.loop import Runtime
+from dita.venues import OrderRef
+
+
+class Recovery:
+    """Brings a runtime from a replayed journal to READY; also after every gap of the stream."""
+
+    def __init__(self, runtime: Runtime, inquiry: Inquiry) -> None:
+        self.runtime = runtime
+        self.inquiry = inquiry
+
+    async def reconcile(self) -> None:
+        """Ask about orders, positions and the balance, in this order; returns when all answered."""
+        await self._doubt_unanswered()
+        orders = self.runtime.engine.kernel.open_orders()
+        await asyncio.gather(*(self.inquiry.order(order.order_no) for order in orders))
+        await self._cancel_again()
+        await self.inquiry.positions()
+        await self.inquiry.balance()
+
+    async def _doubt_unanswered(self) -> None:
+        for order in self.runtime.engine.kernel.open_orders():
+            if order.status is VenueOrderStatus.REQUESTED:
+                await self.runtime.ask(
+                    VenueEvent(
+                        kind=KernelEventKind.ORDER_UNKNOWN,
+                        received_ms=1,
+                        client_order_id=order.client_order_id,
+                    )
+                )
+
+    async def _cancel_again(self) -> None:
+        # A cancel that the journal asked for may have died with the process before it was sent.
+        kernel = self.runtime.engine.kernel
+        frozen = bool(kernel.freeze_causes())
+        for slot in kernel.active_slots():
+            entry = slot.active_entry_order
+            if entry is None or entry.status in ENDED_STATUSES:
+                continue
+            if frozen or slot.exit_latched:
+                ref = OrderRef(
+                    asset=slot.asset,
+                    client_order_id=entry.client_order_id,
+                    venue_order_id=entry.venue_order_id,
+                )
+                await self.runtime.post(*await self.runtime.venue.cancel(ref))
