@@ -58,11 +58,12 @@ def records_header(pxd: str) -> str:
     return "\n".join(parts) + "\n"
 
 
-def build(folder: Path) -> Path:
-    """Compile reference.c into the folder; the library's path."""
+def build(folder: Path, tuned: bool = False) -> Path:
+    """Compile reference.c into the folder, as it stands or tuned by hand; the library's path."""
     (folder / "records.h").write_text(records_header((DITA / "_kernel.pxd").read_text()))
-    library = folder / "reference.so"
-    command = [compiler(), *FLAGS, f"-I{DITA}", f"-I{folder}", "-o", str(library)]
+    library = folder / ("tuned.so" if tuned else "reference.so")
+    flags = (*FLAGS, "-DTUNED") if tuned else FLAGS
+    command = [compiler(), *flags, f"-I{DITA}", f"-I{folder}", "-o", str(library)]
     subprocess.run([*command, str(HERE / "reference.c")], check=True)
     return library
 

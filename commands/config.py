@@ -91,7 +91,11 @@ def _value(row: Setting) -> str:
 
 
 def _as_json(settings: Settings, rows: list[Setting]) -> dict[str, Any]:
-    return {"settings_hash": settings.settings_hash, "settings": dict(_sections(rows))}
+    return {
+        "settings_hash": settings.settings_hash,
+        "file": settings.file,
+        "settings": dict(_sections(rows)),
+    }
 
 
 def _sections(rows: list[Setting]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -118,6 +118,7 @@ cdef enum:                      # ControlAction
     CONTROL_RESUME = 2
     CONTROL_DRAIN = 3
     CONTROL_REBASE = 4
+    CONTROL_DRAINED = 5
 
 cdef enum:                      # EffectKind
     DO_SUBMIT = 1

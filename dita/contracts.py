@@ -229,6 +229,7 @@ class ControlAction(IntEnum):
     RESUME = 2
     DRAIN = 3
     REBASE = 4  # `anchor --reason`: the removed drift is booked as an adjustment
+    DRAINED = 5  # the end of a drain; a HOLD of the operator stays
 
 
 class EffectKind(IntEnum):

@@ -5,8 +5,8 @@ setting.  A key that nothing knows, a value that is out of bounds and two values
 each other are refused (SettingsError, exit 78) with the key, the place it came from and what is
 allowed.  It reads no environment but the one it is given and knows nothing of what the settings do.
 
-    section.key      in the file      as a variable
-    kernel.slot_limit   [kernel] slot_limit = 16     PINK__KERNEL__SLOT_LIMIT=16
+    kernel.slot_limit    in a file: [kernel] slot_limit = 16
+                         as a variable: PINK__KERNEL__SLOT_LIMIT=16
 
 Money is decimal text in the file and an int of 10^-18 in the record; a float is refused.  A secret
 is a reference (`env:NAME`, `file:/PATH`) everywhere and is read by `Secret.reveal` alone.
@@ -32,7 +32,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from dita.contracts import KernelMode, KernelVerbosity
-from dita.errors import SettingsError, UnitError, shown
+from dita.errors import SettingsError, UnitError, one_line, shown
 from dita.units import MONEY_ONE, format_money, parse_money
 
 if TYPE_CHECKING:
@@ -593,7 +593,7 @@ def load(
     for name in ("venue.api_key", "venue.api_secret"):
         if values[name] is not None:
             values[name] = Secret(name, values[name], environ)
-    settings = _built(values, PACKAGED if path is None else str(path), origins)
+    settings = _built(values, PACKAGED if path is None else one_line(str(path)), origins)
     for check in _CHECKS:
         check(settings)
     return settings
@@ -666,7 +666,7 @@ def _from_file(path: Path | None) -> _Layer:
         text = (importlib.resources.files("dita.configs") / "demo.toml").read_text("utf-8")
         label = PACKAGED
     else:
-        text, label = _text_of(path), str(path)
+        text, label = _text_of(path), one_line(str(path))
     layer: _Layer = {}
     lines = _lines(text)
     for section, table in _document(text, label).items():

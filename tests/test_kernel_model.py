@@ -794,9 +794,11 @@ class Books:
     carried: dict[int, int] = field(default_factory=dict)
 
     def apply(self, record: Record) -> KernelOutcome:
-        """Feed the kernel; a refusal leaves the hash of everything as it was."""
-        before = self.kernel.state_hash()
+        """Feed the kernel; a refusal leaves the hash of everything, a tick comes when it is due."""
+        before, due = self.kernel.state_hash(), self.kernel.due_ms
         outcome = self.kernel.apply(record)
+        if isinstance(record, VenueEvent) and record.kind is Kind.TICK and outcome.effects:
+            assert 0 < due <= self.kernel.now_ms, "a tick did something that was not due"
         if not outcome.accepted:
             assert self.kernel.state_hash() == before
         elif isinstance(record, KernelIntent) and record.command is Command.RECONCILE:

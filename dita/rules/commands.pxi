@@ -346,7 +346,7 @@ cdef int control(State* st, const Input* e, Result* out) except -1 nogil:
     cdef money_t total = 0
     if e.event_key == 0:
         return refuse_field(out, FIELD_INTENT, D_INVALID_INTENT)
-    if not CONTROL_HOLD <= e.reason <= CONTROL_REBASE:
+    if not CONTROL_HOLD <= e.reason <= CONTROL_DRAINED:
         return refuse_field(out, FIELD_REASON, D_INVALID_INTENT)
     if e.reason == CONTROL_REBASE:
         if not e.flags & HAS_REALIZED:
@@ -359,6 +359,9 @@ cdef int control(State* st, const Input* e, Result* out) except -1 nogil:
     accept(st, e, out)
     if e.reason == CONTROL_RESUME:
         st.ledger.frozen &= ~(FREEZE_HOLD | FREEZE_DRAIN)
+        return D_OK
+    if e.reason == CONTROL_DRAINED:
+        st.ledger.frozen &= ~FREEZE_DRAIN
         return D_OK
     st.ledger.frozen |= FREEZE_HOLD if e.reason == CONTROL_HOLD else FREEZE_DRAIN
     return cancel_entries(st)

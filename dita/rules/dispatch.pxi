@@ -30,7 +30,7 @@ cdef int bad_field(const State* st, const Input* e) noexcept nogil:
         return FIELD_ORDER_TYPE
     if e.role > EXIT:
         return FIELD_ORDER
-    if e.reason > CONTROL_REBASE:
+    if e.reason > CONTROL_DRAINED:
         return FIELD_REASON
     if e.flags & (HAS_COST | HAS_FEE | HAS_REALIZED) or e.kind < IN_ORDER_ACK:
         if money_is_out(e.cost) or money_is_out(e.fee) or money_is_out(e.realized):

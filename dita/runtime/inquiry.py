@@ -16,8 +16,11 @@ from dita.contracts import VenueOrder as Order
 from dita.runtime.loop import Runtime
 from dita.venues import OrderRef, OrderReport, OutcomeUnknown, QueryFailed
 from dita.venues.evidence import (
+    ABSENCE_FENCE_MS,
     AbsenceProof,
+    Verdict,
     balance_event,
+    fills_cover,
     final_event,
     found_event,
     position_events,
@@ -35,7 +38,7 @@ T = TypeVar("T")
 class Inquiry:
     """The questions of one runtime."""
 
-    def __init__(self, runtime: Runtime, *, absence_fence_ms: int = 15_000) -> None:
+    def __init__(self, runtime: Runtime, *, absence_fence_ms: int = ABSENCE_FENCE_MS) -> None:
         self.runtime = runtime
         self.absence_fence_ms = absence_fence_ms
         self._orders: dict[int, str] = {}
@@ -85,7 +88,8 @@ class Inquiry:
                         return
                 else:
                     proof = proof or await self._new_proof(order)
-                    if await self._look_everywhere(order, proof):
+                    await self._look_everywhere(order, proof)
+                    if proof.verdict is Verdict.PROVEN:
                         await self.runtime.ask(self._absent(order))
                         return
             except (QueryFailed, OutcomeUnknown):
@@ -107,37 +111,37 @@ class Inquiry:
     async def _report(self, order: Order, report: OrderReport) -> bool:
         """Hand a report to the kernel; True when nothing more is to be asked now."""
         if report.status not in ENDED_STATUSES:
-            await self.runtime.ask(found_event(report))
+            await self.runtime.ask(found_event(report, 1))
             return True
         since = max(1, report.updated_ms - LOOK_BACK_MS)
-        fills = [
-            fill
-            for fill in await self.runtime.venue.fills(self._asset(order), since)
-            if fill.venue_order_id == report.venue_order_id
-        ]
-        if sum(fill.quantity_e8 for fill in fills) != report.filled_e8:
+        fills = await self.runtime.venue.fills(self._asset(order), since)
+        if not fills_cover(report, fills):
             return False  # the fill history lags behind the order
-        outcome = await self.runtime.ask(final_event(report, tuple(fills)))
-        return outcome.kernel.accepted or outcome.kernel.code != 0
+        await self.runtime.ask(final_event(report, fills, 1))
+        return True
 
     async def _new_proof(self, order: Order) -> AbsenceProof:
+        # Sent by a process before us, if at all, it can have left no later than now.
         sent_ms = self.runtime.sent_ms.get(order.client_order_id)
-        if sent_ms is None:  # sent by a process before us, if at all: count from now
+        if sent_ms is None:
             sent_ms = await self.runtime.venue.server_time_ms()
         return AbsenceProof(
-            sent_ms=sent_ms,
-            receive_window_ms=self.runtime.receive_window_ms,
-            fence_ms=self.absence_fence_ms,
+            self._ref(order),
+            order.side,
+            sent_ms,
+            self.runtime.venue.receive_window_ms,
+            self.absence_fence_ms,
         )
 
-    async def _look_everywhere(self, order: Order, proof: AbsenceProof) -> bool:
-        venue, asset, client = self.runtime.venue, self._asset(order), order.client_order_id
-        server_ms = await venue.server_time_ms()
-        since = max(1, server_ms - LOOK_BACK_MS)
-        seen = [r.client_order_id for r in await venue.open_orders(asset)]
-        seen += [r.client_order_id for r in await venue.all_orders(asset, since)]
-        seen += [f.client_order_id for f in await venue.fills(asset, since)]
-        return proof.looked(found=client in seen, server_ms=server_ms)
+    async def _look_everywhere(self, order: Order, proof: AbsenceProof) -> None:
+        venue, asset = self.runtime.venue, self._asset(order)
+        now_ms = await venue.server_time_ms()
+        since = max(1, now_ms - LOOK_BACK_MS)
+        proof.server_time(now_ms)
+        proof.order(await venue.order(self._ref(order)))
+        proof.open_orders(await venue.open_orders(asset))
+        proof.all_orders(await venue.all_orders(asset, since))
+        proof.fills(await venue.fills(asset, since))
 
     @staticmethod
     def _absent(order: Order) -> VenueEvent:
@@ -152,9 +156,10 @@ class Inquiry:
     async def positions(self) -> None:
         """One whole answer about positions, flat symbols of ours included."""
         kernel = self.runtime.engine.kernel
+        asked_ms = await self._asked_until(self.runtime.venue.server_time_ms)
         reports = await self._asked_until(self.runtime.venue.positions)
         ours = {slot.asset for slot in kernel.active_slots()}
-        for event in position_events(reports, ours):
+        for event in position_events(reports, ours, 1, asked_ms, kernel.config.hedge):
             await self.runtime.ask(event)
 
     async def balance(self) -> None:
@@ -166,7 +171,7 @@ class Inquiry:
             report = await self._asked_until(self.runtime.venue.balance)
         finally:
             self._balance_wanted = False
-        await self.runtime.ask(balance_event(report))
+        await self.runtime.ask(balance_event(report, 1))
 
     async def _asked_until(self, question: Callable[[], Awaitable[T]]) -> T:
         wait_s = RETRY_MIN_S

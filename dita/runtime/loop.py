@@ -78,14 +78,11 @@ class _Entry:
 class Runtime:
     """One engine, one journal, one venue, one inbox."""
 
-    def __init__(
-        self, *, engine: Engine, log: Log, venue: Venue, clock: Clock, receive_window_ms: int = 5000
-    ) -> None:
+    def __init__(self, *, engine: Engine, log: Log, venue: Venue, clock: Clock) -> None:
         self.engine = engine
         self.log = log
         self.venue = venue
         self.clock = clock
-        self.receive_window_ms = receive_window_ms
         self.state = RunState.STARTING
         self.publishers: list[Publisher] = []
         self.on_effect: dict[EffectKind, Callable[[Effect], Awaitable[None]]] = {

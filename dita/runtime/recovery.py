@@ -1,8 +1,8 @@
 """Start and restart are one path: everything that is not certain is asked before READY.
 
-The journal is replayed by whoever builds the runtime; here the venue is asked about every order that
-is not terminal, then positions, then the balance (design §8).  An order whose journal ends between
-intent and answer is unknown, never "not sent".
+The journal is replayed by whoever builds the runtime; here the venue is asked about every order
+that is not terminal, then positions, then the balance (design §8).  An order whose journal ends
+between intent and answer is unknown, never "not sent".
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the runtime may ask of a venue, and what a venue answers: one async protocol.
 
-Adapters (``mock``, later ``bingx``) implement it; the runtime is the only caller.  A venue speaks of
-orders, fills, positions and balances as it knows them and never of slots, trades or money of ours.
+Adapters (``mock``, later ``bingx``) implement it; the runtime is the only caller.  A venue speaks
+of orders, fills, positions and balances as it knows them, never of slots, trades or money of ours.
 An answer that is lost, late or unreadable is an ``OutcomeUnknown``, never a rejection, and a query
 that failed raises: it is never an empty answer (design P3).
 """
@@ -36,7 +36,8 @@ class QueryFailed(VenueError):
 
 
 class SubmitOrder(Record, frozen=True, kw_only=True):
-    """An order to send.  ``reduce_only`` is set on every exit in one-way mode."""
+    """An order to send.  ``reduce_only`` is set on every exit; in hedge mode, where the venue does
+    not take it, the adapter turns it into the position side (an exit's is opposite to its side)."""
 
     client_order_id: str
     asset: str

@@ -66,7 +66,7 @@ class Price(NamedTuple):
 
 
 def read_tape(text: str) -> tuple[Price, ...]:
-    """The rows of a CSV with the columns time_ms, asset, price.  SettingsError says which is bad."""
+    """The rows of a CSV with columns time_ms, asset, price.  SettingsError names the bad one."""
     rows: list[Price] = []
     reader = csv.DictReader(io.StringIO(text))
     if reader.fieldnames != ["time_ms", "asset", "price"]:
@@ -127,14 +127,15 @@ class Do(StrEnum):
     END = "end"  # the stream ends before this frame
 
 
-_SUBMITS: Final = frozenset(
-    "accept partial expire reject rate_limit delay late silent lost silent_late not_sent hide".split()
+_EITHER: Final = frozenset(
+    {Do.ACCEPT, Do.REJECT, Do.RATE_LIMIT, Do.DELAY, Do.LATE, Do.SILENT, Do.LOST, Do.SILENT_LATE}
 )
-_CANCELS: Final = frozenset(
-    "accept reject rate_limit delay late silent lost silent_late not_sent fill_first".split()
-)
-_STREAMS: Final = frozenset("accept drop duplicate hold end".split())
-_QUERIES: Final = frozenset("accept fail delay".split())
+_ALLOWED: Final = {
+    Verb.SUBMIT: _EITHER | {Do.NOT_SENT, Do.PARTIAL, Do.EXPIRE, Do.HIDE},
+    Verb.CANCEL: _EITHER | {Do.NOT_SENT, Do.FILL_FIRST},
+    Verb.STREAM: frozenset({Do.ACCEPT, Do.DROP, Do.DUPLICATE, Do.HOLD, Do.END}),
+}
+_QUESTION: Final = frozenset({Do.ACCEPT, Do.FAIL, Do.DELAY})
 
 
 class Rule(Record, frozen=True, kw_only=True):
@@ -156,8 +157,7 @@ class Rule(Record, frozen=True, kw_only=True):
 
     def check(self) -> None:
         """SettingsError when the verb cannot do that."""
-        allowed = {Verb.SUBMIT: _SUBMITS, Verb.CANCEL: _CANCELS, Verb.STREAM: _STREAMS}
-        if self.do not in allowed.get(self.verb, _QUERIES):
+        if self.do not in _ALLOWED.get(self.verb, _QUESTION):
             raise SettingsError("script refused", found=f"{self.verb} cannot {self.do}")
 
 
@@ -218,8 +218,8 @@ class MockConfig(Record, frozen=True, kw_only=True):
     """Everything a mock is made of, as data."""
 
     wallet: int = 10_000 * MONEY_ONE
-    contracts: dict[str, ContractRules] = {}
-    prices: dict[str, int] = {}
+    contracts: dict[str, ContractRules] = msgspec.field(default_factory=dict)
+    prices: dict[str, int] = msgspec.field(default_factory=dict)
     tape: tuple[tuple[int, str, int], ...] = ()  # times count from the start of the mock
     tape_repeats: bool = False
     hedge: bool = False
@@ -482,9 +482,9 @@ class Book:
     def _sweep(self, asset: str) -> None:
         # A reduce-only order that has nothing left to reduce is cancelled by the venue.
         for order in self.orders:
-            if order.works and order.reduce_only and order.asset == asset:
-                if self._closable(asset, order.side, order.position_side) <= 0:
-                    self.end(order, VenueOrderStatus.CANCELLED)
+            left = self._closable(asset, order.side, order.position_side)
+            if order.works and order.reduce_only and order.asset == asset and not left:
+                self.end(order, VenueOrderStatus.CANCELLED)
 
     # -- prices --
 
@@ -611,7 +611,7 @@ class Book:
     # -- liquidation --
 
     def liquidate(self, asset: str, kind: KernelEventKind = KernelEventKind.LIQUIDATION) -> None:
-        """The venue closes the positions of a symbol by an order of its own, without a client id."""
+        """The venue closes a symbol's positions by an order of its own, without a client id."""
         for (symbol, position_side), position in list(self.positions.items()):
             if symbol != asset:
                 continue
@@ -735,6 +735,11 @@ class _Held(msgspec.Struct):
     frame: VenueEvent
 
 
+def _wake(sleeper: asyncio.Future[None]) -> None:
+    if not sleeper.done():
+        sleeper.set_result(None)
+
+
 # -- the venue -------------------------------------------------------------------------------------
 
 
@@ -754,7 +759,7 @@ class MockVenue:
         self.book = Book(config, self._told)
         self._clock = clock
         self._chance = Chance(config.seed)
-        self._due: list[tuple[int, int, Callable[[], None]]] = []
+        self._due: list[tuple[int, int, Callable[[], object]]] = []
         self._due_count = 0
         self._sessions: list[Session] = []
         self._own: Session | None = None
@@ -785,15 +790,15 @@ class MockVenue:
             self._held.remove(held)
             self._deliver(held.frame)
 
-    def _after(self, wait_ms: int, act: Callable[[], None]) -> None:
+    def _after(self, wait_ms: int, act: Callable[[], object]) -> None:
         self._due_count += 1
         heapq.heappush(self._due, (self.book.now_ms + wait_ms, self._due_count, act))
 
     async def _sleep(self, wait_ms: int) -> None:
-        """Wait for the venue's time to pass; OutcomeUnknown when the connection closes meanwhile."""
+        """Wait for the venue's time to pass; OutcomeUnknown when we close meanwhile."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._sleepers.add(done)
-        self._after(wait_ms, lambda: done.done() or done.set_result(None))
+        self._after(wait_ms, lambda: _wake(done))
         try:
             await done
         finally:
@@ -843,8 +848,7 @@ class MockVenue:
         if self._own is not None:
             self.unsubscribe(self._own)
         for sleeper in tuple(self._sleepers):
-            if not sleeper.done():
-                sleeper.set_result(None)
+            _wake(sleeper)
 
     def subscribe(self) -> Session:
         """One more listener: it gets every frame from now on."""
@@ -884,7 +888,7 @@ class MockVenue:
         if rule.do is Do.LOST:
             raise OutcomeUnknown("no answer")
         if rule.do is Do.SILENT_LATE:
-            self._after(rule.wait_ms, lambda: self._place(order, rule) and None)
+            self._after(rule.wait_ms, lambda: self._place(order, rule))
             raise OutcomeUnknown("no answer")
         if rule.do is Do.RATE_LIMIT:
             return (self._limited(order, rule.wait_ms),)
@@ -955,7 +959,7 @@ class MockVenue:
         if rule.do is Do.LOST:
             raise OutcomeUnknown("no answer")
         if rule.do is Do.SILENT_LATE:
-            self._after(rule.wait_ms, lambda: self._cancel(order, rule) and None)
+            self._after(rule.wait_ms, lambda: self._cancel(order, rule))
             raise OutcomeUnknown("no answer")
         if rule.do is Do.LATE:
             await self._sleep(rule.wait_ms)

@@ -1,0 +1,250 @@
+"""The service: a runtime with a stream, regular questions, a recovering start, a draining end.
+
+`pink-ctl serve` runs one.  Everything here only feeds the loop's inbox or asks the venue on its
+behalf; cadences come from the settings and are never slowed down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from dita.contracts import (
+    ENDED_STATUSES,
+    ControlAction,
+    KernelCommandType,
+    KernelEventKind,
+    KernelIntent,
+    Record,
+    VenueEvent,
+    VenueOrderStatus,
+)
+from dita.engine import Outcome
+from dita.errors import VenueError
+from dita.runtime.inquiry import Inquiry
+from dita.runtime.loop import Input, RunState, Runtime
+from dita.runtime.recovery import Recovery
+
+RECONNECT_MIN_S: Final = 0.2
+RECONNECT_MAX_S: Final = 10.0
+
+
+class Cadence(Record, frozen=True, kw_only=True):
+    """How often things are looked at."""
+
+    tick_ms: int = 250
+    in_flight_s: int = 2
+    positions_s: int = 30
+    balance_s: int = 30
+    drain_limit_s: int = 20
+
+
+class Feeds:
+    """When each feed last said something, by our clock; also a publisher: it sees every outcome."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self.stream_ms = 0
+        self.balance_ms = 0
+        self.positions_ms = 0
+        self.applied_ms = 0
+
+    def publish(self, record: Input, outcome: Outcome, seq: int) -> None:
+        """Note the time of what came, and that the balance is worth asking for."""
+        now = record.received_ms
+        self.applied_ms = now
+        if isinstance(record, VenueEvent):
+            if record.kind is KernelEventKind.ACCOUNT_UPDATE and outcome.kernel.accepted:
+                self.balance_ms = now
+            elif record.kind is KernelEventKind.POSITION:
+                self.positions_ms = now
+        done = outcome.kernel.transition
+        if done is not None and (done.fee_delta or done.realized_delta or done.trueup_delta):
+            self._service.balance_due.set()
+
+
+class Service:
+    """Start, run, drain."""
+
+    def __init__(self, runtime: Runtime, inquiry: Inquiry, cadence: Cadence) -> None:
+        self.runtime = runtime
+        self.inquiry = inquiry
+        self.recovery = Recovery(runtime, inquiry)
+        self.cadence = cadence
+        self.balance_due = asyncio.Event()
+        self.feeds = Feeds(self)
+        self.stop_requested = asyncio.Event()
+        runtime.publishers.append(self.feeds)
+        self._worker: asyncio.Task[None] | None = None
+
+    # -- start -------------------------------------------------------------------------------------
+
+    async def start(self, *, hold: str = "") -> None:
+        """Connect, ask about everything that is not certain, then READY (or HOLD)."""
+        runtime = self.runtime
+        runtime.state = RunState.RECONCILING
+        self._worker = asyncio.ensure_future(runtime.work())
+        self._worker.set_name("loop")
+        self._worker.add_done_callback(self._worker_ended)
+        await self._connect()
+        runtime.spawn(self._stream(), "stream")
+        await self._or_failure(self.recovery.reconcile())
+        if hold:
+            await self.control(ControlAction.HOLD, hold, "serve")
+        self._back_to_work()
+        for name, task in (
+            ("ticks", self._ticks),
+            ("in flight", self._in_flight),
+            ("positions", self._positions),
+            ("balance", self._balance),
+        ):
+            runtime.spawn(task(), name)
+
+    def _worker_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.runtime.fail(error, "loop")
+
+    async def _or_failure(self, work: Awaitable[None]) -> None:
+        """Await work, but end at once when something in the background fails."""
+        task = asyncio.ensure_future(work)
+        failure = asyncio.ensure_future(self.runtime.failure())
+        await asyncio.wait({task, failure}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            task.cancel()
+        failure.cancel()
+        if failure.done() and not failure.cancelled():
+            failure.result()
+        await task
+
+    def _back_to_work(self) -> None:
+        held = "hold" in self.runtime.engine.kernel.freeze_causes()
+        self.runtime.state = RunState.HOLD if held else RunState.READY
+
+    async def _connect(self) -> None:
+        wait_s = RECONNECT_MIN_S
+        for _ in range(5):
+            try:
+                await self.runtime.venue.connect()
+                return
+            except VenueError:
+                await asyncio.sleep(wait_s)
+                wait_s = min(wait_s * 2, RECONNECT_MAX_S)
+        await self.runtime.venue.connect()
+
+    # -- feeds -------------------------------------------------------------------------------------
+
+    async def _stream(self) -> None:
+        """Read the stream for ever; after each gap everything is asked before it is trusted."""
+        wait_s = RECONNECT_MIN_S
+        while True:
+            try:
+                async for event in self.runtime.venue.events():
+                    self.feeds.stream_ms = self.runtime.clock.now_ms()
+                    wait_s = RECONNECT_MIN_S
+                    await self.runtime.post(event)
+            except VenueError:
+                pass  # the same as an end of the stream: counted below, and healed by asking
+            if self.stop_requested.is_set():
+                return
+            self.runtime.state = RunState.DEGRADED
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 2, RECONNECT_MAX_S)
+            self.runtime.spawn(self._heal(), "heal")
+
+    async def _heal(self) -> None:
+        await self.recovery.reconcile()
+        if self.runtime.state is RunState.DEGRADED:
+            self._back_to_work()
+
+    async def _ticks(self) -> None:
+        """Tell the engine that time passed, when that would change something."""
+        while True:
+            await asyncio.sleep(self.cadence.tick_ms / 1000)
+            due = self.runtime.engine.kernel.due_ms
+            if due and due <= self.runtime.clock.now_ms():
+                await self.runtime.post(VenueEvent(kind=KernelEventKind.TICK, received_ms=1))
+
+    async def _in_flight(self) -> None:
+        """Look at every order that is not terminal: the stream may have lost its news."""
+        await self._every(self.cadence.in_flight_s, self.ask_about_orders)
+
+    async def ask_about_orders(self) -> None:
+        """One round of questions about orders that are not terminal."""
+        for order in self.runtime.engine.kernel.open_orders():
+            self.runtime.spawn(self.inquiry.order(order.order_no), f"order {order.order_no}")
+
+    async def _positions(self) -> None:
+        await self._every(self.cadence.positions_s, self.inquiry.positions)
+
+    async def _balance(self) -> None:
+        """Ask at the cadence, and soon after money moved: entries wait for a quiet anchor."""
+        while True:
+            try:
+                await asyncio.wait_for(self.balance_due.wait(), self.cadence.balance_s)
+                await asyncio.sleep(self.cadence.tick_ms / 1000)
+            except TimeoutError:
+                pass  # the cadence: time to ask anyway
+            self.balance_due.clear()
+            await self.inquiry.balance()
+
+    @staticmethod
+    async def _every(interval_s: int, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(interval_s)
+            await work()
+
+    # -- operator ----------------------------------------------------------------------------------
+
+    async def control(self, action: ControlAction, reason: str, operator: str) -> Outcome:
+        """HOLD, RESUME or DRAIN, journalled with who and why."""
+        outcome = await self.runtime.ask(
+            KernelIntent(
+                command=KernelCommandType.CONTROL,
+                received_ms=1,
+                intent_id=f"control-{self.runtime.engine.kernel.event_seq}",
+                action=action,
+                reason=f"{operator}: {reason}",
+            )
+        )
+        if self.runtime.state in (RunState.READY, RunState.HOLD):
+            self._back_to_work()
+        return outcome
+
+    # -- end ---------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Run until a stop is requested; raises the first failure of anything in the background."""
+        await self._or_failure(self._stopped())
+
+    async def _stopped(self) -> None:
+        await self.stop_requested.wait()
+
+    async def drain(self) -> bool:
+        """No new risk, entries taken back, unknowns settled up to a limit; True when all are."""
+        self.runtime.state = RunState.DRAINING
+        await self.control(ControlAction.DRAIN, "stop requested", "serve")
+        limit = self.runtime.clock.monotonic_ns() + self.cadence.drain_limit_s * 10**9
+        while not self._quiet() and self.runtime.clock.monotonic_ns() < limit:
+            await self.ask_about_orders()
+            await asyncio.sleep(min(0.1, self.cadence.tick_ms / 1000))
+        quiet = self._quiet()
+        await self.control(ControlAction.DRAINED, "drained", "serve")
+        return quiet
+
+    def _quiet(self) -> bool:
+        for order in self.runtime.engine.kernel.open_orders():
+            entry = order.role == 1 and order.status not in ENDED_STATUSES
+            if entry or order.status in (VenueOrderStatus.UNKNOWN, VenueOrderStatus.REQUESTED):
+                return False
+        return True
+
+    async def close(self) -> None:
+        """Stop every task and let go of the venue."""
+        self.stop_requested.set()
+        await self.runtime.stop_tasks()
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
+        await self.runtime.venue.close()
+        self.runtime.state = RunState.STOPPED
