@@ -1,9 +1,9 @@
 """The measured ways of one and the same stream, each as a call that times a single pass.
 
 Every pass starts from the same saved state, restored outside the timed part; inputs, events and
-buffers exist and have been touched before.  Whole passes are timed in
-the thread's own CPU time, so that a neighbour on a shared machine does not count; that clock is too
-slow to read for the engine's short runs of fills, which are timed by the wall.
+buffers exist and have been touched before.  Whole passes are timed in the thread's own CPU time, so
+that waiting for a busy core does not count; that clock is too slow to read for the engine's short
+runs of fills, which are timed by the wall.
 """
 
 from __future__ import annotations

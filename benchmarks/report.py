@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -46,6 +47,7 @@ def machine(compiler: str) -> list[tuple[str, str]]:
         ("date", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
         ("system", f"{platform.system()} {platform.release()} {platform.machine()}"),
         ("CPU", _cpu()),
+        ("load before", _load()),
         ("Python", f"{platform.python_implementation()} {platform.python_version()}"),
         ("C compiler", _first_line([compiler, "--version"])),
         *found,
@@ -62,6 +64,11 @@ def _version(name: str) -> str:
 def _first_line(command: list[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return (done.stdout.splitlines() or ["unknown"])[0]
+
+
+def _load() -> str:
+    """Processes that wanted a core in the minute before: above 0.3 or so, take the low ends."""
+    return f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
 
 
 def _cpu() -> str:

@@ -144,6 +144,7 @@ def memory_section() -> Section:
 def main(argv: list[str]) -> None:
     """Measure and report.  A missed target is shown, not an error; a mismatch ends the run."""
     chosen = arguments(argv)
+    facts = [*report.machine(reference.compiler()), ("rounds", f"{chosen.rounds}, interleaved")]
     work_stream = stream.make(QUICK_TRADES_PER_SLOT if chosen.quick else TRADES_PER_SLOT)
     with tempfile.TemporaryDirectory() as folder:
         work = prepared(work_stream, Path(folder))
@@ -155,7 +156,6 @@ def main(argv: list[str]) -> None:
     sections = [event_section(work, rounds, economics), engine_section(rounds), memory_section()]
     if chosen.peers:
         sections.append(peers.section(chosen.rounds, chosen.quick))
-    facts = [*report.machine(reference.compiler()), ("rounds", f"{chosen.rounds}, interleaved")]
     command = " ".join(["python -m benchmarks.run", *argv])
     print("\n".join(f"{key}: {value}" for key, value in facts) + "\n")
     print(report.plain(sections))

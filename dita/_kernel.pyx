@@ -370,7 +370,7 @@ cdef class Core:
 
     def slot(self, int index) -> tuple:
         """(state, flags, latched, trade_no, entry_order_no, exit_order_no, leg, goal, mark, stale_ms,
-        retry_ms, proven_e8)"""
+        retry_ms, proven_e8, exit_intent_key)"""
         cdef Slot* s
         if not 0 <= index < self.st.config.slots:
             raise BadField("slot_id", index, f"0 to {self.st.config.slots - 1}")
@@ -379,7 +379,8 @@ cdef class Core:
                 self.st.trades[s.trade].trade_no if s.trade >= 0 else 0,
                 self.st.orders[s.entry_order].order_no if s.entry_order >= 0 else 0,
                 self.st.orders[s.exit_order].order_no if s.exit_order >= 0 else 0,
-                s.leg, s.exit_goal_e8, s.mark_price_e10, s.stale_ms, s.retry_ms, s.proven_e8)
+                s.leg, s.exit_goal_e8, s.mark_price_e10, s.stale_ms, s.retry_ms, s.proven_e8,
+                s.exit_intent_key)
 
     def active_slots(self) -> list:
         """Indices of the slots in use."""

@@ -23,6 +23,8 @@ from dita.units import MONEY_ONE
 
 #: A difference without a cause is pending this long before it is unexplained.
 PENDING_MS: Final = 120_000
+#: Parts of different age that are kept apart; the oldest are joined beyond it.
+PENDING_PARTS_MAX: Final = 64
 #: Quiet anchors in a row, each without too much unexplained, that thaw a freeze.
 THAW_ANCHORS: Final = 2
 
@@ -67,7 +69,8 @@ class _Open(msgspec.Struct):
 
     drift: int = 0
     by_cause: dict[DriftCause, int] = msgspec.field(default_factory=dict)
-    pending_since_ms: int = 0
+    #: The part of the drift without a cause, by the time since which it has been there.
+    pending: list[tuple[int, int]] = msgspec.field(default_factory=list)
     good_anchors: int = 0
     frozen: bool = False
     funding_expected: int = 0
@@ -105,13 +108,11 @@ class AccountProjection:
         state = self._open
         drift = k.wallet - (k.k_capital - k.bridged)
         causes, rest = self._explain(k, drift, unsettled_notional)
-        if not rest:
-            state.pending_since_ms = 0
-        elif not state.pending_since_ms:
-            state.pending_since_ms = k.anchor_ms
-        if rest:
-            late = k.anchor_ms - state.pending_since_ms >= PENDING_MS
-            causes[DriftCause.UNEXPLAINED if late else DriftCause.PENDING] = rest
+        state.pending = _aged(state.pending, rest, k.anchor_ms)
+        late = sum(part for since, part in state.pending if k.anchor_ms - since >= PENDING_MS)
+        for cause, part in ((DriftCause.UNEXPLAINED, late), (DriftCause.PENDING, rest - late)):
+            if part:
+                causes[cause] = part
         state.drift = drift
         state.by_cause = causes
         self._freeze(
@@ -163,15 +164,17 @@ class AccountProjection:
         # A frame that the venue sent for funding or a transfer is the evidence of a flow whose row
         # is still to come; when the row is read K moves and the expectation ends.
         state = self._open
-        if k.funding != state.funding_seen:
-            state.funding_seen, state.funding_expected = k.funding, 0
-        if k.transfers != state.transfers_seen:
-            state.transfers_seen, state.transfer_expected = k.transfers, 0
-        news = drift - state.drift
-        if k.anchor_reason == BalanceReason.FUNDING and not state.funding_expected:
-            state.funding_expected = news
-        elif k.anchor_reason == BalanceReason.TRANSFER and not state.transfer_expected:
-            state.transfer_expected = news
+        state.funding_expected = _towards_zero(
+            state.funding_expected, k.funding - state.funding_seen
+        )
+        state.transfer_expected = _towards_zero(
+            state.transfer_expected, k.transfers - state.transfers_seen
+        )
+        state.funding_seen, state.transfers_seen = k.funding, k.transfers
+        if k.anchor_reason == BalanceReason.FUNDING:
+            state.funding_expected += drift - state.drift
+        elif k.anchor_reason == BalanceReason.TRANSFER:
+            state.transfer_expected += drift - state.drift
 
     def rebase(self) -> dict[DriftCause, int]:
         """`anchor --reason`: the drift is booked away; start afresh and say what was removed."""
@@ -210,3 +213,27 @@ def _exactly(cause: DriftCause, amount: int) -> tuple[DriftCause, int, int]:
 
 def _within(cause: DriftCause, bound: int) -> tuple[DriftCause, int, int]:
     return cause, -bound, bound
+
+
+def _towards_zero(expected: int, read: int) -> int:
+    """What is still expected after a row was read; a row of another sign or more ends it."""
+    left = expected - read
+    return left if abs(left) <= abs(expected) and left * expected > 0 else 0
+
+
+def _aged(pending: list[tuple[int, int]], rest: int, now_ms: int) -> list[tuple[int, int]]:
+    """The unexplained rest split by age: growth is new, what shrinks goes from the newest first."""
+    parts = list(pending)
+    news = rest - sum(part for _, part in parts)
+    while parts and news * parts[-1][1] < 0:
+        since, part = parts.pop()
+        left = part + news
+        if left * part > 0:
+            return [*parts, (since, left)]
+        news = left
+    if news:
+        parts.append((now_ms, news))
+    if len(parts) > PENDING_PARTS_MAX:
+        (oldest, first), (_, second), *others = parts
+        parts = [(oldest, first + second), *others]
+    return parts

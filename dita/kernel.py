@@ -282,7 +282,7 @@ class ExecutionKernel:
         orders = [order for t in trades for order in self._orders_of(t)]
         return self._names.in_use(
             {t[1] for t in trades},
-            {o[2] for o in orders},
+            {o[2] for o in orders} | {self._core.slot(i)[12] for i in self._core.active_slots()},
             {t[2] for t in trades},
             {o[1] for o in orders},
         )
@@ -300,6 +300,7 @@ class ExecutionKernel:
             self._client_id(order[2], order[3], order[11]): order[0]
             for trade in self._core.trades()
             for order in self._orders_of(trade)
+            if not order[10]  # a close that was not ours has no client id of ours
         }
 
     def _orders_of(self, trade: tuple[Any, ...]) -> list[tuple[Any, ...]]:
@@ -342,8 +343,10 @@ class ExecutionKernel:
         side, order_type, reduce_only, venue_key, child, intent_key, trade_key = raw[9:]
         client_id = ""
         if order_no:
-            client_id = self._client_id(intent_key, trade_no, child)
-            self._names.clients[client_id] = order_no
+            order = self._core.order(order_no)
+            if order is not None and not order[10]:
+                client_id = self._client_id(intent_key, trade_no, child)
+                self._names.clients[client_id] = order_no
         return Effect(
             kind=EffectKind(kind),
             slot_id=slot,
@@ -490,7 +493,7 @@ class ExecutionKernel:
             return None
         return VenueOrder(
             order_no=raw[0],
-            client_order_id=self._client_id(raw[2], raw[3], raw[11]),
+            client_order_id="" if raw[10] else self._client_id(raw[2], raw[3], raw[11]),
             venue_order_id=self._names.venue_id(raw[1]),
             trade_no=raw[3],
             slot_id=raw[4],

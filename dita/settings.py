@@ -148,9 +148,11 @@ class Secret:
             raise self._refusal(
                 "a file that we can read", bad.strerror or "an error", "check path and owner"
             ) from None
-        with open(number, "rb") as file:
-            self._check(os.fstat(file.fileno()))
-            content = file.read(SECRET_BYTES_MAX + 2)
+        try:
+            self._check(os.fstat(number))
+            content = os.read(number, SECRET_BYTES_MAX + 2)
+        finally:
+            os.close(number)
         # latin-1 takes any byte; what is not ASCII is refused above without being shown.
         return content.decode("latin-1").removesuffix("\n").removesuffix("\r")
 
@@ -639,16 +641,23 @@ def _refusal(name: str, origin: str, expected: str, found: str, action: str) -> 
     )
 
 
+def _nearest(key: str, names: list[str]) -> str:
+    """The name among some whose key is most like this one; "" when none is."""
+    keys = {name.rpartition(".")[2]: name for name in names}
+    # Cut before comparing: the time that takes grows with the square of the length.
+    near = difflib.get_close_matches(key[:64].lower(), keys, n=1)
+    return keys[near[0]] if near else ""
+
+
 def _unknown(name: str, origin: str, written: Callable[[str], str] = str) -> SettingsError:
     """An unknown key and the nearest one.  Its value is not shown: it may be a misspelt secret."""
-    key = name.rpartition(".")[2]
-    # Cut before comparing: the time that takes grows with the square of the length.
-    near = [known for known in _SCHEMA if known.endswith(f".{key}")]
-    near = near or difflib.get_close_matches(name[:64].lower(), _SCHEMA, n=1)
+    section, _, key = name.rpartition(".")
+    own = [known for known in _SCHEMA if known.startswith(f"{section}.")]
+    near = _nearest(key, own) or _nearest(key, list(_SCHEMA))
     if key in _SEED_NAMES:
         action = _SEED_NAMES[key]
     elif near:
-        action = f"did you mean {written(near[0])}?"
+        action = f"did you mean {written(near)}?"
     else:
         action = "remove it"
     return SettingsError(
@@ -813,8 +822,9 @@ def _from_environ(environ: Mapping[str, str]) -> _Layer:
 def _alias(variable: str) -> str:
     if variable in ALIASES:
         return ALIASES[variable]
-    near = difflib.get_close_matches(variable[:64], ALIASES, n=1)
-    action = f"did you mean {near[0]}?" if near else "unset it"
+    names = {alias.removeprefix("DITA_V2_"): alias for alias in ALIASES}
+    near = difflib.get_close_matches(variable.removeprefix("DITA_V2_")[:64], names, n=1)
+    action = f"did you mean {names[near[0]]}?" if near else "unset it"
     raise SettingsError(
         f"variable {shown(variable)} refused",
         expected="one of " + ", ".join(ALIASES),

@@ -87,7 +87,7 @@ def test_slots_run_out() -> None:
     desk = Desk(slot_limit=1)
     desk.enter()
     desk.enter(trade="T2", asset="TRX-USDT")
-    refused(desk, Code.LIMIT_REACHED)
+    refused(desk, Code.SLOT_BUSY)
 
 
 def test_exit_without_a_position(desk: Desk) -> None:
@@ -963,7 +963,7 @@ def test_4096_slots() -> None:
     for i in range(4096):
         assert desk.enter(trade=f"T{i}", asset=f"A{i}-USDT").kernel.accepted
     desk.enter(trade="more", asset="MORE-USDT")
-    refused(desk, Code.LIMIT_REACHED)
+    refused(desk, Code.SLOT_BUSY)
 
 
 def test_registry_gives_up_closed_trades_and_never_a_live_one() -> None:

@@ -313,6 +313,7 @@ cdef int adopt_order(State* st, const Input* e, int32_t slot, Result* out) excep
     order_bind(st, order, e.venue_key)
     st.orders[order].status = WORKING
     st.orders[order].order_type = e.order_type
+    st.orders[order].intent_key = e.event_key
     if e.role == ENTRY:
         s.entry_order = order
     else:

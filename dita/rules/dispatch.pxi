@@ -307,7 +307,7 @@ cdef int slot_of_command(const State* st, const Input* e, int32_t* slot, Result*
             if slot[0] < 0:
                 slot[0] = first_free(st)
         if slot[0] < 0:
-            return D_LIMIT_REACHED
+            return D_SLOT_BUSY
         return D_OK if slot[0] < st.config.slot_limit or st.slots[slot[0]].trade >= 0 else D_INVALID_SLOT
     if slot[0] < 0 and e.trade_key != 0:
         slot[0] = slot_of_trade(st, e.trade_key)

@@ -59,6 +59,11 @@ cdef int end_if_full(State* st, int32_t order) except -1 nogil:
     return 0
 
 
+cdef inline bint tells_venue_id(const Order* o, const Input* e) noexcept nogil:
+    # News even when nothing else is: later events may carry only this id.
+    return e.venue_key != 0 and not o.flags & BOUND
+
+
 cdef void answered(Order* o) noexcept nogil:
     if o.status == REQUESTED or o.status == UNKNOWN:
         o.status = WORKING
@@ -70,11 +75,10 @@ cdef int ack(State* st, const Input* e, int32_t order, Result* out) except -1 no
     cdef Order* o = &st.orders[order]
     cdef Change c
     cdef int changed = 0
-    cdef bint binds = e.venue_key != 0 and not o.flags & BOUND
     cdef int code = level_change(st, o, e, &c, &changed)
     if code != D_OK:
         return code
-    if not changed and not binds and (is_ended(o) or o.status == WORKING):
+    if not changed and not tells_venue_id(o, e) and (is_ended(o) or o.status == WORKING):
         return D_DUPLICATE_EVENT
     accept(st, e, out)
     order_bind(st, order, e.venue_key)
@@ -94,6 +98,8 @@ cdef int fill(State* st, const Input* e, int32_t order, Result* out) except -1 n
     code = change_of(st, o, e, &c)
     if code == D_OK:
         code = room_for_change(st, o, &c)
+    if code == D_DUPLICATE_EVENT and tells_venue_id(o, e):
+        return ack(st, e, order, out)
     if code != D_OK:
         return code
     accept(st, e, out)
@@ -118,7 +124,7 @@ cdef int end(State* st, const Input* e, int32_t order, Result* out) except -1 no
     cdef int code = level_change(st, o, e, &c, &changed)
     if code != D_OK:
         return code
-    if is_ended(o) and not changed:
+    if is_ended(o) and not changed and not tells_venue_id(o, e):
         return D_DUPLICATE_EVENT
     accept(st, e, out)
     order_bind(st, order, e.venue_key)
@@ -235,7 +241,7 @@ cdef int final(State* st, const Input* e, int32_t order, Result* out) except -1 
     code = level_change(st, o, e, &c, &changed)
     if code != D_OK:
         return code
-    if o.flags & FINAL and not changed:
+    if o.flags & FINAL and not changed and not tells_venue_id(o, e):
         return D_DUPLICATE_EVENT
     accept(st, e, out)
     order_bind(st, order, e.venue_key)
@@ -294,6 +300,8 @@ cdef int settled(State* st, const Input* e, int32_t order, Result* out) except -
     code = change_of(st, o, e, &c)
     if code == D_OK:
         code = room_for_change(st, o, &c)
+    if code == D_DUPLICATE_EVENT and tells_venue_id(o, e):
+        return ack(st, e, order, out)
     if code != D_OK:
         return code
     accept(st, e, out)

@@ -175,9 +175,14 @@ cdef inline bint level_equal(const Level* a, const Level* b) noexcept nogil:
 
 # -- a trade's sums --------------------------------------------------------------------------------
 
+cdef inline bint is_known(const Level* level) noexcept nogil:
+    # The venue has told its realized for all that is filled.
+    return level.realized_rank > 0 and level.figure_e8 == level.filled_e8
+
+
 cdef int sums_shift(Sums* sums, const Order* o, const Level* level, int sign) except -1 nogil:
     # Adds (or takes away) what one order contributes.  Answers 1 when it leaves the range.
-    cdef bint known = level.realized_rank > 0 and level.figure_e8 == level.filled_e8
+    cdef bint known = is_known(level)
     cdef money_t estimated = level.fee if level.fee_rank == 1 else <money_t>0
     cdef int bad = money_add(sums.fees, money_signed(level.fee, sign), &sums.fees)
     bad |= money_add(sums.fees_estimated, money_signed(estimated, sign), &sums.fees_estimated)
@@ -225,6 +230,11 @@ cdef int money_after(const Trade* t, Change* c) except -1 nogil:
     # Booked: what we worked out, and for price-less exits what the venue says.  True-up: where the
     # venue has told its figure for a priced exit, the difference to ours — K takes it, the book not.
     cdef money_t known = 0
+    if c.sums.entry_priced_e8 < c.sums.entered_e8:
+        # No basis: our prices book nothing, what the venue says is booked as it is.
+        c.trueup = 0
+        return (money_add(c.sums.settled, c.sums.figures, &c.realized)
+                or money_add(c.realized, t.carried, &c.realized))
     if estimate(t, &c.sums, c.sums.priced_e8, c.sums.proceeds, &c.realized):
         return 1
     if money_add(c.realized, c.sums.settled, &c.realized) or money_add(c.realized, t.carried, &c.realized):
@@ -312,7 +322,7 @@ cdef void notes_of(const State* st, const Order* o, const Trade* t, const Change
         note(out, D_REALIZED_SETTLED)
     if c.foreign_excess:
         note(out, D_FOREIGN_EXCESS)
-    if o.role == EXIT and o.level.priced_e8 < o.level.filled_e8 and t.sums.unsettled > 0:
+    if o.role == EXIT and o.level.priced_e8 < o.level.filled_e8 and not is_known(&o.level):
         note(out, D_REALIZED_SKIPPED_NO_PRICE)
     if t.sums.entry_priced_e8 < t.sums.entered_e8:
         note(out, D_ENTRY_BASIS_MISSING)

@@ -174,7 +174,7 @@ cdef int feed_sizer(State* st, int32_t trade) except -1 nogil:
     cdef Request* r
     if t.flags & FED or size_of(t) != 0 or t.sums.exited_e8 == 0:
         return 0
-    if t.sums.unsettled > 0 or t.sums.entry_priced_e8 < t.sums.entered_e8:
+    if t.sums.unsettled > 0 or (t.sums.pending > 0 and t.sums.entry_priced_e8 < t.sums.entered_e8):
         if st.now_ms - t.flat_ms < RECORD_LIMIT_MS:
             return 0
     t.flags |= FED

@@ -105,7 +105,7 @@ class Verb(StrEnum):
 
 
 class Do(StrEnum):
-    """What a rule does."""
+    """What a rule does.  What is late by more than the receive window is not executed at all."""
 
     ACCEPT = "accept"  # submit, with `parts` fills; anything else: as usual
     PARTIAL = "partial"  # submit: fill `share_e9`, the rest works (until `wait_ms`, if given)
@@ -888,12 +888,15 @@ class MockVenue:
         if rule.do is Do.LOST:
             raise OutcomeUnknown("no answer")
         if rule.do is Do.SILENT_LATE:
-            self._after(rule.wait_ms, lambda: self._place(order, rule))
+            if rule.wait_ms <= self.receive_window_ms:
+                self._after(rule.wait_ms, lambda: self._place(order, rule))
             raise OutcomeUnknown("no answer")
         if rule.do is Do.RATE_LIMIT:
             return (self._limited(order, rule.wait_ms),)
         if rule.do is Do.LATE:
             await self._sleep(rule.wait_ms)
+            if rule.wait_ms > self.receive_window_ms:
+                raise NotSent("refused: timestamp too old")
         if self.book.knows(order.client_order_id):
             # 101481: it says nothing about the order that has the id (design P3).
             raise OutcomeUnknown("client order id is in use", found=order.client_order_id)
