@@ -70,7 +70,8 @@ class TestTree:
             for value in vars(errors).values()
             if inspect.isclass(value) and issubclass(value, BaseException)
         }
-        assert defined == {kind for kind, _, _ in TREE}
+        border = {errors.BadField}  # turned into a refusal, never raised to an operator
+        assert defined - border == {kind for kind, _, _ in TREE}
 
     def test_is_drawn_at_the_top_of_the_module(self) -> None:
         drawing = (errors.__doc__ or "").splitlines()
@@ -198,3 +199,10 @@ class TestShown:
 
     def test_one_line_leaves_readable_text_alone(self) -> None:
         assert one_line("größer 😀 [b]") == "größer 😀 [b]"
+
+
+class TestBadField:
+    def test_says_what_was_found_and_expected(self) -> None:
+        bad = errors.BadField("quantity_e8", 1.5, "an exact int")
+        assert str(bad) == "quantity_e8 refused: expected an exact int; found 1.5"
+        assert (bad.field, bad.found, bad.expected) == bad.args
