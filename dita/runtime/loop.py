@@ -200,7 +200,7 @@ class Runtime:
 
     async def failure(self) -> None:
         """Wait for the first failure and raise it."""
-        await self._failure
+        await asyncio.shield(self._failure)  # cancelling one waiter leaves the others
 
     @property
     def background(self) -> frozenset[str]:

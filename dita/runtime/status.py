@@ -1,0 +1,88 @@
+"""What a running kernel looks like from outside: one plain record.
+
+Built from the engine and the service, shown by `status` and by serve's live table, sent over the
+control socket.  Money and quantities are decimal texts; ages are milliseconds, -1 for "never".
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from dita.contracts import TradeSlot
+from dita.runtime.loop import RunState
+from dita.runtime.service import Service
+from dita.units import format_money, format_price, format_quantity
+
+#: A serve whose loop has not moved for this long is stale.
+STALE_MS = 5_000
+
+
+def slot_row(slot: TradeSlot) -> dict[str, Any]:
+    """One slot in use."""
+    return {
+        "slot": slot.slot_id,
+        "trade": slot.trade_id,
+        "asset": slot.asset,
+        "side": slot.side.name,
+        "state": slot.state.name,
+        "size": format_quantity(slot.size_e8),
+        "entry_price": format_price(slot.entry_price_e10),
+        "mark_price": format_price(slot.mark_price_e10),
+        "leverage": slot.leverage,
+        "realized": format_money(slot.realized),
+        "unrealized": format_money(slot.unrealized),
+        "fees": format_money(slot.fees),
+        "leg": slot.active_leg_index,
+        "legs": len(slot.exit_leg_ratios_e9),
+        "exit_latched": slot.exit_latched,
+        "dust": slot.dust,
+        "pnl_source": slot.pnl_source,
+    }
+
+
+def _age(now_ms: int, then_ms: int) -> int:
+    return max(0, now_ms - then_ms) if then_ms else -1
+
+
+def status_of(service: Service, *, epoch: int, settings_hash: str) -> dict[str, Any]:
+    """The whole record."""
+    runtime = service.runtime
+    kernel = runtime.engine.kernel
+    account = runtime.engine.snapshot
+    feeds = service.feeds
+    now = runtime.clock.now_ms()
+    return {
+        "state": runtime.state.name,
+        "ready": runtime.state is RunState.READY,
+        "pid": os.getpid(),
+        "namespace": kernel.config.namespace,
+        "epoch": epoch,
+        "event_seq": kernel.event_seq,
+        "now_ms": now,
+        "capital": format_money(account.capital),
+        "capital_source": account.capital_source.value,
+        "exchange_balance": format_money(account.e_wallet_balance),
+        "equity": format_money(account.equity),
+        "realized": format_money(account.realized),
+        "unrealized": format_money(account.unrealized),
+        "fees": format_money(account.fees),
+        "funding": format_money(account.funding),
+        "k_capital": format_money(account.k_capital),
+        "drift": format_money(account.drift),
+        "drift_by_cause": {c.value: format_money(v) for c, v in account.drift_by_cause.items()},
+        "drift_status": account.status.name,
+        "entries_frozen": list(kernel.freeze_causes()),
+        "trades": account.trade_seq,
+        "slots": [slot_row(slot) for slot in kernel.active_slots()],
+        "open_orders": len(kernel.open_orders()),
+        "held_events": kernel.held_events,
+        "refusals": {code.name: n for code, n in sorted(kernel.refusals.items())},
+        "age_ms": {
+            "stream": _age(now, feeds.stream_ms),
+            "balance": _age(now, feeds.balance_ms),
+            "positions": _age(now, feeds.positions_ms),
+            "last_input": _age(now, feeds.applied_ms),
+        },
+        "settings_hash": settings_hash,
+    }
