@@ -20,14 +20,37 @@ from dita.errors import ExitCode
 
 from .config import config, config_show
 from .golden import golden
+from .intent import (
+    hold,
+    intent,
+    intent_cancel,
+    intent_enter,
+    intent_exit,
+    intent_flatten,
+    resume,
+)
 from .render import note, reported, show
 from .replay import replay
+from .serve import serve
+from .status import status
 
 # In the order in which `pink-ctl --help` lists them.
-COMMANDS: tuple[Callable[..., None], ...] = (replay, golden, config)
+COMMANDS: tuple[Callable[..., None], ...] = (
+    serve,
+    status,
+    intent,
+    hold,
+    resume,
+    replay,
+    golden,
+    config,
+)
 
 # A command that is a group only explains itself; `config_show` is typed `pink-ctl config show`.
-SUBCOMMANDS: dict[Callable[..., None], tuple[Callable[..., None], ...]] = {config: (config_show,)}
+SUBCOMMANDS: dict[Callable[..., None], tuple[Callable[..., None], ...]] = {
+    config: (config_show,),
+    intent: (intent_enter, intent_exit, intent_cancel, intent_flatten),
+}
 
 # \b keeps the lines of a paragraph as they are written.
 EXIT_CODES = "\b\nExit codes:\n" + "\n".join(f"{code:4}  {code.meaning}" for code in ExitCode)

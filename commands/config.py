@@ -8,20 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from .options import AsJson
+from .options import AsJson, ConfigFile
 from .render import emit_json, note, show, show_table
 
 if TYPE_CHECKING:
     from dita.settings import Setting, Settings
 
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="Settings file; else the demo's.")
-]
 MONEY = {
     "mock": "no exchange: nobody's money",
     "vst": "BingX VST: the exchange's test money",

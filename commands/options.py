@@ -4,6 +4,7 @@ They are options of each command and not of pink-ctl itself, because operators t
 end of the line. Used by the command modules; knows nothing but typer.
 """
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,4 +14,11 @@ AsJson = Annotated[
 ]
 Apply = Annotated[
     bool, typer.Option("--apply", help="Do it. Without this the plan is printed and nothing done.")
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Settings file; else the demo's.")
+]
+StateDir = Annotated[
+    Path | None,
+    typer.Option("--state-dir", metavar="DIR", help="Journal, snapshots, lock and socket."),
 ]

@@ -7,23 +7,13 @@ the engine's matter.  Any doubt about what was written ends in a JournalFault, n
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
-import hashlib
 import os
-import struct
-import threading
-from array import array
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import pairwise
-from pathlib import Path
-from queue import SimpleQueue
-from typing import Any, Final, NamedTuple, Protocol, TextIO
-from weakref import WeakSet
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -47,18 +37,11 @@ from dita.contracts import (
 )
 from dita.engine import Engine
 from dita.errors import (
-    AlreadyRunning,
     BadField,
-    DitaError,
     ExitCode,
-    JournalFault,
-    KernelFault,
     OperatorError,
-    SettingsError,
-    shown,
 )
-from dita.kernel import ExecutionKernel, KernelConfig
-from dita.units import format_money, parse_money
+from dita.kernel import KernelConfig
 
 Input = KernelIntent | VenueEvent
 

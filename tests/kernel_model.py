@@ -449,6 +449,9 @@ class Trade:
                 sum(level.cost for level in group),
             )
 
+        based = entry_priced >= entered
+        said = sum(level.realized for level in theirs)
+        told = sum(level.realized for level in both)
         return Figures(
             entered=entered,
             entry_priced=entry_priced,
@@ -458,8 +461,9 @@ class Trade:
             fees_estimated=sum(leaf.level.fee for leaf in leaves if leaf.level.fee_rank == 1),
             unsettled=sum(level.priceless and not level.known for level in exits),
             pending=sum(level.filled > 0 and not level.known for level in exits),
-            realized=ours(own) + sum(level.realized for level in theirs) + self.carried,
-            trueup=sum(level.realized for level in both) - ours(both),
+            # Without a basis our prices book nothing, and what the venue says is booked as it is.
+            realized=self.carried + said + (ours(own) if based else told),
+            trueup=told - ours(both) if based else 0,
             size=entered - exited,
         )
 
@@ -937,7 +941,7 @@ class KernelModel:
             self._note(Code.REALIZED_SETTLED)
         if excess:
             self._note(Code.FOREIGN_EXCESS)
-        if is_exit and level.priceless and now.unsettled:
+        if is_exit and level.priceless and not level.known:
             self._note(Code.REALIZED_SKIPPED_NO_PRICE)
         if now.entry_priced < now.entered:
             self._note(Code.ENTRY_BASIS_MISSING)
@@ -955,6 +959,21 @@ class KernelModel:
     def _bind(self, order: Order, venue_id: str) -> None:
         order.venue_id = order.venue_id or venue_id
 
+    @staticmethod
+    def _tells_venue_id(order: Order, e: VenueEvent) -> bool:
+        """News even when nothing else is: later events may carry only this id."""
+        return e.venue_order_id != "" and not order.venue_id
+
+    def _or_ack(self, order: Order, e: VenueEvent) -> tuple[Level, bool] | None:
+        """The change; None when there is nothing new but the venue id, which is taken."""
+        try:
+            return self._change(order, e)
+        except Refused as refused:
+            if refused.code is Code.DUPLICATE_EVENT and self._tells_venue_id(order, e):
+                self._ack(e, order)
+                return None
+            raise
+
     def _answered(self, order: Order) -> None:
         if order.status in (Status.REQUESTED, Status.UNKNOWN):
             order.status = Status.WORKING
@@ -967,7 +986,7 @@ class KernelModel:
 
     def _ack(self, e: VenueEvent, order: Order) -> None:
         change = self._change_if_any(order, e)
-        binds = e.venue_order_id != "" and not order.venue_id
+        binds = self._tells_venue_id(order, e)
         if not change and not binds and (order.ended or order.status is Status.WORKING):
             raise Refused(Code.DUPLICATE_EVENT)
         self._accept(e)
@@ -980,7 +999,9 @@ class KernelModel:
     def _fill(self, e: VenueEvent, order: Order) -> None:
         if e.quantity_e8 == 0:
             raise Refused(Code.INVALID_EVENT, "quantity_e8")
-        change = self._change(order, e)
+        change = self._or_ack(order, e)
+        if change is None:
+            return
         self._accept(e)
         self._bind(order, e.venue_order_id)
         self._answered(order)
@@ -994,7 +1015,7 @@ class KernelModel:
     def _end(self, e: VenueEvent, order: Order) -> None:
         """Cancelled or expired.  A fill may still come; the final figures are asked for."""
         change = self._change_if_any(order, e)
-        if order.ended and not change:
+        if order.ended and not change and not self._tells_venue_id(order, e):
             raise Refused(Code.DUPLICATE_EVENT)
         self._accept(e)
         self._bind(order, e.venue_order_id)
@@ -1076,7 +1097,7 @@ class KernelModel:
         if e.quantity_e8 < order.level.filled and not order.external:
             raise Refused(Code.INVALID_EVENT, "quantity_e8")
         change = self._change_if_any(order, e)
-        if order.final and not change:
+        if order.final and not change and not self._tells_venue_id(order, e):
             raise Refused(Code.DUPLICATE_EVENT)
         self._accept(e)
         self._bind(order, e.venue_order_id)
@@ -1110,7 +1131,9 @@ class KernelModel:
         """The venue's realized and fee of an order; zero is a valid settlement."""
         if e.realized is None and e.fee is None:
             raise Refused(Code.INVALID_EVENT, "money")
-        change = self._change(order, e)
+        change = self._or_ack(order, e)
+        if change is None:
+            return
         self._accept(e)
         self._bind(order, e.venue_order_id)
         self._answered(order)
@@ -1249,7 +1272,7 @@ class KernelModel:
         f = trade.figures
         if trade.fed or f.size != 0 or f.exited == 0:
             return
-        waits = f.unsettled > 0 or f.entry_priced < f.entered
+        waits = f.unsettled > 0 or (f.pending > 0 and f.entry_priced < f.entered)
         if waits and self.now_ms - trade.flat_ms < RECORD_LIMIT_MS:
             return
         trade.fed = True
@@ -1385,7 +1408,7 @@ class KernelModel:
             free = (n for n in range(self.config.slot_limit) if self.slots[n] is None)
             index = next(free, -1)
         if index < 0:
-            raise Refused(Code.LIMIT_REACHED)
+            raise Refused(Code.SLOT_BUSY)
         if index >= self.config.slot_limit and self.slots[index] is None:
             raise Refused(Code.INVALID_SLOT)  # kept for recovery
         return index
@@ -1604,6 +1627,7 @@ class KernelModel:
         self._accept(i)
         order = self._new_order(slot.trade, role, i.quantity_e8)
         order.venue_id, order.status, order.kind = i.venue_order_id, Status.WORKING, i.order_type
+        order.intent_id = i.intent_id
         if role is OrderRole.ENTRY:
             slot.entry_order = order
         else:
@@ -1623,6 +1647,9 @@ class KernelModel:
         self._accept(i)
         if i.action is ControlAction.RESUME:
             self.frozen -= {"hold", "drain"}
+            return
+        if i.action is ControlAction.DRAINED:
+            self.frozen -= {"drain"}
             return
         self.frozen.add("hold" if i.action is ControlAction.HOLD else "drain")
         self._cancel_entries()
@@ -1846,6 +1873,8 @@ class KernelModel:
 
     def client_id(self, order: Order) -> str:
         """The id an order carries at the venue: a pure function of its intent (design P2)."""
+        if order.external:
+            return ""
         name = order.intent_id or f"recovery:{order.trade.trade_no}"
         parts = (self.config.namespace, str(self.config.epoch), name, str(order.child))
         digest = hashlib.sha256("\x00".join(parts).encode()).digest()

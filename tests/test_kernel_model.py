@@ -663,7 +663,7 @@ class Pair:
             inner = kernel._core.slot(slot.index)
             flags = slot.stale * 1 | slot.dust * 2 | slot.recovery * 4
             assert inner[1:3] == (flags, slot.latched)
-            assert inner[7:] == (slot.goal, slot.mark, slot.stale_ms, slot.retry_ms, slot.proven)
+            assert inner[7:12] == (slot.goal, slot.mark, slot.stale_ms, slot.retry_ms, slot.proven)
         assert kernel.trades() == tuple(model.view_trade(t) for t in model.trades_by_no)
         for trade in model.trades_by_no:
             assert kernel.orders_of(trade.trade_no) == tuple(map(model.view_order, trade.orders))

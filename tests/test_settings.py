@@ -20,12 +20,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import Result
 
-from dita import settings as module
 from dita.account import AccountConfig
 from dita.contracts import KernelMode, KernelVerbosity
 from dita.errors import ExitCode, SettingsError
 from dita.kernel import ExecutionKernel, KernelConfig
 from dita.settings import ALIASES, Secret, Settings, VenueEnvironment, VenueKind, load
+from dita.settings.agreement import VOLATILE
+from dita.settings.names import SEED_NAMES, WITHOUT_MEANING
+from dita.settings.rules import Whole
+from dita.settings.schema import SCHEMA, as_text
 from dita.units import MONEY_ONE
 
 ROOT = Path(__file__).parent.parent
@@ -38,7 +41,7 @@ KEYS = {
     "journal.directory": "/var/lib/pink/journal",
 }
 LIVE = KEYS | {"venue.environment": "live", "venue.allow_live": True}
-NAMES = tuple(module._SCHEMA)
+NAMES = tuple(SCHEMA)
 Cli = Callable[..., Result]
 
 
@@ -175,8 +178,8 @@ def test_settings_reach_the_kernel_and_the_account() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_limits_of_the_kernel_are_those_of_its_keys(name: str) -> None:
     """The largest and the smallest value that is let in makes a kernel."""
-    rule = module._SCHEMA[name].rule
-    if name.startswith("kernel.") and isinstance(rule, module._Whole):
+    rule = SCHEMA[name].rule
+    if name.startswith("kernel.") and isinstance(rule, Whole):
         for value in (rule.least, rule.most):
             options = {name: value, "runtime.balance_check_s": 1}
             if name == "kernel.balance_max_age_s":
@@ -693,17 +696,17 @@ def test_group_and_its_command_explain_themselves(cli: Cli) -> None:
 def test_page_lists_every_key_with_its_default_and_every_variable() -> None:
     """The runbook is the reference; a key that it does not know is not documented."""
     page = (ROOT / "runbooks" / "config.md").read_text(encoding="utf-8")
-    for name, entry in module._SCHEMA.items():
+    for name, entry in SCHEMA.items():
         section, key = name.split(".")
         table = page.partition(f"### [{section}]")[2].partition("###")[0]
         row = re.search(rf"^\| `{key}` \|(.*?)\|", table, re.MULTILINE)
         assert row, f"{name} is not in the page"
-        default = str(module._as_text(entry.rule, entry.default)).lower()
+        default = str(as_text(entry.rule, entry.default)).lower()
         assert row[1].replace("`", "").replace("\u202f", "").strip().lower() in (
             default or "none",
             "the environment's" if name.endswith("_url") else default or "none",
         ), f"{name}: the page says {row[1]}, the default is {default}"
-    for variable in (*ALIASES, *module._WITHOUT_MEANING, *module._SEED_NAMES):
+    for variable in (*ALIASES, *WITHOUT_MEANING, *SEED_NAMES):
         assert f"`{variable}`" in page
 
 
@@ -713,7 +716,7 @@ def test_shipped_settings_are_accepted() -> None:
     assert demo.settings_hash == load(None, {}, {}).settings_hash
     vst = load(ROOT / "configs" / "pink-vst.toml", {}, {})
     assert vst.venue.environment is VenueEnvironment.VST
-    assert not vst.journal.directory.startswith(module.VOLATILE)
+    assert not vst.journal.directory.startswith(VOLATILE)
 
 
 def test_supervisord_file_keeps_its_promises() -> None:

@@ -1,6 +1,6 @@
 """The one factory: from settings to a runtime with everything opened, in the order that is safe.
 
-Lock first (nobody else may be here), then the journal and its replay, then the venue.  Every command
+Lock first (nobody else may be here), then the journal and its replay, then the venue.  Each command
 that needs any of it comes here; nothing else opens a journal or makes a venue.
 """
 
@@ -104,9 +104,7 @@ def mock_venue(settings: Settings, clock: Clock, **changes: Any) -> Any:
 
     name = settings.venue.mock_tape
     source = (
-        Path(name)
-        if "/" in name
-        else resources.files("dita.configs") / "tapes" / f"{name}.csv"
+        Path(name) if "/" in name else resources.files("dita.configs") / "tapes" / f"{name}.csv"
     )
     try:
         text = source.read_text()
@@ -122,7 +120,7 @@ class Bundle:
     """Everything that runs for one state directory."""
 
     def __init__(
-        self, settings: Settings, directory: Path, clock: Clock, venue: Venue | None = None
+        self, settings: Settings, directory: Path, clock: Clock, *, demo: bool = False
     ) -> None:
         self.settings = settings
         self.directory = directory
@@ -135,16 +133,14 @@ class Bundle:
         )
         self.crash_loop = self.budget.start(clock.now_ms())
         self.store = Store(directory, settings, clock)
-        self.venue = venue or venue_of(settings, clock)
+        self.venue = venue_of(settings, clock)
         self.commit = GroupCommit(self.store.journal)
         self.log = JournalLog(self.store, self.commit)
         self.runtime = Runtime(
             engine=self.store.engine, log=self.log, venue=self.venue, clock=clock
         )
         self.runtime.state = RunState.RECOVERING
-        inquiry = Inquiry(
-            self.runtime, absence_fence_ms=1_000 * settings.venue.absence_fence_s
-        )
+        inquiry = Inquiry(self.runtime, absence_fence_ms=1_000 * settings.venue.absence_fence_s)
         self.service = Service(self.runtime, inquiry, _cadence(settings))
 
     async def start(self, say: Callable[[str], None]) -> None:

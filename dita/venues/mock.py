@@ -130,7 +130,8 @@ class Do(StrEnum):
 _EITHER: Final = frozenset(
     {Do.ACCEPT, Do.REJECT, Do.RATE_LIMIT, Do.DELAY, Do.LATE, Do.SILENT, Do.LOST, Do.SILENT_LATE}
 )
-_ALLOWED: Final = {
+#: What each verb can be told to do; any question takes the rest.
+ALLOWED: Final = {
     Verb.SUBMIT: _EITHER | {Do.NOT_SENT, Do.PARTIAL, Do.EXPIRE, Do.HIDE},
     Verb.CANCEL: _EITHER | {Do.NOT_SENT, Do.FILL_FIRST},
     Verb.STREAM: frozenset({Do.ACCEPT, Do.DROP, Do.DUPLICATE, Do.HOLD, Do.END}),
@@ -157,7 +158,7 @@ class Rule(Record, frozen=True, kw_only=True):
 
     def check(self) -> None:
         """SettingsError when the verb cannot do that."""
-        if self.do not in _ALLOWED.get(self.verb, _QUESTION):
+        if self.do not in ALLOWED.get(self.verb, _QUESTION):
             raise SettingsError("script refused", found=f"{self.verb} cannot {self.do}")
 
 

@@ -289,18 +289,18 @@ class RemoteVenue:
         """The stream since connect; after it was lost, a new one."""
         if self._calls is None:
             raise VenueError("venue is not connected", action="call connect first")
-        return self._read()
+        return self._read(self._stream)
 
-    async def _read(self) -> AsyncIterator[VenueEvent]:
-        stream = self._stream
-        if stream is None or stream.over:
+    async def _read(self, stream: _Stream | None) -> AsyncIterator[VenueEvent]:
+        if (stream is None or stream.over) and self._calls is not None:
             try:
                 self._stream = stream = await _Stream.open(self.path)
             except OSError:
                 return
+        if stream is None:
+            return
         async for frame in stream.session.read():
             yield frame
-        stream.over = True
 
     # -- orders --
 
@@ -482,8 +482,12 @@ class _Stream:
         self._reader = reader
         self._writer = writer
         self.session = Session()
-        self.over = False
         self._task = asyncio.get_running_loop().create_task(self._listen())
+
+    @property
+    def over(self) -> bool:
+        """Lost, and read to its end."""
+        return self.session.ended and not self.session.waiting
 
     @classmethod
     async def open(cls, path: Path) -> _Stream:
