@@ -25,32 +25,32 @@ from dita.contracts import (
 
 # fmt: off
 _TABLE = """
-input           | IDLE                  | ENTRY_WORKING   | POSITION_OPEN         | EXIT_WORKING    | CLOSED          | STALE
-ENTER           | enter>E               | !SLOT_BUSY      | !SLOT_BUSY            | !SLOT_BUSY      | !SLOT_BUSY      | !STALE_STATE
-EXIT            | !NO_POSITION          | exit>EX         | exit>X                | exit>X          | !TERMINAL_STATE | exit=
-CANCEL          | !NO_ACTIVE_EXIT_ORDER | cancel=         | !NO_ACTIVE_EXIT_ORDER | cancel>EPX      | !TERMINAL_STATE | !STALE_STATE
-MARK_PRICE      | !NO_POSITION          | mark=           | mark=                 | mark=           | !TERMINAL_STATE | mark=
-RECONCILE       | adopt>P               | reconcile>EXS   | reconcile>EXS         | reconcile>EXS   | reconcile>EXCS  | reconcile=
-CONTROL         | control=              | control=        | control=              | control=        | control=        | control=
-ORDER_ACK       | ack>IS                | ack>EPXS        | ack>PCXS              | ack>EPXCS       | ack>PXCS        | ack=
-PARTIAL_FILL    | fill>IS               | fill>EPXS       | fill>PCS              | fill>EPXCS      | fill>PXCS       | fill=
-FULL_FILL       | fill>IS               | fill>EPXS       | fill>PCS              | fill>EPXCS      | fill>PXCS       | fill=
-CANCEL_ACK      | end>IS                | end>EPXCS       | end>PCS               | end>EPXCS       | end>PXCS        | end=
-CANCEL_REJECT   | cancel_reject=        | cancel_reject=  | cancel_reject=        | cancel_reject=  | cancel_reject=  | cancel_reject=
-ORDER_REJECT    | reject=               | reject>IEPXCS   | reject=               | reject>IEPXCS   | reject>IC       | reject=
-ORDER_EXPIRED   | end>IS                | end>EPXCS       | end>PCS               | end>EPXCS       | end>PXCS        | end=
-ORDER_UNKNOWN   | unknown=              | unknown=        | unknown=              | unknown=        | unknown=        | unknown=
-RATE_LIMITED    | rate_limited=         | rate_limited>IEPXC | rate_limited=      | rate_limited>IEPXC | rate_limited= | rate_limited=
-ORDER_FINAL     | final>IS              | final>IEPXCS    | final>IPCS            | final>IEPXCS    | final>IPXCS     | final=
-ORDER_ABSENT    | absent=               | absent>IEPXC    | absent=               | absent>IEPXC    | absent>IC       | absent=
-POSITION        | position=             | position=       | position>PS           | position=       | position=       | position>IEPXCS
-FILL_SETTLED    | settled>IS            | settled>EPXS    | settled>PCS           | settled>EPXCS   | settled>PXCS    | settled=
-LIQUIDATION     | !NO_POSITION          | external>S      | external>S            | external>S      | !NO_POSITION    | external=
-ADL             | !NO_POSITION          | external>S      | external>S            | external>S      | !NO_POSITION    | external=
-ACCOUNT_UPDATE  | account=              | account=        | account=              | account=        | account=        | account=
-FUNDING_FEE     | account=              | account=        | account=              | account=        | account=        | account=
-TRANSFER        | account=              | account=        | account=              | account=        | account=        | account=
-TICK            | tick=                 | tick=           | tick=                 | tick=           | tick=           | tick=
+input          | IDLE                  | ENTRY_WORKING      | POSITION_OPEN         | EXIT_WORKING       | CLOSED          | STALE
+ENTER          | enter>E               | !SLOT_BUSY         | !SLOT_BUSY            | !SLOT_BUSY         | !SLOT_BUSY      | !STALE_STATE
+EXIT           | !NO_POSITION          | exit>EX            | exit>X                | exit>X             | !TERMINAL_STATE | exit=
+CANCEL         | !NO_ACTIVE_EXIT_ORDER | cancel=            | !NO_ACTIVE_EXIT_ORDER | cancel>EPX         | !TERMINAL_STATE | !STALE_STATE
+MARK_PRICE     | !NO_POSITION          | mark=              | mark=                 | mark>EPX           | !TERMINAL_STATE | mark=
+RECONCILE      | adopt>P               | reconcile>EXS      | reconcile>EXS         | reconcile>EXS      | reconcile>EXCS  | reconcile=
+CONTROL        | control=              | control=           | control=              | control=           | control=        | control=
+ORDER_ACK      | ack>IS                | ack>EPXS           | ack>PCXS              | ack>EPXCS          | ack>PXCS        | ack=
+PARTIAL_FILL   | fill>IS               | fill>EPXS          | fill>PCS              | fill>EPXCS         | fill>PXCS       | fill=
+FULL_FILL      | fill>IS               | fill>EPXS          | fill>PCS              | fill>EPXCS         | fill>PXCS       | fill=
+CANCEL_ACK     | end>IS                | end>EPXCS          | end>PCS               | end>EPXCS          | end>PXCS        | end=
+CANCEL_REJECT  | cancel_reject=        | cancel_reject=     | cancel_reject=        | cancel_reject>EPX  | cancel_reject=  | cancel_reject=
+ORDER_REJECT   | reject=               | reject>IEPXCS      | reject=               | reject>IEPXCS      | reject>IC       | reject=
+ORDER_EXPIRED  | end>IS                | end>EPXCS          | end>PCS               | end>EPXCS          | end>PXCS        | end=
+ORDER_UNKNOWN  | unknown=              | unknown=           | unknown=              | unknown>EPX        | unknown=        | unknown=
+RATE_LIMITED   | rate_limited=         | rate_limited>IEPXC | rate_limited=         | rate_limited>IEPXC | rate_limited=   | rate_limited=
+ORDER_FINAL    | final>IS              | final>IEPXCS       | final>IPCS            | final>IEPXCS       | final>IPXCS     | final=
+ORDER_ABSENT   | absent=               | absent>IEPXC       | absent=               | absent>IEPXC       | absent>IC       | absent=
+POSITION       | position=             | position=          | position>PS           | position>EPX       | position=       | position>IEPXCS
+FILL_SETTLED   | settled>IS            | settled>EPXS       | settled>PCS           | settled>EPXCS      | settled>PXCS    | settled=
+LIQUIDATION    | !NO_POSITION          | external>S         | external>S            | external>S         | !NO_POSITION    | external=
+ADL            | !NO_POSITION          | external>S         | external>S            | external>S         | !NO_POSITION    | external=
+ACCOUNT_UPDATE | account=              | account=           | account=              | account=           | account=        | account=
+FUNDING_FEE    | account=              | account=           | account=              | account=           | account=        | account=
+TRANSFER       | account=              | account=           | account=              | account=           | account=        | account=
+TICK           | tick=                 | tick=              | tick=                 | tick>EPX           | tick=           | tick=
 """
 # fmt: on
 

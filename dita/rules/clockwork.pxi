@@ -163,6 +163,7 @@ cdef int tick(State* st, const Input* e, Result* out) except -1 nogil:
     cdef Result each
     cdef int32_t i
     cdef int32_t left = st.active
+    cdef int before
     accept(st, e, out)
     memset(&each, 0, sizeof(Result))
     for i in range(st.config.slots):
@@ -172,7 +173,9 @@ cdef int tick(State* st, const Input* e, Result* out) except -1 nogil:
             left -= 1
             hurry(st, i, st.slots[i].entry_order)
             hurry(st, i, st.slots[i].exit_order)
+            before = st.slots[i].state
             settle_slot(st, i, &each)
+            hold_to_table(st, &st.table[before][IN_TICK], i, &each)
     left = st.trades_used
     for i in range(st.config.trades):
         if left == 0:
