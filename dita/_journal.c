@@ -1778,6 +1778,7 @@ struct __pyx_t_4dita_7_kernel_Order;
 struct __pyx_t_4dita_7_kernel_Sums;
 struct __pyx_t_4dita_7_kernel_Trade;
 struct __pyx_t_4dita_7_kernel_Slot;
+struct __pyx_t_4dita_7_kernel_Value;
 struct __pyx_t_4dita_7_kernel_Request;
 struct __pyx_t_4dita_7_kernel_Flow;
 struct __pyx_t_4dita_7_kernel_Foreign;
@@ -1792,10 +1793,11 @@ struct __pyx_t_4dita_7_kernel_State;
  * 
  * cdef enum:             # <<<<<<<<<<<<<<
  *     LEGS_MAX = 8
- *     STATES = 6
+ *     RECOVERY_MIN = 16           # slots beyond slot_limit (and a quarter of it) for trades that return
 */
 enum  {
   __pyx_e_4dita_7_kernel_LEGS_MAX = 8,
+  __pyx_e_4dita_7_kernel_RECOVERY_MIN = 16,
   __pyx_e_4dita_7_kernel_STATES = 6,
   __pyx_e_4dita_7_kernel_KINDS = 40,
   __pyx_e_4dita_7_kernel_HELD_MAX = 64,
@@ -1812,7 +1814,7 @@ enum  {
   __pyx_e_4dita_7_kernel_RECORD_LIMIT_MS = 0x1D4C0
 };
 
-/* "dita/_kernel.pxd":57
+/* "dita/_kernel.pxd":58
  * 
  * # Numbers shared with contracts.py; a test holds both sides together.
  * cdef enum:                      # TradeStage             # <<<<<<<<<<<<<<
@@ -1828,7 +1830,7 @@ enum  {
   __pyx_e_4dita_7_kernel_RECONCILING = 5
 };
 
-/* "dita/_kernel.pxd":65
+/* "dita/_kernel.pxd":66
  *     RECONCILING = 5
  * 
  * cdef enum:                      # OrderRole             # <<<<<<<<<<<<<<
@@ -1840,7 +1842,7 @@ enum  {
   __pyx_e_4dita_7_kernel_EXIT = 2
 };
 
-/* "dita/_kernel.pxd":69
+/* "dita/_kernel.pxd":70
  *     EXIT = 2
  * 
  * cdef enum:                      # VenueOrderStatus; from FILLED on: ended             # <<<<<<<<<<<<<<
@@ -1858,7 +1860,7 @@ enum  {
   __pyx_e_4dita_7_kernel_ABSENT = 8
 };
 
-/* "dita/_kernel.pxd":79
+/* "dita/_kernel.pxd":80
  *     ABSENT = 8
  * 
  * cdef enum:                      # KernelCommandType and KernelEventKind             # <<<<<<<<<<<<<<
@@ -1893,7 +1895,7 @@ enum  {
   __pyx_e_4dita_7_kernel_IN_TICK = 34
 };
 
-/* "dita/_kernel.pxd":106
+/* "dita/_kernel.pxd":107
  *     IN_TICK = 34
  * 
  * cdef enum:                      # EvidenceSource             # <<<<<<<<<<<<<<
@@ -1906,7 +1908,7 @@ enum  {
   __pyx_e_4dita_7_kernel_FROM_FILLS = 3
 };
 
-/* "dita/_kernel.pxd":111
+/* "dita/_kernel.pxd":112
  *     FROM_FILLS = 3
  * 
  * cdef enum:                      # RejectReason             # <<<<<<<<<<<<<<
@@ -1919,7 +1921,7 @@ enum  {
   __pyx_e_4dita_7_kernel_REJECT_MINIMUM = 2
 };
 
-/* "dita/_kernel.pxd":116
+/* "dita/_kernel.pxd":117
  *     REJECT_MINIMUM = 2
  * 
  * cdef enum:                      # ControlAction             # <<<<<<<<<<<<<<
@@ -1934,7 +1936,7 @@ enum  {
   __pyx_e_4dita_7_kernel_CONTROL_DRAINED = 5
 };
 
-/* "dita/_kernel.pxd":123
+/* "dita/_kernel.pxd":124
  *     CONTROL_DRAINED = 5
  * 
  * cdef enum:                      # EffectKind             # <<<<<<<<<<<<<<
@@ -1952,7 +1954,7 @@ enum  {
   __pyx_e_4dita_7_kernel_DO_CLOSE_TRADE = 8
 };
 
-/* "dita/_kernel.pxd":133
+/* "dita/_kernel.pxd":134
  *     DO_CLOSE_TRADE = 8
  * 
  * cdef enum:                      # KernelDiagnosticCode             # <<<<<<<<<<<<<<
@@ -2003,7 +2005,7 @@ enum  {
   __pyx_e_4dita_7_kernel_D_EXIT_DEFERRED = 51
 };
 
-/* "dita/_kernel.pxd":176
+/* "dita/_kernel.pxd":177
  *     D_EXIT_DEFERRED = 51
  * 
  * cdef enum:                      # transitions.RULES             # <<<<<<<<<<<<<<
@@ -2035,7 +2037,7 @@ enum  {
   __pyx_e_4dita_7_kernel_RULE_TICK = 21
 };
 
-/* "dita/_kernel.pxd":200
+/* "dita/_kernel.pxd":201
  *     RULE_TICK = 21
  * 
  * cdef enum:                      # Result.field: what was wrong with a refused input (FIELDS)             # <<<<<<<<<<<<<<
@@ -2068,7 +2070,7 @@ enum  {
   __pyx_e_4dita_7_kernel_FIELD_FEE_RATE = 22
 };
 
-/* "dita/_kernel.pxd":225
+/* "dita/_kernel.pxd":226
  *     FIELD_FEE_RATE = 22
  * 
  * cdef enum:                      # bits of Input.flags             # <<<<<<<<<<<<<<
@@ -2083,7 +2085,7 @@ enum  {
   __pyx_e_4dita_7_kernel_URGENT = 16
 };
 
-/* "dita/_kernel.pxd":232
+/* "dita/_kernel.pxd":233
  *     URGENT = 16
  * 
  * cdef enum:                      # bits of Ledger.frozen             # <<<<<<<<<<<<<<
@@ -2099,7 +2101,7 @@ enum  {
   __pyx_e_4dita_7_kernel_FREEZE_PENDING = 32
 };
 
-/* "dita/_kernel.pxd":240
+/* "dita/_kernel.pxd":241
  *     FREEZE_PENDING = 32         # set by the account: no ENTER passes, working ones stay
  * 
  * cdef enum:                      # bits of Slot.flags             # <<<<<<<<<<<<<<
@@ -2113,7 +2115,7 @@ enum  {
   __pyx_e_4dita_7_kernel_CANCELLING = 8
 };
 
-/* "dita/_kernel.pxd":246
+/* "dita/_kernel.pxd":247
  *     CANCELLING = 8              # the operator cancelled: no re-plan until the next EXIT
  * 
  * cdef enum:                      # bits of Order.flags             # <<<<<<<<<<<<<<
@@ -2126,7 +2128,7 @@ enum  {
   __pyx_e_4dita_7_kernel_BOUND = 4
 };
 
-/* "dita/_kernel.pxd":251
+/* "dita/_kernel.pxd":252
  *     BOUND = 4                   # its venue id is known
  * 
  * cdef enum:                      # bits of Trade.flags             # <<<<<<<<<<<<<<
@@ -2140,7 +2142,7 @@ enum  {
   __pyx_e_4dita_7_kernel_ADOPTED = 8
 };
 
-/* "dita/_kernel.pxd":522
+/* "dita/_kernel.pxd":529
  *     int32_t request_count
  * 
  * cdef enum:             # <<<<<<<<<<<<<<
@@ -2151,7 +2153,7 @@ enum  {
   __pyx_e_4dita_7_kernel_COUNTERS = 18
 };
 
-/* "dita/_kernel.pxd":257
+/* "dita/_kernel.pxd":258
  *     ADOPTED = 8
  * 
  * cdef struct Input:              # 256 bytes, the journal's payload             # <<<<<<<<<<<<<<
@@ -2195,7 +2197,7 @@ struct __pyx_t_4dita_7_kernel_Input {
   int64_t spare;
 };
 
-/* "dita/_kernel.pxd":293
+/* "dita/_kernel.pxd":294
  *     int64_t spare
  * 
  * cdef struct Result:             # 128 bytes, the packed outcome             # <<<<<<<<<<<<<<
@@ -2225,7 +2227,7 @@ struct __pyx_t_4dita_7_kernel_Result {
   int64_t released;
 };
 
-/* "dita/_kernel.pxd":315
+/* "dita/_kernel.pxd":316
  *     int64_t released            # held events applied with this input
  * 
  * cdef struct Level:              # what is known of an order's fills, each with its source's rank             # <<<<<<<<<<<<<<
@@ -2244,7 +2246,7 @@ struct __pyx_t_4dita_7_kernel_Level {
   uint8_t realized_rank;
 };
 
-/* "dita/_kernel.pxd":326
+/* "dita/_kernel.pxd":327
  *     uint8_t realized_rank       # 0 ours, 1 stream, 2 order query or income
  * 
  * cdef struct Order:             # <<<<<<<<<<<<<<
@@ -2272,7 +2274,7 @@ struct __pyx_t_4dita_7_kernel_Order {
   uint8_t flags;
 };
 
-/* "dita/_kernel.pxd":346
+/* "dita/_kernel.pxd":347
  *     uint8_t flags
  * 
  * cdef struct Sums:               # of a trade's orders             # <<<<<<<<<<<<<<
@@ -2296,7 +2298,7 @@ struct __pyx_t_4dita_7_kernel_Sums {
   money_t fees_estimated;
 };
 
-/* "dita/_kernel.pxd":362
+/* "dita/_kernel.pxd":363
  *     money_t fees_estimated
  * 
  * cdef struct Trade:             # <<<<<<<<<<<<<<
@@ -2331,7 +2333,7 @@ struct __pyx_t_4dita_7_kernel_Trade {
   uint8_t flags;
 };
 
-/* "dita/_kernel.pxd":389
+/* "dita/_kernel.pxd":390
  *     uint8_t flags
  * 
  * cdef struct Slot:             # <<<<<<<<<<<<<<
@@ -2363,8 +2365,21 @@ struct __pyx_t_4dita_7_kernel_Slot {
   int64_t mark_price_e10;
 };
 
-/* "dita/_kernel.pxd":413
+/* "dita/_kernel.pxd":414
  *     int64_t mark_price_e10
+ * 
+ * cdef struct Value:              # of an open slot, worked out when asked for; not part of the state             # <<<<<<<<<<<<<<
+ *     money_t notional
+ *     money_t unrealized
+*/
+struct __pyx_t_4dita_7_kernel_Value {
+  money_t notional;
+  money_t unrealized;
+  uint8_t known;
+};
+
+/* "dita/_kernel.pxd":419
+ *     uint8_t known
  * 
  * cdef struct Request:            # an effect             # <<<<<<<<<<<<<<
  *     int16_t kind
@@ -2384,7 +2399,7 @@ struct __pyx_t_4dita_7_kernel_Request {
   money_t fees;
 };
 
-/* "dita/_kernel.pxd":426
+/* "dita/_kernel.pxd":432
  *     money_t fees
  * 
  * cdef struct Flow:             # <<<<<<<<<<<<<<
@@ -2396,7 +2411,7 @@ struct __pyx_t_4dita_7_kernel_Flow {
   money_t amount;
 };
 
-/* "dita/_kernel.pxd":430
+/* "dita/_kernel.pxd":436
  *     money_t amount
  * 
  * cdef struct Foreign:             # <<<<<<<<<<<<<<
@@ -2408,7 +2423,7 @@ struct __pyx_t_4dita_7_kernel_Foreign {
   int64_t quantity_e8;
 };
 
-/* "dita/_kernel.pxd":434
+/* "dita/_kernel.pxd":440
  *     int64_t quantity_e8         # signed
  * 
  * cdef struct Ledger:             # K: the checksum; and the newest anchor of E             # <<<<<<<<<<<<<<
@@ -2445,7 +2460,7 @@ struct __pyx_t_4dita_7_kernel_Ledger {
   uint8_t anchor_quiet;
 };
 
-/* "dita/_kernel.pxd":463
+/* "dita/_kernel.pxd":469
  *     uint8_t anchor_quiet        # asked for after our last fill, nothing in flight: all is in it
  * 
  * cdef struct Cell:             # <<<<<<<<<<<<<<
@@ -2458,7 +2473,7 @@ struct __pyx_t_4dita_7_kernel_Cell {
   uint8_t next_states;
 };
 
-/* "dita/_kernel.pxd":468
+/* "dita/_kernel.pxd":474
  *     uint8_t next_states         # bit per state
  * 
  * cdef struct Probe:              # open-addressing table entry; value 0 = empty             # <<<<<<<<<<<<<<
@@ -2470,7 +2485,7 @@ struct __pyx_t_4dita_7_kernel_Probe {
   int64_t value;
 };
 
-/* "dita/_kernel.pxd":472
+/* "dita/_kernel.pxd":478
  *     int64_t value
  * 
  * cdef struct Config:             # <<<<<<<<<<<<<<
@@ -2490,7 +2505,7 @@ struct __pyx_t_4dita_7_kernel_Config {
   int64_t figure_tolerance_e18;
 };
 
-/* "dita/_kernel.pxd":484
+/* "dita/_kernel.pxd":490
  *     int64_t figure_tolerance_e18
  * 
  * cdef struct State:             # <<<<<<<<<<<<<<
@@ -2502,6 +2517,7 @@ struct __pyx_t_4dita_7_kernel_State {
   struct __pyx_t_4dita_7_kernel_Ledger ledger;
   struct __pyx_t_4dita_7_kernel_Cell table[__pyx_e_4dita_7_kernel_STATES][__pyx_e_4dita_7_kernel_KINDS];
   struct __pyx_t_4dita_7_kernel_Slot *slots;
+  struct __pyx_t_4dita_7_kernel_Value *values;
   struct __pyx_t_4dita_7_kernel_Trade *trades;
   struct __pyx_t_4dita_7_kernel_Order *orders;
   struct __pyx_t_4dita_7_kernel_Probe *by_venue;
@@ -2637,7 +2653,7 @@ struct __pyx_t_4dita_8_journal_Walk {
   int stop_at_mark;
 };
 
-/* "dita/_kernel.pxd":525
+/* "dita/_kernel.pxd":532
  *     COUNTERS = 18
  * 
  * cdef class Event:             # <<<<<<<<<<<<<<
@@ -2651,7 +2667,7 @@ struct __pyx_obj_4dita_7_kernel_Event {
 };
 
 
-/* "dita/_kernel.pxd":529
+/* "dita/_kernel.pxd":536
  *     cdef int load_contract(self, tuple contract) except -1
  * 
  * cdef class Outcome:             # <<<<<<<<<<<<<<
@@ -2664,7 +2680,7 @@ struct __pyx_obj_4dita_7_kernel_Outcome {
 };
 
 
-/* "dita/_kernel.pxd":532
+/* "dita/_kernel.pxd":539
  *     cdef Result c
  * 
  * cdef class Core:             # <<<<<<<<<<<<<<
@@ -2791,7 +2807,7 @@ struct __pyx_memoryviewslice_obj {
 
 
 
-/* "dita/_kernel.pxd":525
+/* "dita/_kernel.pxd":532
  *     COUNTERS = 18
  * 
  * cdef class Event:             # <<<<<<<<<<<<<<
@@ -2805,7 +2821,7 @@ struct __pyx_vtabstruct_4dita_7_kernel_Event {
 static struct __pyx_vtabstruct_4dita_7_kernel_Event *__pyx_vtabptr_4dita_7_kernel_Event;
 
 
-/* "dita/_kernel.pxd":532
+/* "dita/_kernel.pxd":539
  *     cdef Result c
  * 
  * cdef class Core:             # <<<<<<<<<<<<<<
@@ -28706,7 +28722,7 @@ static int __Pyx_modinit_Type_import_code(__pyx_mstatetype *__pyx_mstate) {
   #endif
   __Pyx_ImportType_CheckSize_Warn_3_3_1); if (!__pyx_mstate->__pyx_ptype_7cpython_4type_type) __PYX_ERR(3, 9, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_t_1 = PyImport_ImportModule("dita._kernel"); if (unlikely(!__pyx_t_1)) __PYX_ERR(4, 525, __pyx_L1_error)
+  __pyx_t_1 = PyImport_ImportModule("dita._kernel"); if (unlikely(!__pyx_t_1)) __PYX_ERR(4, 532, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   __pyx_mstate->__pyx_ptype_4dita_7_kernel_Event = __Pyx_ImportType_3_3_1(__pyx_t_1, "dita._kernel", "Event",
   #if defined(PYPY_VERSION_NUM) && PYPY_VERSION_NUM < 0x050B0000
@@ -28716,8 +28732,8 @@ static int __Pyx_modinit_Type_import_code(__pyx_mstatetype *__pyx_mstate) {
   #else
   sizeof(struct __pyx_obj_4dita_7_kernel_Event), __PYX_GET_STRUCT_ALIGNMENT_3_3_1(struct __pyx_obj_4dita_7_kernel_Event),
   #endif
-  __Pyx_ImportType_CheckSize_Warn_3_3_1); if (!__pyx_mstate->__pyx_ptype_4dita_7_kernel_Event) __PYX_ERR(4, 525, __pyx_L1_error)
-  if (unlikely(__Pyx_GetVtable(__pyx_mstate->__pyx_ptype_4dita_7_kernel_Event, (void**)&__pyx_vtabptr_4dita_7_kernel_Event) != 1)) __PYX_ERR(4, 525, __pyx_L1_error)
+  __Pyx_ImportType_CheckSize_Warn_3_3_1); if (!__pyx_mstate->__pyx_ptype_4dita_7_kernel_Event) __PYX_ERR(4, 532, __pyx_L1_error)
+  if (unlikely(__Pyx_GetVtable(__pyx_mstate->__pyx_ptype_4dita_7_kernel_Event, (void**)&__pyx_vtabptr_4dita_7_kernel_Event) != 1)) __PYX_ERR(4, 532, __pyx_L1_error)
   __pyx_mstate->__pyx_ptype_4dita_7_kernel_Outcome = __Pyx_ImportType_3_3_1(__pyx_t_1, "dita._kernel", "Outcome",
   #if defined(PYPY_VERSION_NUM) && PYPY_VERSION_NUM < 0x050B0000
   sizeof(struct __pyx_obj_4dita_7_kernel_Outcome), __PYX_GET_STRUCT_ALIGNMENT_3_3_1(struct __pyx_obj_4dita_7_kernel_Outcome),
@@ -28726,7 +28742,7 @@ static int __Pyx_modinit_Type_import_code(__pyx_mstatetype *__pyx_mstate) {
   #else
   sizeof(struct __pyx_obj_4dita_7_kernel_Outcome), __PYX_GET_STRUCT_ALIGNMENT_3_3_1(struct __pyx_obj_4dita_7_kernel_Outcome),
   #endif
-  __Pyx_ImportType_CheckSize_Warn_3_3_1); if (!__pyx_mstate->__pyx_ptype_4dita_7_kernel_Outcome) __PYX_ERR(4, 529, __pyx_L1_error)
+  __Pyx_ImportType_CheckSize_Warn_3_3_1); if (!__pyx_mstate->__pyx_ptype_4dita_7_kernel_Outcome) __PYX_ERR(4, 536, __pyx_L1_error)
   __pyx_mstate->__pyx_ptype_4dita_7_kernel_Core = __Pyx_ImportType_3_3_1(__pyx_t_1, "dita._kernel", "Core",
   #if defined(PYPY_VERSION_NUM) && PYPY_VERSION_NUM < 0x050B0000
   sizeof(struct __pyx_obj_4dita_7_kernel_Core), __PYX_GET_STRUCT_ALIGNMENT_3_3_1(struct __pyx_obj_4dita_7_kernel_Core),
@@ -28735,8 +28751,8 @@ static int __Pyx_modinit_Type_import_code(__pyx_mstatetype *__pyx_mstate) {
   #else
   sizeof(struct __pyx_obj_4dita_7_kernel_Core), __PYX_GET_STRUCT_ALIGNMENT_3_3_1(struct __pyx_obj_4dita_7_kernel_Core),
   #endif
-  __Pyx_ImportType_CheckSize_Warn_3_3_1); if (!__pyx_mstate->__pyx_ptype_4dita_7_kernel_Core) __PYX_ERR(4, 532, __pyx_L1_error)
-  if (unlikely(__Pyx_GetVtable(__pyx_mstate->__pyx_ptype_4dita_7_kernel_Core, (void**)&__pyx_vtabptr_4dita_7_kernel_Core) != 1)) __PYX_ERR(4, 532, __pyx_L1_error)
+  __Pyx_ImportType_CheckSize_Warn_3_3_1); if (!__pyx_mstate->__pyx_ptype_4dita_7_kernel_Core) __PYX_ERR(4, 539, __pyx_L1_error)
+  if (unlikely(__Pyx_GetVtable(__pyx_mstate->__pyx_ptype_4dita_7_kernel_Core, (void**)&__pyx_vtabptr_4dita_7_kernel_Core) != 1)) __PYX_ERR(4, 539, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __Pyx_RefNannyFinishContext();
   return 0;

@@ -38,6 +38,7 @@ cdef extern from "_money.h" nogil:
 
 cdef enum:
     LEGS_MAX = 8
+    RECOVERY_MIN = 16           # slots beyond slot_limit (and a quarter of it) for trades that return
     STATES = 6
     KINDS = 40
     HELD_MAX = 64
@@ -410,6 +411,11 @@ cdef struct Slot:
     int64_t proven_e8           # last position that the venue confirmed
     int64_t mark_price_e10
 
+cdef struct Value:              # of an open slot, worked out when asked for; not part of the state
+    money_t notional
+    money_t unrealized
+    uint8_t known
+
 cdef struct Request:            # an effect
     int16_t kind
     int16_t slot
@@ -486,6 +492,7 @@ cdef struct State:
     Ledger ledger
     Cell table[STATES][KINDS]
     Slot* slots
+    Value* values               # one per slot
     Trade* trades
     Order* orders
     Probe* by_venue

@@ -190,7 +190,7 @@ cdef class Core:
             raise MemoryError()
         c = &self.st.config
         c.slot_limit = slot_limit
-        c.slots = 2 * slot_limit
+        c.slots = slot_limit + RECOVERY_MIN + slot_limit // 4
         c.trades = 2 * slot_limit + 64
         c.orders = 4 * slot_limit + 256
         c.seen = seen
@@ -208,6 +208,7 @@ cdef class Core:
         if self.st == NULL:
             return
         PyMem_Free(self.st.slots)
+        PyMem_Free(self.st.values)
         PyMem_Free(self.st.trades)
         PyMem_Free(self.st.orders)
         PyMem_Free(self.st.by_venue)
@@ -224,6 +225,7 @@ cdef class Core:
         st.probe_mask = probes - 1
         st.seen_mask = keys - 1
         st.slots = <Slot*>PyMem_Calloc(st.config.slots, sizeof(Slot))
+        st.values = <Value*>PyMem_Calloc(st.config.slots, sizeof(Value))
         st.trades = <Trade*>PyMem_Calloc(st.config.trades, sizeof(Trade))
         st.orders = <Order*>PyMem_Calloc(st.config.orders, sizeof(Order))
         st.by_venue = <Probe*>PyMem_Calloc(probes, sizeof(Probe))
@@ -231,7 +233,7 @@ cdef class Core:
         st.seen = <uint64_t*>PyMem_Calloc(2 * keys, sizeof(uint64_t))
         st.retired = <int32_t*>PyMem_Calloc(st.config.trades, sizeof(int32_t))
         st.requests = <Request*>PyMem_Calloc(st.config.requests, sizeof(Request))
-        if (st.slots == NULL or st.trades == NULL or st.orders == NULL or st.by_venue == NULL
+        if (st.slots == NULL or st.values == NULL or st.trades == NULL or st.orders == NULL or st.by_venue == NULL
                 or st.by_client == NULL or st.seen == NULL or st.retired == NULL
                 or st.requests == NULL):
             raise MemoryError()
@@ -243,6 +245,7 @@ cdef class Core:
         # A page's first touch costs a fault; take them here, not in the first thousand events.
         cdef State* st = self.st
         memset(st.slots, 0, st.config.slots * sizeof(Slot))
+        memset(st.values, 0, st.config.slots * sizeof(Value))
         memset(st.trades, 0, st.config.trades * sizeof(Trade))
         memset(st.orders, 0, st.config.orders * sizeof(Order))
         memset(st.by_venue, 0, probes * sizeof(Probe))
@@ -318,7 +321,7 @@ cdef class Core:
     def effects(self) -> list:
         """What the last input asked for: tuples (kind, slot, order_no, trade_no, asset_key,
         quantity_e8, price_e10, realized, fees, side, order_type, reduce_only, venue_key, child,
-        intent_key, trade_key)."""
+        intent_key, trade_key, external)."""
         cdef int32_t i
         cdef Request* r
         cdef Order* o
@@ -329,11 +332,11 @@ cdef class Core:
                 o = &self.st.orders[r.order]
                 found.append((r.kind, r.slot, r.order_no, r.trade_no, r.asset_key, r.quantity_e8,
                               r.price_e10, 0, 0, o.side, o.order_type, o.role == EXIT, o.venue_key,
-                              o.child, o.intent_key, r.trade_key))
+                              o.child, o.intent_key, r.trade_key, (o.flags & EXTERNAL) != 0))
             else:
                 found.append((r.kind, r.slot, r.order_no, r.trade_no, r.asset_key, r.quantity_e8,
                               r.price_e10, (r.realized), (r.fees), 0, 0, False,
-                              0, 0, 0, r.trade_key))
+                              0, 0, 0, r.trade_key, False))
         return found
 
     # -- views -------------------------------------------------------------------------------------
@@ -697,7 +700,7 @@ cdef class Core:
         """Bytes of each table."""
         cdef State* st = self.st
         return {
-            "state": sizeof(State), "slots": st.config.slots * sizeof(Slot),
+            "state": sizeof(State), "slots": st.config.slots * (sizeof(Slot) + sizeof(Value)),
             "trades": st.config.trades * sizeof(Trade), "orders": st.config.orders * sizeof(Order),
             "indices": 2 * (st.probe_mask + 1) * sizeof(Probe),
             "seen": 2 * (st.seen_mask + 1) * sizeof(uint64_t),

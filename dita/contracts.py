@@ -458,7 +458,7 @@ class TradeRecord(Record, frozen=True, kw_only=True):
     closed: bool
 
 
-class Effect(Record, frozen=True, kw_only=True):
+class Effect(Record, frozen=True):
     """One request to the runtime."""
 
     kind: EffectKind

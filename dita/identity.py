@@ -17,7 +17,8 @@ from dita.errors import BadField, KernelFault
 
 TEXT_MAX: Final = 64
 VENUE_TEXTS_MAX: Final = 65_536
-_HASHED: Final = 1 << 63
+#: From here on a key is a hash of a text, below it the number that the text says.
+HASHED: Final = 1 << 63
 
 
 def _checked(text: str, field: str) -> str:
@@ -32,39 +33,71 @@ def _hashed(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
+class _Keys(dict[str, int]):
+    """Keys that were worked out before; a pure function remembered, emptied when it is full."""
+
+    def __init__(self, key_of_text: Callable[[str], int], limit: int) -> None:
+        self._key_of_text = key_of_text
+        self._limit = limit
+
+    def __missing__(self, text: str) -> int:
+        key = self._key_of_text(text)
+        if len(self) >= self._limit:
+            self.clear()
+        self[text] = key
+        return key
+
+
 @lru_cache(maxsize=65_536)
 def key_of(text: str, field: str) -> int:
     """Key of an intent, trade or event id: 64 bits of its hash; 0 for "no id"."""
     return (_hashed(_checked(text, field)) or 1) if text != "" else 0
 
 
-@lru_cache(maxsize=4_096)
-def asset_key_of(symbol: str) -> int:
-    """Key of a symbol; a hyphen makes no difference (FET-USDT = FETUSDT, accounting fix §0.4)."""
+def _asset_key(symbol: str) -> int:
     if symbol == "":
         return 0
     return _hashed(_checked(symbol, "asset").replace("-", "").upper()) or 1
 
 
-@lru_cache(maxsize=65_536)
+def _venue_key(text: str) -> int:
+    if text == "":
+        return 0
+    if _checked(text, "venue_order_id").isdecimal() and len(text) < 20 and text[0] != "0":
+        number = int(text)
+        if number < HASHED:
+            return number
+    return _hashed(text) | HASHED
+
+
+#: The same as ``asset_key_of`` and ``venue_key_of`` without a call, for where each counts.
+ASSET_KEYS: Final = _Keys(_asset_key, 4_096)
+VENUE_KEYS: Final = _Keys(_venue_key, 65_536)
+
+
+def asset_key_of(symbol: str) -> int:
+    """Key of a symbol; a hyphen makes no difference (FET-USDT = FETUSDT, accounting fix §0.4)."""
+    try:
+        return ASSET_KEYS[symbol]
+    except TypeError as unhashable:
+        raise BadField("asset", symbol, "text") from unhashable
+
+
 def venue_key_of(text: str) -> int:
     """Key of a venue order id: the number itself where it is one below 2^63, else a hash above.
 
     Venue ids exceed 2^53 (dossier §1.3), so they never pass through a float.
     """
-    if text == "":
-        return 0
-    if _checked(text, "venue_order_id").isdecimal() and len(text) < 20 and text[0] != "0":
-        number = int(text)
-        if number < _HASHED:
-            return number
-    return _hashed(text) | _HASHED
+    try:
+        return VENUE_KEYS[text]
+    except TypeError as unhashable:
+        raise BadField("venue_order_id", text, "text") from unhashable
 
 
 @lru_cache(maxsize=65_536)
 def foreign_client_key(text: str) -> int:
     """Key of a client order id that is not ours: above 2^63, where no own order number is."""
-    return _hashed(_checked(text, "client_order_id")) | _HASHED
+    return _hashed(_checked(text, "client_order_id")) | HASHED
 
 
 def client_order_id(namespace: str, epoch: int, intent_id: str, child: int) -> str:
@@ -83,8 +116,9 @@ class Names:
         self.intents: dict[int, str] = {}
         self.assets: dict[int, str] = {}
         self.venue_ids: dict[int, str] = {}
-        #: Client order id → own order number.
+        #: Client order id → own order number, and back.
         self.clients: dict[str, int] = {}
+        self.orders: dict[int, str] = {}
 
     def learn(self, trade_id: str, intent_id: str, asset: str) -> None:
         """Remember an intent's texts.  KernelFault when two ids share one key."""
@@ -97,27 +131,17 @@ class Names:
         if asset:
             self.assets.setdefault(asset_key_of(asset), asset)
 
-    def venue_key(self, text: str) -> int:
-        """Key of a venue order id; a text that is not its own key is remembered."""
-        key = venue_key_of(text)
-        if key & _HASHED:
-            if len(self.venue_ids) >= VENUE_TEXTS_MAX:
-                self._forget()
-            self.venue_ids[key] = text
-        return key
+    def remember_venue_id(self, key: int, text: str) -> None:
+        """Keep a venue order id that is not its own key."""
+        if len(self.venue_ids) >= VENUE_TEXTS_MAX:
+            self._forget()
+        self.venue_ids[key] = text
 
     def venue_id(self, key: int) -> str:
         """The venue order id with this key."""
         if key == 0:
             return ""
-        return self.venue_ids.get(key, "") if key & _HASHED else str(key)
-
-    def client_key(self, text: str) -> int:
-        """Own order number of a client order id, a foreign key when it is not ours, 0 for none."""
-        if text == "":
-            return 0
-        own = self.clients.get(text) if type(text) is str else None
-        return own if own is not None else foreign_client_key(text)
+        return self.venue_ids.get(key, "") if key & HASHED else str(key)
 
     def in_use(
         self, trades: set[int], intents: set[int], assets: set[int], venue_ids: set[int]

@@ -38,7 +38,17 @@ from dita.contracts import (
     VenueOrderStatus,
 )
 from dita.errors import BadField, KernelFault, OperatorError, shown
-from dita.identity import Names, asset_key_of, client_order_id, key_of
+from dita.identity import (
+    ASSET_KEYS,
+    HASHED,
+    VENUE_KEYS,
+    Names,
+    asset_key_of,
+    client_order_id,
+    foreign_client_key,
+    key_of,
+    venue_key_of,
+)
 from dita.refusals import EXPECTED, FREEZE_CAUSES, value_of
 from dita.transitions import RULES, TRANSITIONS
 
@@ -160,16 +170,27 @@ class ExecutionKernel:
         )
 
     def _pack_event(self, e: VenueEvent) -> _kernel.Event:
-        account = e.amount is not None
+        # Once per event: what is looked up is looked up here, without further calls.
+        names, venue_id, client_id = self._names, e.venue_order_id, e.client_order_id
+        try:
+            asset_key = ASSET_KEYS[e.asset]
+            venue_key = VENUE_KEYS[venue_id]
+            client_key = 0
+            if client_id != "":
+                client_key = names.clients.get(client_id) or foreign_client_key(client_id)
+        except TypeError as unhashable:
+            raise BadField("an id", (e.asset, venue_id, client_id), "text") from unhashable
+        if venue_key >= HASHED:
+            names.remember_venue_id(venue_key, venue_id)
         order_event = e.kind not in _ACCOUNT_KINDS
         return _kernel.Event().report(
             e.kind,
             e.received_ms,
             e.exchange_ms,
             key_of(e.event_id, "event_id") if e.event_id != "" else 0,
-            asset_key_of(e.asset),
-            self._names.venue_key(e.venue_order_id),
-            self._names.client_key(e.client_order_id),
+            asset_key,
+            venue_key,
+            client_key,
             e.slot_id,
             e.side,
             e.quantity_e8,
@@ -179,7 +200,7 @@ class ExecutionKernel:
             e.last_price_e10,
             e.cost,
             e.fee,
-            e.realized if order_event else (e.amount if account else None),
+            e.realized if order_event else e.amount,
             e.source,
             e.reject if order_event else e.balance_reason,
             e.retry_after_ms,
@@ -207,7 +228,7 @@ class ExecutionKernel:
             i.expires_ms,
             i.working_ms,
             i.role or 0,
-            self._names.venue_key(i.venue_order_id),
+            self._venue_key(i.venue_order_id),
             i.action or 0,
             i.entry_cost,
             i.carried_realized,
@@ -222,6 +243,12 @@ class ExecutionKernel:
                 rules.maker_fee_e9,
             ),
         )
+
+    def _venue_key(self, text: str) -> int:
+        key = venue_key_of(text)
+        if key >= HASHED:
+            self._names.remember_venue_id(key, text)
+        return key
 
     def apply(self, record: KernelIntent | VenueEvent) -> KernelOutcome:
         """Apply one input and say what it did."""
@@ -296,12 +323,13 @@ class ExecutionKernel:
 
     def index_clients(self) -> None:
         """Rebuild the map of client order ids; after a batch or a restore."""
-        self._names.clients = {
-            self._client_id(order[2], order[3], order[11]): order[0]
+        self._names.orders = {
+            order[0]: self._client_id(order[2], order[3], order[11])
             for trade in self._core.trades()
             for order in self._orders_of(trade)
             if not order[10]  # a close that was not ours has no client id of ours
         }
+        self._names.clients = {text: number for number, text in self._names.orders.items()}
 
     def _orders_of(self, trade: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         found = (self._core.order(order_no) for order_no in trade[19])
@@ -340,30 +368,32 @@ class ExecutionKernel:
 
     def _effect(self, raw: tuple[Any, ...]) -> Effect:
         kind, slot, order_no, trade_no, asset_key, quantity, price, realized, fees = raw[:9]
-        side, order_type, reduce_only, venue_key, child, intent_key, trade_key = raw[9:]
+        side, order_type, reduce_only, venue_key, child, intent_key, trade_key, external = raw[9:]
         client_id = ""
         if order_no:
-            order = self._core.order(order_no)
-            if order is not None and not order[10]:
-                client_id = self._client_id(intent_key, trade_no, child)
-                self._names.clients[client_id] = order_no
+            client_id = self._client_id_of(order_no, intent_key, trade_no, child, external)
+        names = self._names
         return Effect(
-            kind=EffectKind(kind),
-            slot_id=slot,
-            trade_no=trade_no,
-            trade_id=self._names.trades.get(trade_key, ""),
-            order_no=order_no,
-            client_order_id=client_id,
-            venue_order_id=self._names.venue_id(venue_key),
-            asset=self._names.assets.get(asset_key, ""),
-            side=OrderSide(side),
-            order_type=OrderType(order_type),
-            quantity_e8=quantity,
-            price_e10=price,
-            reduce_only=bool(reduce_only),
-            realized=realized,
-            fees=fees,
-        )
+            _EFFECTS[kind], slot, trade_no, names.trades.get(trade_key, ""), order_no, client_id,
+            names.venue_id(venue_key), names.assets.get(asset_key, ""), _SIDES[side],
+            _TYPES[order_type], quantity, price, bool(reduce_only), realized, fees,
+        )  # fmt: skip
+
+    def _client_id_of(
+        self, order_no: int, intent_key: int, trade_no: int, child: int, external: bool
+    ) -> str:
+        """An order's client id; a close that was not ours has none."""
+        if external:
+            return ""
+        names = self._names
+        known = names.orders.get(order_no)
+        if known is None:
+            known = self._client_id(intent_key, trade_no, child)
+            names.orders[order_no] = known
+            names.clients[known] = order_no
+            if len(names.orders) > _NAMES_MAX:
+                self._forget()
+        return known
 
     def _details(
         self, raw: _kernel.Outcome, code: KernelDiagnosticCode, record: KernelIntent | VenueEvent
@@ -493,7 +523,7 @@ class ExecutionKernel:
             return None
         return VenueOrder(
             order_no=raw[0],
-            client_order_id="" if raw[10] else self._client_id(raw[2], raw[3], raw[11]),
+            client_order_id=self._client_id_of(raw[0], raw[2], raw[3], raw[11], raw[10]),
             venue_order_id=self._names.venue_id(raw[1]),
             trade_no=raw[3],
             slot_id=raw[4],
@@ -648,6 +678,10 @@ _ACCOUNT_KINDS: Final = frozenset(
 _CODES: Final = {int(code): (code, SEVERITY[code]) for code in KernelDiagnosticCode}
 _STAGES: Final = tuple(TradeStage)
 _SOURCES: Final = tuple(CapitalSource)
+# Looked up instead of called: making an enum member from its number is slow.
+_EFFECTS: Final = {int(kind): kind for kind in EffectKind}
+_SIDES: Final = {int(side): side for side in OrderSide}
+_TYPES: Final = {int(kind): kind for kind in OrderType}
 _NOTHING: Final[dict[str, str | int | bool]] = {}
 _FREE_SLOT: Final = TradeSlot(
     slot_id=-1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import copy
+import importlib.resources
 import json
 import logging
 import os
@@ -95,7 +96,8 @@ def test_without_a_file_the_packaged_demo_is_used() -> None:
     settings = load(None, {}, {})
     assert settings.venue.kind is VenueKind.MOCK
     assert settings.venue.environment is VenueEnvironment.MOCK
-    assert settings.venue.mock_tape == "demo"
+    tape = f"{settings.venue.mock_tape}.csv"
+    assert (importlib.resources.files("dita.configs") / "tapes" / tape).is_file()
     assert settings.origins["kernel.namespace"].startswith("packaged demo.toml:")
     assert settings.file == "packaged demo.toml"
 

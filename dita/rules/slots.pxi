@@ -48,6 +48,7 @@ cdef void slot_clear(Slot* s) noexcept nogil:
 cdef void slot_open(State* st, int32_t slot, int32_t trade) noexcept nogil:
     cdef Slot* s = &st.slots[slot]
     slot_clear(s)
+    st.values[slot].known = 0
     s.trade = trade
     st.trades[trade].slot = slot
     st.trades[trade].last_slot = slot
@@ -237,6 +238,7 @@ cdef int settle_slot(State* st, int32_t slot, Result* out) except -1 nogil:
     if trade < 0:
         return 0
     t = &st.trades[trade]
+    st.values[slot].known = 0
     leg_done(st, s, t)
     plan_exit(st, slot, out)
     size = size_of(t)
@@ -312,26 +314,27 @@ cdef int cancel_entries(State* st) except -1 nogil:
 
 # -- what is open ----------------------------------------------------------------------------------
 
-cdef int value_of(const Slot* s, const Trade* t, money_t* notional, money_t* unrealized) noexcept nogil:
+cdef int value_of(const Slot* s, const Trade* t, Value* v) noexcept nogil:
     # At the mark; where there is none, or no basis, only what is known.  Answers 1 when out of range.
     cdef money_t basis = 0
-    cdef money_t value = 0
+    cdef money_t gain = 0
     if t.sums.entry_priced_e8 == t.sums.entered_e8:
         basis = money_share(t.sums.entry_cost, size_of(t), t.sums.entered_e8)
-    value = money_product(s.mark_price_e10, size_of(t)) if s.mark_price_e10 > 0 else basis
-    if money_add(notional[0], value, notional):
-        return 1
-    if s.mark_price_e10 == 0 or money_sign(basis) == 0:
-        return 0
-    if money_sub(value, basis, &value):
-        return 1
-    return money_add(unrealized[0], money_signed(value, t.side), unrealized)
+    v.notional = money_product(s.mark_price_e10, size_of(t)) if s.mark_price_e10 > 0 else basis
+    if s.mark_price_e10 > 0 and money_sign(basis) != 0:
+        if money_sub(v.notional, basis, &gain):
+            return 1
+    v.unrealized = money_signed(gain, t.side)
+    v.known = 1
+    return 0
 
 
-cdef int exposure_of(const State* st, int* count, money_t* notional, money_t* unrealized) noexcept nogil:
+cdef int exposure_of(State* st, int* count, money_t* notional, money_t* unrealized) noexcept nogil:
+    # A slot's value is worked out once after each change of it.  Answers 1 when out of range.
     cdef int32_t i
     cdef int32_t left = st.active
     cdef const Slot* s
+    cdef Value* v
     for i in range(st.config.slots):
         if left == 0:
             break
@@ -339,8 +342,14 @@ cdef int exposure_of(const State* st, int* count, money_t* notional, money_t* un
         if s.trade < 0:
             continue
         left -= 1
-        if size_of(&st.trades[s.trade]) > 0:
-            count[0] += 1
-            if value_of(s, &st.trades[s.trade], notional, unrealized):
-                return 1
+        if size_of(&st.trades[s.trade]) <= 0:
+            continue
+        count[0] += 1
+        v = &st.values[i]
+        if not v.known and value_of(s, &st.trades[s.trade], v):
+            return 1
+        if money_add(notional[0], v.notional, notional):
+            return 1
+        if money_add(unrealized[0], v.unrealized, unrealized):
+            return 1
     return 0
