@@ -468,9 +468,10 @@ cdef class Core:
             raise Fault("open notional leaves the range of money")
         return count, notional, unrealized
 
-    def account(self, tuple sources not None) -> tuple:
-        """The first figures of an AccountSnapshot, in its order; ``sources`` are the three values of
-        capital_source: before any anchor, at the anchor, with flows after it."""
+    def account(self, tuple sources not None, tuple drift not None) -> tuple:
+        """The figures of an AccountSnapshot, in its order; ``sources`` are the three values of
+        capital_source: before any anchor, at the anchor, with flows after it.  ``drift`` holds the
+        last three figures, which the account knows."""
         cdef Ledger* k = &self.st.ledger
         cdef int count = 0
         cdef money_t notional = 0
@@ -488,7 +489,8 @@ cdef class Core:
                 money_out(k.available_margin), money_out(equity), money_out(realized),
                 money_out(unrealized), money_out(k.fees), money_out(k.funding),
                 money_out(k.transfers), count, money_out(notional), money_out(k.peak),
-                money_out(k.ambiguous), self.st.next_trade_no, self.st.event_seq, k.frozen != 0)
+                money_out(k.ambiguous), self.st.next_trade_no, self.st.event_seq, k.frozen != 0,
+                drift[0], drift[1], drift[2])
 
     def unsettled_notional(self):
         """Entry value of the exit quantity that has neither price nor figure: bounds its PnL."""

@@ -9,6 +9,7 @@ no venues, no time but that of the inputs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -92,14 +93,14 @@ class AccountProjection:
     def __init__(self, config: AccountConfig | None = None) -> None:
         self.config = config or AccountConfig()
         self._open = _Open()
-        self._status = ReconcileStatus.OK
+        #: The last three figures of a snapshot: drift, its causes, its level.
+        self._known = self._figures()
 
     # -- the snapshot ------------------------------------------------------------------------------
 
-    def snapshot(self, figures: tuple[Any, ...]) -> AccountSnapshot:
-        """The account after an input: the core's figures, in their order, and the drift."""
-        state = self._open
-        return AccountSnapshot(*(*figures, state.drift, state.by_cause, self._status))
+    def snapshot(self, figures: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> AccountSnapshot:
+        """The account after an input: the core's figures, and what is known of the drift."""
+        return AccountSnapshot(*figures(self._known))
 
     # -- the drift ---------------------------------------------------------------------------------
 
@@ -118,9 +119,12 @@ class AccountProjection:
         self._freeze(
             abs(causes.get(DriftCause.UNEXPLAINED, 0)) >= self.config.error, k.anchor_quiet
         )
-        self._status = self._level()
+        self._known = self._figures()
         pending = abs(causes.get(DriftCause.PENDING, 0)) > self.config.error
         return Judgement(pending, state.frozen)
+
+    def _figures(self) -> tuple[int, dict[DriftCause, int], ReconcileStatus]:
+        return self._open.drift, self._open.by_cause, self._level()
 
     def _level(self) -> ReconcileStatus:
         if self._open.frozen:
@@ -183,7 +187,7 @@ class AccountProjection:
             funding_seen=self._open.funding_seen,
             transfers_seen=self._open.transfers_seen,
         )
-        self._status = ReconcileStatus.OK
+        self._known = self._figures()
         return removed
 
     @property
@@ -203,7 +207,7 @@ class AccountProjection:
         config, memory = msgspec.json.decode(saved, type=tuple[AccountConfig, _Open])
         projection = cls(config)
         projection._open = memory
-        projection._status = projection._level()
+        projection._known = projection._figures()
         return projection
 
 

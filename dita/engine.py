@@ -131,7 +131,7 @@ class Engine:
         return self.kernel.effects() if changed else ()
 
     def _snapshot(self) -> AccountSnapshot:
-        return self.account.snapshot(self.kernel.account_figures())
+        return self.account.snapshot(self.kernel.account_figures)
 
     # -- the whole state ---------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from dita.contracts import (
     CapitalSource,
     Effect,
     EffectKind,
+    KernelCommandType,
     KernelDiagnosticCode,
     KernelEventKind,
     KernelIntent,
@@ -253,11 +254,15 @@ class ExecutionKernel:
     def apply(self, record: KernelIntent | VenueEvent) -> KernelOutcome:
         """Apply one input and say what it did."""
         try:
+            trigger: KernelCommandType | KernelEventKind
             if isinstance(record, VenueEvent):
-                event = self._pack_event(record)
+                raw = self._core.apply(self._pack_event(record))
+                trigger = record.kind
             else:
-                event = self.pack(record)
-            raw = self._core.apply(event)
+                raw = self._core.apply(self.pack(record))
+                trigger = record.command
+                if raw.accepted:
+                    self.learn(record)
         except BadField as bad:
             return self._malformed(record, bad)
         except _kernel.Fault as fault:
@@ -267,9 +272,7 @@ class ExecutionKernel:
                 found=f"{fault} at input {shown(record)}",
                 action="stop, keep the journal, report it",
             ) from fault
-        if isinstance(record, KernelIntent) and raw.accepted:
-            self.learn(record)
-        return self._outcome(raw, record)
+        return self._outcome(raw, record, trigger)
 
     def apply_batch(self, inputs: Buffer, outcomes: Buffer, stop_at_account: bool = False) -> int:
         """Apply packed inputs in one call; see ``Core.apply_batch``.  Names are learnt apart."""
@@ -344,17 +347,19 @@ class ExecutionKernel:
 
     # -- out ---------------------------------------------------------------------------------------
 
-    def _outcome(self, raw: _kernel.Outcome, record: KernelIntent | VenueEvent) -> KernelOutcome:
-        accepted, number, event_seq, trade_no, before, after, notes, effects = raw.head()
+    def _outcome(
+        self,
+        raw: _kernel.Outcome,
+        record: KernelIntent | VenueEvent,
+        trigger: KernelCommandType | KernelEventKind,
+    ) -> KernelOutcome:
+        accepted, number, event_seq, trade_no, notes, effects = raw.head()
         code, severity = _CODES[number]
-        trigger = record.kind if isinstance(record, VenueEvent) else record.command
         transition = None
         if not accepted:
             self.refusals[code] += 1
         elif trade_no:
-            transition = KernelTransition(
-                trigger, _STAGES[before], _STAGES[after], *raw.transition()
-            )
+            transition = KernelTransition(*raw.transition(trigger, _STAGES))
         return KernelOutcome(
             accepted, code, severity, trigger, event_seq, transition,
             _notes(notes) if notes else (),
@@ -592,9 +597,9 @@ class ExecutionKernel:
         """The money figures."""
         return Ledger(*self._core.ledger())
 
-    def account_figures(self) -> tuple[Any, ...]:
-        """The first figures of an AccountSnapshot, computed in the core; see ``Core.account``."""
-        return self._core.account(_SOURCES)
+    def account_figures(self, drift: tuple[Any, ...]) -> tuple[Any, ...]:
+        """An AccountSnapshot's figures: the core's, and behind them the account's own on drift."""
+        return self._core.account(_SOURCES, drift)
 
     def exposure(self) -> tuple[int, int, int]:
         """(slots with a position, their notional, their unrealized PnL)."""

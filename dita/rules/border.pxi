@@ -249,17 +249,16 @@ cdef class Outcome:
         return self.c.retry_after_ms
 
     def head(self) -> tuple:
-        """(accepted, code, event_seq, trade_no, before, after, notes, effects) in one call."""
+        """(accepted, code, event_seq, trade_no, notes, effects) in one call."""
         cdef Result* r = &self.c
-        return (r.accepted != 0, r.code, r.event_seq, r.trade_no, r.before, r.after, r.notes,
-                r.effects)
+        return (r.accepted != 0, r.code, r.event_seq, r.trade_no, r.notes, r.effects)
 
-    def transition(self) -> tuple:
-        """The last figures of a KernelTransition, in its order."""
+    def transition(self, trigger, tuple stages not None) -> tuple:
+        """The figures of a KernelTransition, in its order; ``stages`` are the states by number."""
         cdef Result* r = &self.c
-        return (r.slot, r.trade_no, r.order_no, r.quantity_delta_e8, r.size_e8,
-                money_out(r.realized_delta), money_out(r.trueup_delta), money_out(r.fee_delta),
-                r.leg)
+        return (trigger, stages[r.before], stages[r.after], r.slot, r.trade_no, r.order_no,
+                r.quantity_delta_e8, r.size_e8, money_out(r.realized_delta),
+                money_out(r.trueup_delta), money_out(r.fee_delta), r.leg)
 
     @property
     def released(self):
