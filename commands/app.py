@@ -20,17 +20,11 @@ from dita.errors import ExitCode
 
 from .config import config, config_show
 from .golden import golden
-from .intent import (
-    hold,
-    intent,
-    intent_cancel,
-    intent_enter,
-    intent_exit,
-    intent_flatten,
-    resume,
-)
+from .hold import hold
+from .intent import intent, intent_cancel, intent_enter, intent_exit, intent_flatten
 from .render import note, reported, show
 from .replay import replay
+from .resume import resume
 from .serve import serve
 from .status import status
 

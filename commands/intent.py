@@ -1,27 +1,24 @@
-"""`pink-ctl intent`, `hold`, `resume`: a person's hand on the controls of a running kernel.
+"""`pink-ctl intent`: a person's hand on the controls of a running kernel.
 
-Each is journalled with who did it and why.  Without --apply it only says what would be sent.
+Each is journalled with who sent it and why; without --apply it only says what would be sent.  the names of fields; whether an intent makes sense is decided by the kernel.
 """
 
 from __future__ import annotations
 
-import getpass
 import os
 from typing import Annotated, Any
 
 import typer
 
-from dita.errors import ExitCode
-
+from .hands import Reason, send
 from .options import Apply, AsJson, ConfigFile, StateDir
-from .render import emit_json, note, show
+from .render import show
 
-Reason = Annotated[str, typer.Option("--reason", help="Why; it is journalled.")]
 Trade = Annotated[str, typer.Option("--trade", help="Trade id.")]
 
 
 def intent() -> None:
-    """Send an intent by hand: enter, exit, cancel, flatten.
+    """Send an intent by hand: enter, exit, cancel, flatten. Each takes --json.
 
     \b
     Examples:
@@ -68,7 +65,7 @@ def intent_enter(
         "leverage": leverage,
     }
     what = f"enter {side.upper()} {quantity} {asset} as {trade}, leverage {leverage}"
-    _send(what, {"verb": "intent", "intent": fields}, reason, config, state_dir, apply, as_json)
+    send(what, {"verb": "intent", "intent": fields}, reason, config, state_dir, apply, as_json)
 
 
 def intent_exit(
@@ -93,7 +90,7 @@ def intent_exit(
     if quantity:
         fields["quantity_e8"] = parse_quantity(quantity, field="--quantity")
     what = f"exit {quantity or 'the next leg'} of {trade}"
-    _send(what, {"verb": "intent", "intent": fields}, reason, config, state_dir, apply, as_json)
+    send(what, {"verb": "intent", "intent": fields}, reason, config, state_dir, apply, as_json)
 
 
 def _exit_fields(trade: str, urgent: bool) -> dict[str, Any]:
@@ -120,7 +117,7 @@ def intent_cancel(
 
     fields = {"command": int(KernelCommandType.CANCEL), "trade_id": trade}
     what = f"cancel the working order of {trade}"
-    _send(what, {"verb": "intent", "intent": fields}, reason, config, state_dir, apply, as_json)
+    send(what, {"verb": "intent", "intent": fields}, reason, config, state_dir, apply, as_json)
 
 
 def intent_flatten(
@@ -147,67 +144,4 @@ def intent_flatten(
         fields = {**_exit_fields(slot["trade"], True), "quantity_e8": 2**63 - 1}
         what = f"exit all of {slot['trade']} ({slot['side']} {slot['size']} {slot['asset']})"
         request = {"verb": "intent", "intent": fields}
-        _send(what, request, reason, config, state_dir, apply, as_json)
-
-
-def hold(
-    reason: Reason,
-    config: ConfigFile = None,
-    state_dir: StateDir = None,
-    apply: Apply = False,
-    as_json: AsJson = False,
-) -> None:
-    """No new entries: working ones are taken back, exits go on.
-
-    \b
-    Example:
-      pink-ctl hold --reason "exchange maintenance" --apply
-    """
-    _send("hold: no new entries", {"verb": "hold"}, reason, config, state_dir, apply, as_json)
-
-
-def resume(
-    reason: Reason,
-    config: ConfigFile = None,
-    state_dir: StateDir = None,
-    apply: Apply = False,
-    as_json: AsJson = False,
-) -> None:
-    """Let entries come again after a hold.
-
-    \b
-    Example:
-      pink-ctl resume --reason "maintenance over" --apply
-    """
-    _send("resume: entries may come", {"verb": "resume"}, reason, config, state_dir, apply, as_json)
-
-
-def _send(
-    what: str,
-    request: dict[str, Any],
-    reason: str,
-    config: Any,
-    state_dir: Any,
-    apply: bool,
-    as_json: bool,
-) -> None:
-    """Say what would be done, or do it and say what came of it; exit 1 when it was refused."""
-    from dita.runtime.control import call
-    from dita.runtime.start import directory_of
-
-    if not apply:
-        show(f"would {what}")
-        note("nothing was sent; add --apply to do it")
-        return
-    directory = directory_of(config, state_dir, os.environ)
-    answer = call(directory, {**request, "operator": getpass.getuser(), "reason": reason})
-    if as_json:
-        emit_json(answer)
-    elif answer["accepted"]:
-        state = f", slot {answer['slot']} is {answer['state']}" if answer["state"] else ""
-        show(f"done: {what}{state}")
-    else:
-        details = ", ".join(f"{key} {value}" for key, value in answer["details"].items())
-        show(f"refused: {answer['code']}{f' ({details})' if details else ''}")
-    if not answer["accepted"]:
-        raise typer.Exit(ExitCode.DIFFERENCE)
+        send(what, request, reason, config, state_dir, apply, as_json)

@@ -7,12 +7,12 @@ the answer is stale or does not come.
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from dita.clock import SystemClock
 from dita.errors import ExitCode
 
 from .options import AsJson, ConfigFile, StateDir
@@ -48,7 +48,7 @@ def status(
             _draw(record, clear=watch)
         if not watch:
             break
-        time.sleep(1)
+        SystemClock().sleep_ms(1_000)
     if _is_stale(record):
         note("stale: the exchange's balance is older than a minute; next: look at serve's log")
         raise typer.Exit(ExitCode.STALE)

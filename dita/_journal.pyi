@@ -44,6 +44,7 @@ def scan(
     previous: int,
     *,
     first: int = 0,
+    until: int = 0,
     inputs: bytearray | None = None,
     notes: array[int] | None = None,
     named: array[int] | None = None,

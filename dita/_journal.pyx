@@ -69,8 +69,8 @@ cdef inline bint is_sound(const unsigned char* at, Py_ssize_t left, Header* h) n
 cdef inline bint is_readable(const Header* h) noexcept nogil:
     if h.zero != 0 or not 0 < h.version <= VERSION:
         return False
-    if h.kind == RECORD_INPUT:
-        return h.length >= sizeof(Input)
+    if h.kind == RECORD_INPUT:  # an older version's may be shorter: it is brought up to date first
+        return h.version < VERSION or h.length >= sizeof(Input)
     return h.kind == RECORD_MARK or h.kind == RECORD_EPOCH
 
 
@@ -233,6 +233,7 @@ cdef struct Walk:
     uint64_t seq                # that has to come next
     uint32_t previous
     uint64_t first              # records below are checked and not told
+    uint64_t until              # the walk ends before this record; 0 = where the records end
     uint64_t synced             # highest that was seen
     int oldest                  # version seen
     unsigned char* inputs       # NULL: not wanted
@@ -257,9 +258,11 @@ cdef void note(Walk* w, const Header* h) noexcept nogil:
     if h.version < w.oldest:
         w.oldest = h.version
     if h.kind == RECORD_INPUT:
-        memcpy(w.inputs + w.inputs_count * <Py_ssize_t>sizeof(Input), payload, sizeof(Input))
-        memcpy(&head, payload, sizeof(Input))
-        if head.kind < 16 or head.venue_key >> 63:
+        memset(&head, 0, sizeof(Input))
+        if h.version == VERSION:
+            memcpy(&head, payload, sizeof(Input))
+        memcpy(w.inputs + w.inputs_count * <Py_ssize_t>sizeof(Input), &head, sizeof(Input))
+        if head.kind < 16 or head.venue_key >> 63:  # an intent, or an id that is no number
             w.named[2 * w.named_count] = <uint32_t>w.inputs_count
             w.named[2 * w.named_count + 1] = <uint32_t>(w.notes_count - 1)
             w.named_count += 1
@@ -271,6 +274,8 @@ cdef int walk(Walk* w) noexcept nogil:
     cdef Py_ssize_t left
     while True:
         left = w.size - w.at
+        if w.until != 0 and w.seq >= w.until:
+            return STOP_END
         if left < <Py_ssize_t>sizeof(Header):
             return STOP_EDGE
         if w.notes != NULL and (w.notes_count == w.notes_max or w.inputs_count == w.inputs_max):
@@ -296,13 +301,14 @@ cdef int walk(Walk* w) noexcept nogil:
 
 
 def scan(const unsigned char[::1] data not None, Py_ssize_t at, uint64_t seq, uint32_t previous,
-         *, uint64_t first=0, unsigned char[::1] inputs=None, uint64_t[::1] notes=None,
+         *, uint64_t first=0, uint64_t until=0, unsigned char[::1] inputs=None, uint64_t[::1] notes=None,
          uint32_t[::1] named=None, bint stop_at_mark=False) -> tuple:
     """Walk from ``at``, where record ``seq`` has to be, as far as everything is right.
 
     Gives (why it stopped, offset, number of the next record, checksum of the last one, highest
     synced number seen, records noted, inputs copied, pairs in ``named``, oldest version noted).
-    Without the three arrays nothing is noted; ``first`` is the first record to note.
+    Without the three arrays nothing is noted.  ``first`` is the first record to note, ``until`` the
+    one to stop before.
     """
     cdef Walk w
     cdef int why
@@ -326,6 +332,7 @@ def scan(const unsigned char[::1] data not None, Py_ssize_t at, uint64_t seq, ui
     w.seq = seq
     w.previous = previous
     w.first = first
+    w.until = until
     w.oldest = VERSION
     w.stop_at_mark = stop_at_mark
     with nogil:

@@ -42,6 +42,10 @@ class SystemClock:
         """Time since an arbitrary start, unmoved by NTP or an operator setting the date."""
         return time.monotonic_ns()
 
+    def sleep_ms(self, duration_ms: int) -> None:
+        """Wait; for a command that draws again, never inside the loop."""
+        time.sleep(_not_negative(duration_ms, "duration_ms") / 1_000)
+
 
 class ManualClock:
     """Time that moves only when told to.

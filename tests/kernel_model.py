@@ -64,6 +64,7 @@ BACKOFF_MS: Final = 1_000
 BACKOFF_MAX_MS: Final = 60_000
 RECORD_LIMIT_MS: Final = 120_000
 HELD_MAX: Final = 64
+RECOVERY_MIN: Final = 16
 
 FREEZE_BITS: Final = {"hold": 1, "drain": 2, "drift": 4, "wallet": 8, "recovery": 16, "pending": 32}
 FILLS: Final = (Kind.PARTIAL_FILL, Kind.FULL_FILL)
@@ -172,6 +173,11 @@ def prefixes_in_range(amounts: Iterable[int]) -> bool:
         if abs(total) > MONEY_MAX:
             return False
     return True
+
+
+def slot_count(slot_limit: int) -> int:
+    """Slots that ENTER may use, and behind them those for trades that come back."""
+    return slot_limit + RECOVERY_MIN + slot_limit // 4
 
 
 def plain_symbol(text: str) -> str:
@@ -617,7 +623,7 @@ class KernelModel:
 
     def __init__(self, config: KernelConfig) -> None:
         self.config = config
-        self.slots: list[Slot | None] = [None] * (2 * config.slot_limit)
+        self.slots: list[Slot | None] = [None] * slot_count(config.slot_limit)
         self.trades_by_no: list[Trade] = []
         self.orders: list[Order] = []
         self.clients: dict[str, Order] = {}

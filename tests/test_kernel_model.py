@@ -33,6 +33,7 @@ from dita.contracts import (
     OrderRole,
     OrderSide,
     OrderType,
+    ReconcileStatus,
     RejectReason,
     TradeRecord,
     TradeSide,
@@ -60,6 +61,8 @@ CONFIGS: Final = tuple(
         (3, False, 64, 600_000, 0),
     )
 )
+
+NO_DRIFT: Final[tuple[Any, ...]] = (0, {}, ReconcileStatus.OK)
 
 
 class Choices:
@@ -529,7 +532,7 @@ GARBAGE: Final[dict[type[Record], dict[str, tuple[Any, ...]]]] = {
             ("entry_cost", "carried_realized"), tuple(a for a in AMOUNTS if a is not None)
         ),
         **dict.fromkeys(("intent_id", "trade_id", "asset", "venue_order_id"), TEXTS),
-        "slot_id": (-2, -1, 0, 1, 2, 3, 6, 40_000),
+        "slot_id": (-2, -1, 0, 1, 2, 3, 16, 17, 20, 40_000),
         "contract": (
             None,
             ContractRules(tick_e10=0, step_e8=1),
@@ -547,7 +550,7 @@ GARBAGE: Final[dict[type[Record], dict[str, tuple[Any, ...]]]] = {
         **dict.fromkeys(("received_ms", "exchange_ms", "retry_after_ms", "requested_ms"), NUMBERS),
         **dict.fromkeys(("cost", "fee", "realized", "amount"), AMOUNTS),
         **dict.fromkeys(("asset", "venue_order_id", "client_order_id", "event_id"), TEXTS),
-        "slot_id": (-2, -1, 0, 1, 2, 3, 6, 40_000),
+        "slot_id": (-2, -1, 0, 1, 2, 3, 16, 17, 20, 40_000),
         "side": tuple(OrderSide),
         "kind": tuple(Kind),
         "source": tuple(EvidenceSource),
@@ -653,12 +656,12 @@ class Pair:
             return
         assert self.kernel.exposure() == exposure
         if capital is not None and self.model.figures_fit(exposure[2]):
-            figures = self.kernel.account_figures()
+            figures = self.kernel.account_figures(NO_DRIFT)
             assert figures[0] == capital
             assert (figures[11], figures[12], figures[7]) == exposure
             return
         with pytest.raises(_kernel.Fault):
-            self.kernel.account_figures()
+            self.kernel.account_figures(NO_DRIFT)
 
 
 def seen_effect(e: Any) -> Effect:

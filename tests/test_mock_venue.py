@@ -7,7 +7,9 @@ import contextlib
 import shutil
 import tempfile
 from collections import deque
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -26,6 +28,7 @@ from dita.contracts import (
     OrderType,
     RejectReason,
     TradeSide,
+    TradeStage,
     VenueEvent,
 )
 from dita.engine import Engine, Outcome
@@ -35,6 +38,7 @@ from dita.venues import (
     FillReport,
     NotSent,
     OrderRef,
+    OrderReport,
     OutcomeUnknown,
     QueryFailed,
     SubmitOrder,
@@ -46,6 +50,7 @@ from dita.venues.evidence import (
     balance_event,
     fills_cover,
     final_event,
+    foreign_event,
     found_event,
     income_event,
     position_events,
@@ -399,6 +404,21 @@ class Driver:
             if event is not None:
                 self.apply(event)
 
+    async def look_for_strangers(self) -> None:
+        """What closed a position that disagrees?  Only what filled after the trade began."""
+        kernel = self.engine.kernel
+        for slot in kernel.active_slots():
+            if slot.state is not TradeStage.STALE_STATE_RECONCILING:
+                continue
+            fills = await self.venue.fills(slot.asset, 0)
+            own = {o.venue_order_id for o in kernel.orders_of(slot.trade_no)}
+            since = min((f.filled_ms for f in fills if f.venue_order_id in own), default=0)
+            for report in await self.venue.all_orders(slot.asset, since):
+                event = foreign_event(report, fills, self.clock.now_ms())
+                if event is not None and not report.client_order_id:
+                    self.answers.append(event)
+            self.to_compare.add(slot.asset)
+
     async def pass_ms(self, step_ms: int) -> None:
         self.clock.advance_ms(step_ms)
         self.venue.run()
@@ -412,8 +432,8 @@ class Driver:
         for _ in range(40):
             self.doubt_everything()
             await self.pass_ms(6_000)
-            with contextlib.suppress(QueryFailed):
-                await self.read_income()
+            await self.read_income()
+            await self.look_for_strangers()
         assert not self.sending
 
 
@@ -525,6 +545,14 @@ steps = st.lists(
 )
 
 
+def ref_of_report(report: OrderReport) -> OrderRef:
+    return OrderRef(
+        asset=report.asset,
+        client_order_id=report.client_order_id,
+        venue_order_id=report.venue_order_id,
+    )
+
+
 async def act(driver: Driver, number: int, step: Step) -> None:
     """One step of a day."""
     what, choice, size = step
@@ -587,7 +615,8 @@ async def play(config: MockConfig, day: list[Step], flat: bool) -> Driver:
     """A day with faults, then all the evidence; then, if wanted, everything goes out."""
     driver = Driver(config, Chance(config.seed))
     await driver.venue.connect()
-    await driver.round()
+    while not driver.engine.kernel.ledger().anchored:  # nothing is traded before that
+        await driver.round()
     for number, step in enumerate(day):
         await act(driver, number, step)
         await driver.round()
@@ -600,6 +629,11 @@ async def play(config: MockConfig, day: list[Step], flat: bool) -> Driver:
 
 
 async def flatten(driver: Driver) -> None:
+    """The venue moves again, and every position goes out."""
+    for stuck in driver.venue.dump().orders:
+        if stuck.order_type is OrderType.MARKET and stuck.status not in ENDED_STATUSES:
+            driver.venue.fill(ref_of_report(stuck))
+    await driver.settle()
     for slot in driver.engine.kernel.active_slots():
         driver.apply(
             KernelIntent(

@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterable, Sequence
 from enum import StrEnum
 from typing import Final
 
+import msgspec
+
 from dita.contracts import (
     ENDED_STATUSES,
     BalanceReason,
@@ -116,6 +118,30 @@ def found_event(report: OrderReport, received_ms: int) -> VenueEvent:
     """
     kind = _FOUND.get(report.status, KernelEventKind.ORDER_ACK)
     return _order_event(report, kind, received_ms)
+
+
+def foreign_event(
+    report: OrderReport, fills: Iterable[FillReport], received_ms: int
+) -> VenueEvent | None:
+    """A fill by an order that is not ours, for the kernel to find out what it closed; None if none.
+
+    For a slot whose position disagrees: a liquidation, ADL or close by hand whose frame was lost or
+    came before the entry's fill.  Only orders younger than the trade may be told of.
+    """
+    if not report.filled_e8:
+        return None
+    own = fills_of(report, fills)
+    covered = sum(fill.quantity_e8 for fill in own) == report.filled_e8
+    event = _order_event(report, KernelEventKind.FULL_FILL, received_ms)
+    if not covered:
+        return event
+    return msgspec.structs.replace(
+        event,
+        price_e10=0,
+        cost=sum(fill.price_e10 * fill.quantity_e8 for fill in own),
+        fee=sum(fill.fee for fill in own),
+        source=EvidenceSource.FILL_HISTORY,
+    )
 
 
 def _order_event(report: OrderReport, kind: KernelEventKind, received_ms: int) -> VenueEvent:
