@@ -1,6 +1,7 @@
 """`pink-ctl intent`: a person's hand on the controls of a running kernel.
 
-Each is journalled with who sent it and why; without --apply it only says what would be sent.  the names of fields; whether an intent makes sense is decided by the kernel.
+Each is journalled with who sent it and why; without --apply it only says what would be sent.
+Whether an intent makes sense is decided by the kernel.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ def intent() -> None:
     \b
     Examples:
       pink-ctl intent exit --trade T1 --reason "news" --apply
-      pink-ctl intent enter --trade T9 --asset FET-USDT --side SHORT --quantity 500 \\
-          --price 0.1866 --reason "by hand" --apply
+      pink-ctl intent enter --trade T9 --asset FET-USDT --side SHORT \\
+          --quantity 500 --price 0.1866 --reason "by hand" --apply
       pink-ctl intent flatten --reason "going home" --apply
     """
 
@@ -46,8 +47,8 @@ def intent_enter(
 
     \b
     Example:
-      pink-ctl intent enter --trade T9 --asset FET-USDT --side SHORT --quantity 500 \\
-          --price 0.1866 --reason "by hand" --apply
+      pink-ctl intent enter --trade T9 --asset FET-USDT --side SHORT \\
+          --quantity 500 --price 0.1866 --reason "by hand" --apply
     """
     from dita.contracts import KernelCommandType, TradeSide
     from dita.errors import UsageError
