@@ -14,14 +14,15 @@ help: ## list the targets
 setup: ## make .venv and install the project in it, editable
 	@sh scripts/setup
 
-# The extension's name depends on the Python in .venv, so it is asked after setup.
-build: setup ## compile the kernel if its sources changed
-	@$(MAKE) -s dita/_kernel$$($(PY) -c $(SUFFIX))
+# The extensions' names depend on the Python in .venv, so it is asked after setup. One run makes
+# both.
+build: setup ## compile kernel and journal if their sources changed
+	@suffix=$$($(PY) -c $(SUFFIX)) && $(MAKE) -s dita/_kernel$$suffix dita/_journal$$suffix
 
-dita/_kernel%.so: $(SOURCES)
-	@echo "compiling $@"
+dita/_kernel%.so dita/_journal%.so: $(SOURCES)
+	@echo "compiling dita/_kernel$*.so and dita/_journal$*.so"
 	@$(PY) setup.py -q build_ext --inplace --force
-	@touch $@
+	@touch dita/_kernel$*.so dita/_journal$*.so
 
 # The shortest way to see the kernel at work.
 run: build ## replay a recorded trade, step by step
@@ -53,11 +54,12 @@ trace: build ## line coverage of the kernel's .pyx
 	DITA_BUILD=trace $(PY) setup.py -q build_ext --inplace --force
 	-$(PY) -P -m coverage run -m pytest -q
 	-$(PY) -m coverage report --include='dita/*'
-	@rm -rf build dita/_kernel.c dita/_kernel*.so
+	@rm -rf build dita/_kernel.c dita/_kernel*.so dita/_journal.c dita/_journal*.so
 	@$(MAKE) -s build
 
 # Back to a clean clone.
 clean: ## remove everything that was made, .venv included
 	rm -rf .venv build dist *.egg-info dita/_kernel*.so dita/_kernel.c dita/_kernel.html
+	rm -rf dita/_journal*.so dita/_journal.c dita/_journal.html
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

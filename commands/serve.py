@@ -74,11 +74,18 @@ async def _run(
     async def beside(running: Bundle) -> None:
         await _show_until(running, player, live=live)
 
-    quiet = await serve(bundle, note, once=once, beside=beside if player or live else None)
+    records: list[dict[str, Any]] = []
+    quiet = await serve(
+        bundle,
+        note,
+        once=once,
+        seen=records.append,
+        beside=beside if player or live else None,
+    )
     note(
         "stopped, nothing unknown" if quiet else "stopped; unknown orders are asked about at start"
     )
-    return current_status(bundle)
+    return records[0] if records else current_status(bundle)
 
 
 async def _show_until(bundle: Bundle, player: Any, *, live: bool) -> None:

@@ -2640,6 +2640,7 @@ struct __pyx_t_4dita_8_journal_Walk {
   uint64_t seq;
   uint32_t previous;
   uint64_t first;
+  uint64_t until;
   uint64_t synced;
   int oldest;
   unsigned char *inputs;
@@ -2715,11 +2716,11 @@ struct __pyx_obj_4dita_8_journal_Writer {
 };
 
 
-/* "dita/_journal.pyx":298
+/* "dita/_journal.pyx":303
  * 
  * 
  * def scan(const unsigned char[::1] data not None, Py_ssize_t at, uint64_t seq, uint32_t previous,             # <<<<<<<<<<<<<<
- *          *, uint64_t first=0, unsigned char[::1] inputs=None, uint64_t[::1] notes=None,
+ *          *, uint64_t first=0, uint64_t until=0, unsigned char[::1] inputs=None, uint64_t[::1] notes=None,
  *          uint32_t[::1] named=None, bint stop_at_mark=False) -> tuple:
 */
 struct __pyx_defaults {
@@ -4776,7 +4777,7 @@ static PyObject *__pyx_pf_4dita_8_journal_6Writer_10__reduce_cython__(CYTHON_UNU
 static PyObject *__pyx_pf_4dita_8_journal_6Writer_12__setstate_cython__(CYTHON_UNUSED struct __pyx_obj_4dita_8_journal_Writer *__pyx_v_self, CYTHON_UNUSED PyObject *__pyx_v___pyx_state); /* proto */
 static PyObject *__pyx_pf_4dita_8_journal_4fit(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v_batch, Py_ssize_t __pyx_v_start, Py_ssize_t __pyx_v_room); /* proto */
 static PyObject *__pyx_pf_4dita_8_journal_18__defaults__(CYTHON_UNUSED PyObject *__pyx_self); /* proto */
-static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_self, __Pyx_memviewslice __pyx_v_data, Py_ssize_t __pyx_v_at, uint64_t __pyx_v_seq, uint32_t __pyx_v_previous, uint64_t __pyx_v_first, __Pyx_memviewslice __pyx_v_inputs, __Pyx_memviewslice __pyx_v_notes, __Pyx_memviewslice __pyx_v_named, int __pyx_v_stop_at_mark); /* proto */
+static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_self, __Pyx_memviewslice __pyx_v_data, Py_ssize_t __pyx_v_at, uint64_t __pyx_v_seq, uint32_t __pyx_v_previous, uint64_t __pyx_v_first, uint64_t __pyx_v_until, __Pyx_memviewslice __pyx_v_inputs, __Pyx_memviewslice __pyx_v_notes, __Pyx_memviewslice __pyx_v_named, int __pyx_v_stop_at_mark); /* proto */
 static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_self, __Pyx_memviewslice __pyx_v_data, Py_ssize_t __pyx_v_at, uint64_t __pyx_v_seq); /* proto */
 static PyObject *__pyx_pf_4dita_8_journal_10used(CYTHON_UNUSED PyObject *__pyx_self, __Pyx_memviewslice __pyx_v_data, Py_ssize_t __pyx_v_at); /* proto */
 static PyObject *__pyx_pf_4dita_8_journal_12fields(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v_packed); /* proto */
@@ -4971,7 +4972,7 @@ namespace {
     PyObject *__pyx_slice[1];
     PyObject *__pyx_tuple[4];
     PyObject *__pyx_codeobj_tab[14];
-    PyObject *__pyx_string_tab[220];
+    PyObject *__pyx_string_tab[221];
     PyObject *__pyx_number_tab[3];
 /* #### Code section: module_state_contents ### */
 /* PyFrozenDict.module_state_decls */
@@ -5216,31 +5217,32 @@ static __pyx_mstatetype * const __pyx_mstate_global = &__pyx_mstate_global_stati
 #define __pyx_n_u_total __pyx_string_tab[192]
 #define __pyx_n_u_tuple __pyx_string_tab[193]
 #define __pyx_n_u_unpack __pyx_string_tab[194]
-#define __pyx_n_u_update __pyx_string_tab[195]
-#define __pyx_n_u_urgent __pyx_string_tab[196]
-#define __pyx_n_u_used __pyx_string_tab[197]
-#define __pyx_n_u_values __pyx_string_tab[198]
-#define __pyx_n_u_venue_key __pyx_string_tab[199]
-#define __pyx_n_u_w __pyx_string_tab[200]
-#define __pyx_n_u_wait_ms __pyx_string_tab[201]
-#define __pyx_n_u_why __pyx_string_tab[202]
-#define __pyx_n_u_with_order_no __pyx_string_tab[203]
-#define __pyx_n_u_witness __pyx_string_tab[204]
-#define __pyx_n_u_x __pyx_string_tab[205]
-#define __pyx_n_b_O __pyx_string_tab[206]
-#define __pyx_kp_b_iso88591_Q __pyx_string_tab[207]
-#define __pyx_kp_b_iso88591_88RRS_q_1Cs_t2S_d_havT_V1A_vWA __pyx_string_tab[208]
-#define __pyx_kp_b_iso88591_3a __pyx_string_tab[209]
-#define __pyx_kp_b_iso88591_Q_q_1_haz_1_2Qa_1C_q_2Q_ha_A_1A __pyx_string_tab[210]
-#define __pyx_kp_b_iso88591_q_q_1_haz_1_2Qa_1C_5_S __pyx_string_tab[211]
-#define __pyx_kp_b_iso88591_33CCXXY_a_t6_Qa_q_z_AU_V1A_9AU __pyx_string_tab[212]
-#define __pyx_kp_b_iso88591_Q_q_1_haz_1_2Qa_1C_1_AWAS __pyx_string_tab[213]
-#define __pyx_kp_b_iso88591_C1_t2S_d_havT_V1A_s_T_q_q_3b_Kq __pyx_string_tab[214]
-#define __pyx_kp_b_iso88591_DA_LAQ_AQ_t2S_hay_waq_S_A_aq_5 __pyx_string_tab[215]
-#define __pyx_kp_b_iso88591_RRS_4vQa_A_A_A_1_t2S_a_havT_uCq __pyx_string_tab[216]
-#define __pyx_kp_b_iso88591_q_t1_4AWD_HA_Kq_11B_1_D_V84q_q __pyx_string_tab[217]
-#define __pyx_kp_b_iso88591_Q_t4q_q_J_U __pyx_string_tab[218]
-#define __pyx_kp_b_iso88591_H_1HCq_5Qir_t4q_7q_2B_1 __pyx_string_tab[219]
+#define __pyx_n_u_until __pyx_string_tab[195]
+#define __pyx_n_u_update __pyx_string_tab[196]
+#define __pyx_n_u_urgent __pyx_string_tab[197]
+#define __pyx_n_u_used __pyx_string_tab[198]
+#define __pyx_n_u_values __pyx_string_tab[199]
+#define __pyx_n_u_venue_key __pyx_string_tab[200]
+#define __pyx_n_u_w __pyx_string_tab[201]
+#define __pyx_n_u_wait_ms __pyx_string_tab[202]
+#define __pyx_n_u_why __pyx_string_tab[203]
+#define __pyx_n_u_with_order_no __pyx_string_tab[204]
+#define __pyx_n_u_witness __pyx_string_tab[205]
+#define __pyx_n_u_x __pyx_string_tab[206]
+#define __pyx_n_b_O __pyx_string_tab[207]
+#define __pyx_kp_b_iso88591_Q __pyx_string_tab[208]
+#define __pyx_kp_b_iso88591_JJdde_q_1Cs_t2S_d_havT_V1A_vWA __pyx_string_tab[209]
+#define __pyx_kp_b_iso88591_3a __pyx_string_tab[210]
+#define __pyx_kp_b_iso88591_Q_q_1_haz_1_2Qa_1C_q_2Q_ha_A_1A __pyx_string_tab[211]
+#define __pyx_kp_b_iso88591_q_q_1_haz_1_2Qa_1C_5_S __pyx_string_tab[212]
+#define __pyx_kp_b_iso88591_33CCXXY_a_t6_Qa_q_z_AU_V1A_9AU __pyx_string_tab[213]
+#define __pyx_kp_b_iso88591_Q_q_1_haz_1_2Qa_1C_1_AWAS __pyx_string_tab[214]
+#define __pyx_kp_b_iso88591_C1_t2S_d_havT_V1A_s_T_q_q_3b_Kq __pyx_string_tab[215]
+#define __pyx_kp_b_iso88591_DA_LAQ_AQ_t2S_hay_waq_S_A_aq_5 __pyx_string_tab[216]
+#define __pyx_kp_b_iso88591_RRS_4vQa_A_A_A_1_t2S_a_havT_uCq __pyx_string_tab[217]
+#define __pyx_kp_b_iso88591_q_t1_4AWD_HA_Kq_11B_1_D_V84q_q __pyx_string_tab[218]
+#define __pyx_kp_b_iso88591_Q_t4q_q_J_U __pyx_string_tab[219]
+#define __pyx_kp_b_iso88591_H_1HCq_5Qir_t4q_7q_2B_1 __pyx_string_tab[220]
 #define __pyx_int_0 __pyx_number_tab[0]
 #define __pyx_int_neg_1 __pyx_number_tab[1]
 #define __pyx_int_136983863 __pyx_number_tab[2]
@@ -5280,7 +5282,7 @@ static CYTHON_SMALL_CODE int __pyx_m_clear(PyObject *m) {
   for (int i=0; i<1; ++i) { Py_CLEAR(clear_module_state->__pyx_slice[i]); }
   for (int i=0; i<4; ++i) { Py_CLEAR(clear_module_state->__pyx_tuple[i]); }
   for (int i=0; i<14; ++i) { Py_CLEAR(clear_module_state->__pyx_codeobj_tab[i]); }
-  for (int i=0; i<220; ++i) { Py_CLEAR(clear_module_state->__pyx_string_tab[i]); }
+  for (int i=0; i<221; ++i) { Py_CLEAR(clear_module_state->__pyx_string_tab[i]); }
   for (int i=0; i<3; ++i) { Py_CLEAR(clear_module_state->__pyx_number_tab[i]); }
 /* #### Code section: module_state_clear_contents ### */
 /* CommonTypesMetaclass.module_state_clear */
@@ -5326,7 +5328,7 @@ static CYTHON_SMALL_CODE int __pyx_m_traverse(PyObject *m, visitproc visit, void
   for (int i=0; i<1; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_slice[i]); }
   for (int i=0; i<4; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_tuple[i]); }
   for (int i=0; i<14; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_codeobj_tab[i]); }
-  for (int i=0; i<220; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_string_tab[i]); }
+  for (int i=0; i<221; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_string_tab[i]); }
   for (int i=0; i<3; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_number_tab[i]); }
 /* #### Code section: module_state_traverse_contents ### */
 /* CommonTypesMetaclass.module_state_traverse */
@@ -19801,7 +19803,7 @@ static CYTHON_INLINE int __pyx_f_4dita_8_journal_is_readable(struct __pyx_t_4dit
  * cdef inline bint is_readable(const Header* h) noexcept nogil:
  *     if h.zero != 0 or not 0 < h.version <= VERSION:             # <<<<<<<<<<<<<<
  *         return False
- *     if h.kind == RECORD_INPUT:
+ *     if h.kind == RECORD_INPUT:  # an older version's may be shorter: it is brought up to date first
 */
   __pyx_t_2 = (__pyx_v_h->zero != 0);
 
@@ -19831,8 +19833,8 @@ static CYTHON_INLINE int __pyx_f_4dita_8_journal_is_readable(struct __pyx_t_4dit
  * cdef inline bint is_readable(const Header* h) noexcept nogil:
  *     if h.zero != 0 or not 0 < h.version <= VERSION:
  *         return False             # <<<<<<<<<<<<<<
- *     if h.kind == RECORD_INPUT:
- *         return h.length >= sizeof(Input)
+ *     if h.kind == RECORD_INPUT:  # an older version's may be shorter: it is brought up to date first
+ *         return h.version < VERSION or h.length >= sizeof(Input)
 */
     {
 
@@ -19845,15 +19847,15 @@ static CYTHON_INLINE int __pyx_f_4dita_8_journal_is_readable(struct __pyx_t_4dit
  * cdef inline bint is_readable(const Header* h) noexcept nogil:
  *     if h.zero != 0 or not 0 < h.version <= VERSION:             # <<<<<<<<<<<<<<
  *         return False
- *     if h.kind == RECORD_INPUT:
+ *     if h.kind == RECORD_INPUT:  # an older version's may be shorter: it is brought up to date first
 */
   }
 
   /* "dita/_journal.pyx":72
  *     if h.zero != 0 or not 0 < h.version <= VERSION:
  *         return False
- *     if h.kind == RECORD_INPUT:             # <<<<<<<<<<<<<<
- *         return h.length >= sizeof(Input)
+ *     if h.kind == RECORD_INPUT:  # an older version's may be shorter: it is brought up to date first             # <<<<<<<<<<<<<<
+ *         return h.version < VERSION or h.length >= sizeof(Input)
  *     return h.kind == RECORD_MARK or h.kind == RECORD_EPOCH
 */
   __pyx_t_1 = (__pyx_v_h->kind == __pyx_e_4dita_8_journal_RECORD_INPUT);
@@ -19863,29 +19865,44 @@ static CYTHON_INLINE int __pyx_f_4dita_8_journal_is_readable(struct __pyx_t_4dit
 
     /* "dita/_journal.pyx":73
  *         return False
- *     if h.kind == RECORD_INPUT:
- *         return h.length >= sizeof(Input)             # <<<<<<<<<<<<<<
+ *     if h.kind == RECORD_INPUT:  # an older version's may be shorter: it is brought up to date first
+ *         return h.version < VERSION or h.length >= sizeof(Input)             # <<<<<<<<<<<<<<
  *     return h.kind == RECORD_MARK or h.kind == RECORD_EPOCH
  * 
 */
-    {
+    __pyx_t_3 = (__pyx_v_h->version < __pyx_e_4dita_8_journal_VERSION);
 
-      __pyx_r = (__pyx_v_h->length >= (sizeof(struct __pyx_t_4dita_7_kernel_Input)));
+    if (!__pyx_t_3) {
+
+    } else {
+
+      __pyx_t_1 = __pyx_t_3;
+
+      goto __pyx_L7_bool_binop_done;
+    }
+    __pyx_t_3 = (__pyx_v_h->length >= (sizeof(struct __pyx_t_4dita_7_kernel_Input)));
+
+
+    __pyx_t_1 = __pyx_t_3;
+
+    __pyx_L7_bool_binop_done:;
+    {
+      __pyx_r = __pyx_t_1;
     }
     goto __pyx_L0;
 
     /* "dita/_journal.pyx":72
  *     if h.zero != 0 or not 0 < h.version <= VERSION:
  *         return False
- *     if h.kind == RECORD_INPUT:             # <<<<<<<<<<<<<<
- *         return h.length >= sizeof(Input)
+ *     if h.kind == RECORD_INPUT:  # an older version's may be shorter: it is brought up to date first             # <<<<<<<<<<<<<<
+ *         return h.version < VERSION or h.length >= sizeof(Input)
  *     return h.kind == RECORD_MARK or h.kind == RECORD_EPOCH
 */
   }
 
   /* "dita/_journal.pyx":74
- *     if h.kind == RECORD_INPUT:
- *         return h.length >= sizeof(Input)
+ *     if h.kind == RECORD_INPUT:  # an older version's may be shorter: it is brought up to date first
+ *         return h.version < VERSION or h.length >= sizeof(Input)
  *     return h.kind == RECORD_MARK or h.kind == RECORD_EPOCH             # <<<<<<<<<<<<<<
  * 
  * 
@@ -23021,7 +23038,7 @@ static PyObject *__pyx_pf_4dita_8_journal_4fit(CYTHON_UNUSED PyObject *__pyx_sel
   return __pyx_r;
 }
 
-/* "dita/_journal.pyx":249
+/* "dita/_journal.pyx":250
  * 
  * 
  * cdef void note(Walk* w, const Header* h) noexcept nogil:             # <<<<<<<<<<<<<<
@@ -23046,7 +23063,7 @@ static void __pyx_f_4dita_8_journal_note(struct __pyx_t_4dita_8_journal_Walk *__
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "dita/_journal.pyx":250
+  /* "dita/_journal.pyx":251
  * 
  * cdef void note(Walk* w, const Header* h) noexcept nogil:
  *     cdef const unsigned char* payload = w.data + w.at + sizeof(Header)             # <<<<<<<<<<<<<<
@@ -23055,7 +23072,7 @@ static void __pyx_f_4dita_8_journal_note(struct __pyx_t_4dita_8_journal_Walk *__
 */
   __pyx_v_payload = ((__pyx_v_w->data + __pyx_v_w->at) + (sizeof(struct __pyx_t_4dita_8_journal_Header)));
 
-  /* "dita/_journal.pyx":252
+  /* "dita/_journal.pyx":253
  *     cdef const unsigned char* payload = w.data + w.at + sizeof(Header)
  *     cdef Input head
  *     w.notes[2 * w.notes_count] = <uint64_t>w.at             # <<<<<<<<<<<<<<
@@ -23066,12 +23083,12 @@ static void __pyx_f_4dita_8_journal_note(struct __pyx_t_4dita_8_journal_Walk *__
   __pyx_t_2 = __Pyx_mul_const_Py_ssize_t_checking_overflow(__pyx_v_w->notes_count, 2, &__pyx_t_1);
   if (unlikely(__pyx_t_1)) {
     PyErr_SetString(PyExc_OverflowError, "value too large");
-    __PYX_ERR(0, 252, __pyx_L1_error)
+    __PYX_ERR(0, 253, __pyx_L1_error)
   }
   (__pyx_v_w->notes[__pyx_t_2]) = ((uint64_t)__pyx_v_w->at);
 
 
-  /* "dita/_journal.pyx":254
+  /* "dita/_journal.pyx":255
  *     w.notes[2 * w.notes_count] = <uint64_t>w.at
  *     w.notes[2 * w.notes_count + 1] = (
  *         h.length | <uint64_t>h.kind << 32 | <uint64_t>h.version << 40             # <<<<<<<<<<<<<<
@@ -23082,16 +23099,16 @@ static void __pyx_f_4dita_8_journal_note(struct __pyx_t_4dita_8_journal_Walk *__
   __pyx_t_3 = __Pyx_lshift_uint64_t_checking_overflow(((uint64_t)__pyx_v_h->kind), 32, &__pyx_t_1);
   if (unlikely(__pyx_t_1)) {
     PyErr_SetString(PyExc_OverflowError, "value too large");
-    __PYX_ERR(0, 254, __pyx_L1_error)
+    __PYX_ERR(0, 255, __pyx_L1_error)
   }
   __pyx_t_1 = 0;
   __pyx_t_4 = __Pyx_lshift_uint64_t_checking_overflow(((uint64_t)__pyx_v_h->version), 40, &__pyx_t_1);
   if (unlikely(__pyx_t_1)) {
     PyErr_SetString(PyExc_OverflowError, "value too large");
-    __PYX_ERR(0, 254, __pyx_L1_error)
+    __PYX_ERR(0, 255, __pyx_L1_error)
   }
 
-  /* "dita/_journal.pyx":253
+  /* "dita/_journal.pyx":254
  *     cdef Input head
  *     w.notes[2 * w.notes_count] = <uint64_t>w.at
  *     w.notes[2 * w.notes_count + 1] = (             # <<<<<<<<<<<<<<
@@ -23104,14 +23121,14 @@ static void __pyx_f_4dita_8_journal_note(struct __pyx_t_4dita_8_journal_Walk *__
 
   if (unlikely(__pyx_t_1)) {
     PyErr_SetString(PyExc_OverflowError, "value too large");
-    __PYX_ERR(0, 253, __pyx_L1_error)
+    __PYX_ERR(0, 254, __pyx_L1_error)
   }
   (__pyx_v_w->notes[__pyx_t_5]) = ((__pyx_v_h->length | __pyx_t_3) | __pyx_t_4);
 
 
 
 
-  /* "dita/_journal.pyx":256
+  /* "dita/_journal.pyx":257
  *         h.length | <uint64_t>h.kind << 32 | <uint64_t>h.version << 40
  *     )
  *     w.notes_count += 1             # <<<<<<<<<<<<<<
@@ -23122,11 +23139,11 @@ static void __pyx_f_4dita_8_journal_note(struct __pyx_t_4dita_8_journal_Walk *__
   __pyx_t_5 = __Pyx_add_const_Py_ssize_t_checking_overflow(__pyx_v_w->notes_count, 1, &__pyx_t_1);
   if (unlikely(__pyx_t_1)) {
     PyErr_SetString(PyExc_OverflowError, "value too large");
-    __PYX_ERR(0, 256, __pyx_L1_error)
+    __PYX_ERR(0, 257, __pyx_L1_error)
   }
   __pyx_v_w->notes_count = __pyx_t_5;
 
-  /* "dita/_journal.pyx":257
+  /* "dita/_journal.pyx":258
  *     )
  *     w.notes_count += 1
  *     if h.version < w.oldest:             # <<<<<<<<<<<<<<
@@ -23138,18 +23155,18 @@ static void __pyx_f_4dita_8_journal_note(struct __pyx_t_4dita_8_journal_Walk *__
   if (__pyx_t_6) {
 
 
-    /* "dita/_journal.pyx":258
+    /* "dita/_journal.pyx":259
  *     w.notes_count += 1
  *     if h.version < w.oldest:
  *         w.oldest = h.version             # <<<<<<<<<<<<<<
  *     if h.kind == RECORD_INPUT:
- *         memcpy(w.inputs + w.inputs_count * <Py_ssize_t>sizeof(Input), payload, sizeof(Input))
+ *         memset(&head, 0, sizeof(Input))
 */
     __pyx_t_7 = __pyx_v_h->version;
 
     __pyx_v_w->oldest = __pyx_t_7;
 
-    /* "dita/_journal.pyx":257
+    /* "dita/_journal.pyx":258
  *     )
  *     w.notes_count += 1
  *     if h.version < w.oldest:             # <<<<<<<<<<<<<<
@@ -23158,47 +23175,77 @@ static void __pyx_f_4dita_8_journal_note(struct __pyx_t_4dita_8_journal_Walk *__
 */
   }
 
-  /* "dita/_journal.pyx":259
+  /* "dita/_journal.pyx":260
  *     if h.version < w.oldest:
  *         w.oldest = h.version
  *     if h.kind == RECORD_INPUT:             # <<<<<<<<<<<<<<
- *         memcpy(w.inputs + w.inputs_count * <Py_ssize_t>sizeof(Input), payload, sizeof(Input))
- *         memcpy(&head, payload, sizeof(Input))
+ *         memset(&head, 0, sizeof(Input))
+ *         if h.version == VERSION:
 */
   __pyx_t_6 = (__pyx_v_h->kind == __pyx_e_4dita_8_journal_RECORD_INPUT);
 
   if (__pyx_t_6) {
 
 
-    /* "dita/_journal.pyx":260
+    /* "dita/_journal.pyx":261
  *         w.oldest = h.version
  *     if h.kind == RECORD_INPUT:
- *         memcpy(w.inputs + w.inputs_count * <Py_ssize_t>sizeof(Input), payload, sizeof(Input))             # <<<<<<<<<<<<<<
- *         memcpy(&head, payload, sizeof(Input))
- *         if head.kind < 16 or head.venue_key >> 63:
+ *         memset(&head, 0, sizeof(Input))             # <<<<<<<<<<<<<<
+ *         if h.version == VERSION:
+ *             memcpy(&head, payload, sizeof(Input))
+*/
+    (void)(memset((&__pyx_v_head), 0, (sizeof(struct __pyx_t_4dita_7_kernel_Input))));
+
+    /* "dita/_journal.pyx":262
+ *     if h.kind == RECORD_INPUT:
+ *         memset(&head, 0, sizeof(Input))
+ *         if h.version == VERSION:             # <<<<<<<<<<<<<<
+ *             memcpy(&head, payload, sizeof(Input))
+ *         memcpy(w.inputs + w.inputs_count * <Py_ssize_t>sizeof(Input), &head, sizeof(Input))
+*/
+    __pyx_t_6 = (__pyx_v_h->version == __pyx_e_4dita_8_journal_VERSION);
+
+    if (__pyx_t_6) {
+
+
+      /* "dita/_journal.pyx":263
+ *         memset(&head, 0, sizeof(Input))
+ *         if h.version == VERSION:
+ *             memcpy(&head, payload, sizeof(Input))             # <<<<<<<<<<<<<<
+ *         memcpy(w.inputs + w.inputs_count * <Py_ssize_t>sizeof(Input), &head, sizeof(Input))
+ *         if head.kind < 16 or head.venue_key >> 63:  # an intent, or an id that is no number
+*/
+      (void)(memcpy((&__pyx_v_head), __pyx_v_payload, (sizeof(struct __pyx_t_4dita_7_kernel_Input))));
+
+      /* "dita/_journal.pyx":262
+ *     if h.kind == RECORD_INPUT:
+ *         memset(&head, 0, sizeof(Input))
+ *         if h.version == VERSION:             # <<<<<<<<<<<<<<
+ *             memcpy(&head, payload, sizeof(Input))
+ *         memcpy(w.inputs + w.inputs_count * <Py_ssize_t>sizeof(Input), &head, sizeof(Input))
+*/
+    }
+
+    /* "dita/_journal.pyx":264
+ *         if h.version == VERSION:
+ *             memcpy(&head, payload, sizeof(Input))
+ *         memcpy(w.inputs + w.inputs_count * <Py_ssize_t>sizeof(Input), &head, sizeof(Input))             # <<<<<<<<<<<<<<
+ *         if head.kind < 16 or head.venue_key >> 63:  # an intent, or an id that is no number
+ *             w.named[2 * w.named_count] = <uint32_t>w.inputs_count
 */
     __pyx_t_1 = 0;
     __pyx_t_5 = __Pyx_mul_Py_ssize_t_checking_overflow(__pyx_v_w->inputs_count, ((Py_ssize_t)(sizeof(struct __pyx_t_4dita_7_kernel_Input))), &__pyx_t_1);
     if (unlikely(__pyx_t_1)) {
       PyErr_SetString(PyExc_OverflowError, "value too large");
-      __PYX_ERR(0, 260, __pyx_L1_error)
+      __PYX_ERR(0, 264, __pyx_L1_error)
     }
-    (void)(memcpy((__pyx_v_w->inputs + __pyx_t_5), __pyx_v_payload, (sizeof(struct __pyx_t_4dita_7_kernel_Input))));
+    (void)(memcpy((__pyx_v_w->inputs + __pyx_t_5), (&__pyx_v_head), (sizeof(struct __pyx_t_4dita_7_kernel_Input))));
 
 
-    /* "dita/_journal.pyx":261
- *     if h.kind == RECORD_INPUT:
- *         memcpy(w.inputs + w.inputs_count * <Py_ssize_t>sizeof(Input), payload, sizeof(Input))
- *         memcpy(&head, payload, sizeof(Input))             # <<<<<<<<<<<<<<
- *         if head.kind < 16 or head.venue_key >> 63:
- *             w.named[2 * w.named_count] = <uint32_t>w.inputs_count
-*/
-    (void)(memcpy((&__pyx_v_head), __pyx_v_payload, (sizeof(struct __pyx_t_4dita_7_kernel_Input))));
-
-    /* "dita/_journal.pyx":262
- *         memcpy(w.inputs + w.inputs_count * <Py_ssize_t>sizeof(Input), payload, sizeof(Input))
- *         memcpy(&head, payload, sizeof(Input))
- *         if head.kind < 16 or head.venue_key >> 63:             # <<<<<<<<<<<<<<
+    /* "dita/_journal.pyx":265
+ *             memcpy(&head, payload, sizeof(Input))
+ *         memcpy(w.inputs + w.inputs_count * <Py_ssize_t>sizeof(Input), &head, sizeof(Input))
+ *         if head.kind < 16 or head.venue_key >> 63:  # an intent, or an id that is no number             # <<<<<<<<<<<<<<
  *             w.named[2 * w.named_count] = <uint32_t>w.inputs_count
  *             w.named[2 * w.named_count + 1] = <uint32_t>(w.notes_count - 1)
 */
@@ -23210,20 +23257,20 @@ static void __pyx_f_4dita_8_journal_note(struct __pyx_t_4dita_8_journal_Walk *__
 
       __pyx_t_6 = __pyx_t_8;
 
-      goto __pyx_L6_bool_binop_done;
+      goto __pyx_L7_bool_binop_done;
     }
     __pyx_t_8 = ((__pyx_v_head.venue_key >> 63) != 0);
 
 
     __pyx_t_6 = __pyx_t_8;
 
-    __pyx_L6_bool_binop_done:;
+    __pyx_L7_bool_binop_done:;
     if (__pyx_t_6) {
 
 
-      /* "dita/_journal.pyx":263
- *         memcpy(&head, payload, sizeof(Input))
- *         if head.kind < 16 or head.venue_key >> 63:
+      /* "dita/_journal.pyx":266
+ *         memcpy(w.inputs + w.inputs_count * <Py_ssize_t>sizeof(Input), &head, sizeof(Input))
+ *         if head.kind < 16 or head.venue_key >> 63:  # an intent, or an id that is no number
  *             w.named[2 * w.named_count] = <uint32_t>w.inputs_count             # <<<<<<<<<<<<<<
  *             w.named[2 * w.named_count + 1] = <uint32_t>(w.notes_count - 1)
  *             w.named_count += 1
@@ -23232,13 +23279,13 @@ static void __pyx_f_4dita_8_journal_note(struct __pyx_t_4dita_8_journal_Walk *__
       __pyx_t_5 = __Pyx_mul_const_Py_ssize_t_checking_overflow(__pyx_v_w->named_count, 2, &__pyx_t_1);
       if (unlikely(__pyx_t_1)) {
         PyErr_SetString(PyExc_OverflowError, "value too large");
-        __PYX_ERR(0, 263, __pyx_L1_error)
+        __PYX_ERR(0, 266, __pyx_L1_error)
       }
       (__pyx_v_w->named[__pyx_t_5]) = ((uint32_t)__pyx_v_w->inputs_count);
 
 
-      /* "dita/_journal.pyx":264
- *         if head.kind < 16 or head.venue_key >> 63:
+      /* "dita/_journal.pyx":267
+ *         if head.kind < 16 or head.venue_key >> 63:  # an intent, or an id that is no number
  *             w.named[2 * w.named_count] = <uint32_t>w.inputs_count
  *             w.named[2 * w.named_count + 1] = <uint32_t>(w.notes_count - 1)             # <<<<<<<<<<<<<<
  *             w.named_count += 1
@@ -23248,7 +23295,7 @@ static void __pyx_f_4dita_8_journal_note(struct __pyx_t_4dita_8_journal_Walk *__
       __pyx_t_5 = __Pyx_sub_const_Py_ssize_t_checking_overflow(__pyx_v_w->notes_count, 1, &__pyx_t_1);
       if (unlikely(__pyx_t_1)) {
         PyErr_SetString(PyExc_OverflowError, "value too large");
-        __PYX_ERR(0, 264, __pyx_L1_error)
+        __PYX_ERR(0, 267, __pyx_L1_error)
       }
       __pyx_t_1 = 0;
       __pyx_t_2 = __Pyx_mul_const_Py_ssize_t_checking_overflow(__pyx_v_w->named_count, 2, &__pyx_t_1);
@@ -23256,13 +23303,13 @@ static void __pyx_f_4dita_8_journal_note(struct __pyx_t_4dita_8_journal_Walk *__
 
       if (unlikely(__pyx_t_1)) {
         PyErr_SetString(PyExc_OverflowError, "value too large");
-        __PYX_ERR(0, 264, __pyx_L1_error)
+        __PYX_ERR(0, 267, __pyx_L1_error)
       }
       (__pyx_v_w->named[__pyx_t_9]) = ((uint32_t)__pyx_t_5);
 
 
 
-      /* "dita/_journal.pyx":265
+      /* "dita/_journal.pyx":268
  *             w.named[2 * w.named_count] = <uint32_t>w.inputs_count
  *             w.named[2 * w.named_count + 1] = <uint32_t>(w.notes_count - 1)
  *             w.named_count += 1             # <<<<<<<<<<<<<<
@@ -23273,20 +23320,20 @@ static void __pyx_f_4dita_8_journal_note(struct __pyx_t_4dita_8_journal_Walk *__
       __pyx_t_5 = __Pyx_add_const_Py_ssize_t_checking_overflow(__pyx_v_w->named_count, 1, &__pyx_t_1);
       if (unlikely(__pyx_t_1)) {
         PyErr_SetString(PyExc_OverflowError, "value too large");
-        __PYX_ERR(0, 265, __pyx_L1_error)
+        __PYX_ERR(0, 268, __pyx_L1_error)
       }
       __pyx_v_w->named_count = __pyx_t_5;
 
-      /* "dita/_journal.pyx":262
- *         memcpy(w.inputs + w.inputs_count * <Py_ssize_t>sizeof(Input), payload, sizeof(Input))
- *         memcpy(&head, payload, sizeof(Input))
- *         if head.kind < 16 or head.venue_key >> 63:             # <<<<<<<<<<<<<<
+      /* "dita/_journal.pyx":265
+ *             memcpy(&head, payload, sizeof(Input))
+ *         memcpy(w.inputs + w.inputs_count * <Py_ssize_t>sizeof(Input), &head, sizeof(Input))
+ *         if head.kind < 16 or head.venue_key >> 63:  # an intent, or an id that is no number             # <<<<<<<<<<<<<<
  *             w.named[2 * w.named_count] = <uint32_t>w.inputs_count
  *             w.named[2 * w.named_count + 1] = <uint32_t>(w.notes_count - 1)
 */
     }
 
-    /* "dita/_journal.pyx":266
+    /* "dita/_journal.pyx":269
  *             w.named[2 * w.named_count + 1] = <uint32_t>(w.notes_count - 1)
  *             w.named_count += 1
  *         w.inputs_count += 1             # <<<<<<<<<<<<<<
@@ -23297,20 +23344,20 @@ static void __pyx_f_4dita_8_journal_note(struct __pyx_t_4dita_8_journal_Walk *__
     __pyx_t_5 = __Pyx_add_const_Py_ssize_t_checking_overflow(__pyx_v_w->inputs_count, 1, &__pyx_t_1);
     if (unlikely(__pyx_t_1)) {
       PyErr_SetString(PyExc_OverflowError, "value too large");
-      __PYX_ERR(0, 266, __pyx_L1_error)
+      __PYX_ERR(0, 269, __pyx_L1_error)
     }
     __pyx_v_w->inputs_count = __pyx_t_5;
 
-    /* "dita/_journal.pyx":259
+    /* "dita/_journal.pyx":260
  *     if h.version < w.oldest:
  *         w.oldest = h.version
  *     if h.kind == RECORD_INPUT:             # <<<<<<<<<<<<<<
- *         memcpy(w.inputs + w.inputs_count * <Py_ssize_t>sizeof(Input), payload, sizeof(Input))
- *         memcpy(&head, payload, sizeof(Input))
+ *         memset(&head, 0, sizeof(Input))
+ *         if h.version == VERSION:
 */
   }
 
-  /* "dita/_journal.pyx":249
+  /* "dita/_journal.pyx":250
  * 
  * 
  * cdef void note(Walk* w, const Header* h) noexcept nogil:             # <<<<<<<<<<<<<<
@@ -23329,7 +23376,7 @@ static void __pyx_f_4dita_8_journal_note(struct __pyx_t_4dita_8_journal_Walk *__
 
 }
 
-/* "dita/_journal.pyx":269
+/* "dita/_journal.pyx":272
  * 
  * 
  * cdef int walk(Walk* w) noexcept nogil:             # <<<<<<<<<<<<<<
@@ -23352,33 +23399,81 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "dita/_journal.pyx":272
+  /* "dita/_journal.pyx":275
  *     cdef Header h
  *     cdef Py_ssize_t left
  *     while True:             # <<<<<<<<<<<<<<
  *         left = w.size - w.at
- *         if left < <Py_ssize_t>sizeof(Header):
+ *         if w.until != 0 and w.seq >= w.until:
 */
   while (1) {
 
-    /* "dita/_journal.pyx":273
+    /* "dita/_journal.pyx":276
  *     cdef Py_ssize_t left
  *     while True:
  *         left = w.size - w.at             # <<<<<<<<<<<<<<
- *         if left < <Py_ssize_t>sizeof(Header):
- *             return STOP_EDGE
+ *         if w.until != 0 and w.seq >= w.until:
+ *             return STOP_END
 */
     __pyx_t_1 = 0;
     __pyx_t_2 = __Pyx_sub_Py_ssize_t_checking_overflow(__pyx_v_w->size, __pyx_v_w->at, &__pyx_t_1);
     if (unlikely(__pyx_t_1)) {
       PyErr_SetString(PyExc_OverflowError, "value too large");
-      __PYX_ERR(0, 273, __pyx_L1_error)
+      __PYX_ERR(0, 276, __pyx_L1_error)
     }
     __pyx_v_left = __pyx_t_2;
 
-    /* "dita/_journal.pyx":274
+    /* "dita/_journal.pyx":277
  *     while True:
  *         left = w.size - w.at
+ *         if w.until != 0 and w.seq >= w.until:             # <<<<<<<<<<<<<<
+ *             return STOP_END
+ *         if left < <Py_ssize_t>sizeof(Header):
+*/
+    __pyx_t_4 = (__pyx_v_w->until != 0);
+
+    if (__pyx_t_4) {
+
+    } else {
+
+      __pyx_t_3 = __pyx_t_4;
+
+      goto __pyx_L6_bool_binop_done;
+    }
+    __pyx_t_4 = (__pyx_v_w->seq >= __pyx_v_w->until);
+
+
+    __pyx_t_3 = __pyx_t_4;
+
+    __pyx_L6_bool_binop_done:;
+    if (__pyx_t_3) {
+
+
+      /* "dita/_journal.pyx":278
+ *         left = w.size - w.at
+ *         if w.until != 0 and w.seq >= w.until:
+ *             return STOP_END             # <<<<<<<<<<<<<<
+ *         if left < <Py_ssize_t>sizeof(Header):
+ *             return STOP_EDGE
+*/
+      {
+
+        __pyx_r = __pyx_e_4dita_8_journal_STOP_END;
+      }
+      goto __pyx_L0;
+
+      /* "dita/_journal.pyx":277
+ *     while True:
+ *         left = w.size - w.at
+ *         if w.until != 0 and w.seq >= w.until:             # <<<<<<<<<<<<<<
+ *             return STOP_END
+ *         if left < <Py_ssize_t>sizeof(Header):
+*/
+    }
+
+    /* "dita/_journal.pyx":279
+ *         if w.until != 0 and w.seq >= w.until:
+ *             return STOP_END
  *         if left < <Py_ssize_t>sizeof(Header):             # <<<<<<<<<<<<<<
  *             return STOP_EDGE
  *         if w.notes != NULL and (w.notes_count == w.notes_max or w.inputs_count == w.inputs_max):
@@ -23388,8 +23483,8 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
     if (__pyx_t_3) {
 
 
-      /* "dita/_journal.pyx":275
- *         left = w.size - w.at
+      /* "dita/_journal.pyx":280
+ *             return STOP_END
  *         if left < <Py_ssize_t>sizeof(Header):
  *             return STOP_EDGE             # <<<<<<<<<<<<<<
  *         if w.notes != NULL and (w.notes_count == w.notes_max or w.inputs_count == w.inputs_max):
@@ -23401,16 +23496,16 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
       }
       goto __pyx_L0;
 
-      /* "dita/_journal.pyx":274
- *     while True:
- *         left = w.size - w.at
+      /* "dita/_journal.pyx":279
+ *         if w.until != 0 and w.seq >= w.until:
+ *             return STOP_END
  *         if left < <Py_ssize_t>sizeof(Header):             # <<<<<<<<<<<<<<
  *             return STOP_EDGE
  *         if w.notes != NULL and (w.notes_count == w.notes_max or w.inputs_count == w.inputs_max):
 */
     }
 
-    /* "dita/_journal.pyx":276
+    /* "dita/_journal.pyx":281
  *         if left < <Py_ssize_t>sizeof(Header):
  *             return STOP_EDGE
  *         if w.notes != NULL and (w.notes_count == w.notes_max or w.inputs_count == w.inputs_max):             # <<<<<<<<<<<<<<
@@ -23425,7 +23520,7 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
 
       __pyx_t_3 = __pyx_t_4;
 
-      goto __pyx_L7_bool_binop_done;
+      goto __pyx_L10_bool_binop_done;
     }
     __pyx_t_4 = (__pyx_v_w->notes_count == __pyx_v_w->notes_max);
 
@@ -23435,18 +23530,18 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
 
       __pyx_t_3 = __pyx_t_4;
 
-      goto __pyx_L7_bool_binop_done;
+      goto __pyx_L10_bool_binop_done;
     }
     __pyx_t_4 = (__pyx_v_w->inputs_count == __pyx_v_w->inputs_max);
 
 
     __pyx_t_3 = __pyx_t_4;
 
-    __pyx_L7_bool_binop_done:;
+    __pyx_L10_bool_binop_done:;
     if (__pyx_t_3) {
 
 
-      /* "dita/_journal.pyx":277
+      /* "dita/_journal.pyx":282
  *             return STOP_EDGE
  *         if w.notes != NULL and (w.notes_count == w.notes_max or w.inputs_count == w.inputs_max):
  *             return STOP_FULL             # <<<<<<<<<<<<<<
@@ -23459,7 +23554,7 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
       }
       goto __pyx_L0;
 
-      /* "dita/_journal.pyx":276
+      /* "dita/_journal.pyx":281
  *         if left < <Py_ssize_t>sizeof(Header):
  *             return STOP_EDGE
  *         if w.notes != NULL and (w.notes_count == w.notes_max or w.inputs_count == w.inputs_max):             # <<<<<<<<<<<<<<
@@ -23468,7 +23563,7 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
 */
     }
 
-    /* "dita/_journal.pyx":278
+    /* "dita/_journal.pyx":283
  *         if w.notes != NULL and (w.notes_count == w.notes_max or w.inputs_count == w.inputs_max):
  *             return STOP_FULL
  *         memcpy(&h, w.data + w.at, sizeof(Header))             # <<<<<<<<<<<<<<
@@ -23477,7 +23572,7 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
 */
     (void)(memcpy((&__pyx_v_h), (__pyx_v_w->data + __pyx_v_w->at), (sizeof(struct __pyx_t_4dita_8_journal_Header))));
 
-    /* "dita/_journal.pyx":279
+    /* "dita/_journal.pyx":284
  *             return STOP_FULL
  *         memcpy(&h, w.data + w.at, sizeof(Header))
  *         if h.length == 0:             # <<<<<<<<<<<<<<
@@ -23489,7 +23584,7 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
     if (__pyx_t_3) {
 
 
-      /* "dita/_journal.pyx":280
+      /* "dita/_journal.pyx":285
  *         memcpy(&h, w.data + w.at, sizeof(Header))
  *         if h.length == 0:
  *             return STOP_END             # <<<<<<<<<<<<<<
@@ -23502,7 +23597,7 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
       }
       goto __pyx_L0;
 
-      /* "dita/_journal.pyx":279
+      /* "dita/_journal.pyx":284
  *             return STOP_FULL
  *         memcpy(&h, w.data + w.at, sizeof(Header))
  *         if h.length == 0:             # <<<<<<<<<<<<<<
@@ -23511,7 +23606,7 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
 */
     }
 
-    /* "dita/_journal.pyx":281
+    /* "dita/_journal.pyx":286
  *         if h.length == 0:
  *             return STOP_END
  *         if not is_sound(w.data + w.at, left, &h) or h.seq != w.seq or h.previous != w.previous:             # <<<<<<<<<<<<<<
@@ -23526,7 +23621,7 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
 
       __pyx_t_3 = __pyx_t_4;
 
-      goto __pyx_L12_bool_binop_done;
+      goto __pyx_L15_bool_binop_done;
     }
     __pyx_t_4 = (__pyx_v_h.seq != __pyx_v_w->seq);
 
@@ -23536,18 +23631,18 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
 
       __pyx_t_3 = __pyx_t_4;
 
-      goto __pyx_L12_bool_binop_done;
+      goto __pyx_L15_bool_binop_done;
     }
     __pyx_t_4 = (__pyx_v_h.previous != __pyx_v_w->previous);
 
 
     __pyx_t_3 = __pyx_t_4;
 
-    __pyx_L12_bool_binop_done:;
+    __pyx_L15_bool_binop_done:;
     if (__pyx_t_3) {
 
 
-      /* "dita/_journal.pyx":282
+      /* "dita/_journal.pyx":287
  *             return STOP_END
  *         if not is_sound(w.data + w.at, left, &h) or h.seq != w.seq or h.previous != w.previous:
  *             return STOP_BAD             # <<<<<<<<<<<<<<
@@ -23560,7 +23655,7 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
       }
       goto __pyx_L0;
 
-      /* "dita/_journal.pyx":281
+      /* "dita/_journal.pyx":286
  *         if h.length == 0:
  *             return STOP_END
  *         if not is_sound(w.data + w.at, left, &h) or h.seq != w.seq or h.previous != w.previous:             # <<<<<<<<<<<<<<
@@ -23569,7 +23664,7 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
 */
     }
 
-    /* "dita/_journal.pyx":283
+    /* "dita/_journal.pyx":288
  *         if not is_sound(w.data + w.at, left, &h) or h.seq != w.seq or h.previous != w.previous:
  *             return STOP_BAD
  *         if not is_readable(&h):             # <<<<<<<<<<<<<<
@@ -23581,7 +23676,7 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
     if (__pyx_t_3) {
 
 
-      /* "dita/_journal.pyx":284
+      /* "dita/_journal.pyx":289
  *             return STOP_BAD
  *         if not is_readable(&h):
  *             return STOP_NEWER             # <<<<<<<<<<<<<<
@@ -23594,7 +23689,7 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
       }
       goto __pyx_L0;
 
-      /* "dita/_journal.pyx":283
+      /* "dita/_journal.pyx":288
  *         if not is_sound(w.data + w.at, left, &h) or h.seq != w.seq or h.previous != w.previous:
  *             return STOP_BAD
  *         if not is_readable(&h):             # <<<<<<<<<<<<<<
@@ -23603,7 +23698,7 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
 */
     }
 
-    /* "dita/_journal.pyx":285
+    /* "dita/_journal.pyx":290
  *         if not is_readable(&h):
  *             return STOP_NEWER
  *         if h.synced >= h.seq:             # <<<<<<<<<<<<<<
@@ -23615,7 +23710,7 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
     if (__pyx_t_3) {
 
 
-      /* "dita/_journal.pyx":286
+      /* "dita/_journal.pyx":291
  *             return STOP_NEWER
  *         if h.synced >= h.seq:
  *             return STOP_BAD             # <<<<<<<<<<<<<<
@@ -23628,7 +23723,7 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
       }
       goto __pyx_L0;
 
-      /* "dita/_journal.pyx":285
+      /* "dita/_journal.pyx":290
  *         if not is_readable(&h):
  *             return STOP_NEWER
  *         if h.synced >= h.seq:             # <<<<<<<<<<<<<<
@@ -23637,7 +23732,7 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
 */
     }
 
-    /* "dita/_journal.pyx":287
+    /* "dita/_journal.pyx":292
  *         if h.synced >= h.seq:
  *             return STOP_BAD
  *         if h.synced > w.synced:             # <<<<<<<<<<<<<<
@@ -23649,7 +23744,7 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
     if (__pyx_t_3) {
 
 
-      /* "dita/_journal.pyx":288
+      /* "dita/_journal.pyx":293
  *             return STOP_BAD
  *         if h.synced > w.synced:
  *             w.synced = h.synced             # <<<<<<<<<<<<<<
@@ -23660,7 +23755,7 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
 
       __pyx_v_w->synced = __pyx_t_5;
 
-      /* "dita/_journal.pyx":287
+      /* "dita/_journal.pyx":292
  *         if h.synced >= h.seq:
  *             return STOP_BAD
  *         if h.synced > w.synced:             # <<<<<<<<<<<<<<
@@ -23669,7 +23764,7 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
 */
     }
 
-    /* "dita/_journal.pyx":289
+    /* "dita/_journal.pyx":294
  *         if h.synced > w.synced:
  *             w.synced = h.synced
  *         if w.notes != NULL and h.seq >= w.first:             # <<<<<<<<<<<<<<
@@ -23684,18 +23779,18 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
 
       __pyx_t_3 = __pyx_t_4;
 
-      goto __pyx_L19_bool_binop_done;
+      goto __pyx_L22_bool_binop_done;
     }
     __pyx_t_4 = (__pyx_v_h.seq >= __pyx_v_w->first);
 
 
     __pyx_t_3 = __pyx_t_4;
 
-    __pyx_L19_bool_binop_done:;
+    __pyx_L22_bool_binop_done:;
     if (__pyx_t_3) {
 
 
-      /* "dita/_journal.pyx":290
+      /* "dita/_journal.pyx":295
  *             w.synced = h.synced
  *         if w.notes != NULL and h.seq >= w.first:
  *             note(w, &h)             # <<<<<<<<<<<<<<
@@ -23704,7 +23799,7 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
 */
       __pyx_f_4dita_8_journal_note(__pyx_v_w, (&__pyx_v_h));
 
-      /* "dita/_journal.pyx":289
+      /* "dita/_journal.pyx":294
  *         if h.synced > w.synced:
  *             w.synced = h.synced
  *         if w.notes != NULL and h.seq >= w.first:             # <<<<<<<<<<<<<<
@@ -23713,7 +23808,7 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
 */
     }
 
-    /* "dita/_journal.pyx":291
+    /* "dita/_journal.pyx":296
  *         if w.notes != NULL and h.seq >= w.first:
  *             note(w, &h)
  *         w.at += size_of(h.length)             # <<<<<<<<<<<<<<
@@ -23724,11 +23819,11 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
     __pyx_t_2 = __Pyx_add_Py_ssize_t_checking_overflow(__pyx_v_w->at, __pyx_f_4dita_8_journal_size_of(__pyx_v_h.length), &__pyx_t_1);
     if (unlikely(__pyx_t_1)) {
       PyErr_SetString(PyExc_OverflowError, "value too large");
-      __PYX_ERR(0, 291, __pyx_L1_error)
+      __PYX_ERR(0, 296, __pyx_L1_error)
     }
     __pyx_v_w->at = __pyx_t_2;
 
-    /* "dita/_journal.pyx":292
+    /* "dita/_journal.pyx":297
  *             note(w, &h)
  *         w.at += size_of(h.length)
  *         w.seq += 1             # <<<<<<<<<<<<<<
@@ -23739,11 +23834,11 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
     __pyx_t_5 = __Pyx_add_const_uint64_t_checking_overflow(__pyx_v_w->seq, 1, &__pyx_t_1);
     if (unlikely(__pyx_t_1)) {
       PyErr_SetString(PyExc_OverflowError, "value too large");
-      __PYX_ERR(0, 292, __pyx_L1_error)
+      __PYX_ERR(0, 297, __pyx_L1_error)
     }
     __pyx_v_w->seq = __pyx_t_5;
 
-    /* "dita/_journal.pyx":293
+    /* "dita/_journal.pyx":298
  *         w.at += size_of(h.length)
  *         w.seq += 1
  *         w.previous = h.crc             # <<<<<<<<<<<<<<
@@ -23754,7 +23849,7 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
 
     __pyx_v_w->previous = __pyx_t_6;
 
-    /* "dita/_journal.pyx":294
+    /* "dita/_journal.pyx":299
  *         w.seq += 1
  *         w.previous = h.crc
  *         if h.kind == RECORD_MARK and w.stop_at_mark and h.seq >= w.first:             # <<<<<<<<<<<<<<
@@ -23769,24 +23864,24 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
 
       __pyx_t_3 = __pyx_t_4;
 
-      goto __pyx_L22_bool_binop_done;
+      goto __pyx_L25_bool_binop_done;
     }
     if (__pyx_v_w->stop_at_mark) {
     } else {
 
       __pyx_t_3 = __pyx_v_w->stop_at_mark;
-      goto __pyx_L22_bool_binop_done;
+      goto __pyx_L25_bool_binop_done;
     }
     __pyx_t_4 = (__pyx_v_h.seq >= __pyx_v_w->first);
 
 
     __pyx_t_3 = __pyx_t_4;
 
-    __pyx_L22_bool_binop_done:;
+    __pyx_L25_bool_binop_done:;
     if (__pyx_t_3) {
 
 
-      /* "dita/_journal.pyx":295
+      /* "dita/_journal.pyx":300
  *         w.previous = h.crc
  *         if h.kind == RECORD_MARK and w.stop_at_mark and h.seq >= w.first:
  *             return STOP_MARK             # <<<<<<<<<<<<<<
@@ -23799,7 +23894,7 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
       }
       goto __pyx_L0;
 
-      /* "dita/_journal.pyx":294
+      /* "dita/_journal.pyx":299
  *         w.seq += 1
  *         w.previous = h.crc
  *         if h.kind == RECORD_MARK and w.stop_at_mark and h.seq >= w.first:             # <<<<<<<<<<<<<<
@@ -23809,7 +23904,7 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
     }
   }
 
-  /* "dita/_journal.pyx":269
+  /* "dita/_journal.pyx":272
  * 
  * 
  * cdef int walk(Walk* w) noexcept nogil:             # <<<<<<<<<<<<<<
@@ -23831,11 +23926,11 @@ static int __pyx_f_4dita_8_journal_walk(struct __pyx_t_4dita_8_journal_Walk *__p
   return __pyx_r;
 }
 
-/* "dita/_journal.pyx":298
+/* "dita/_journal.pyx":303
  * 
  * 
  * def scan(const unsigned char[::1] data not None, Py_ssize_t at, uint64_t seq, uint32_t previous,             # <<<<<<<<<<<<<<
- *          *, uint64_t first=0, unsigned char[::1] inputs=None, uint64_t[::1] notes=None,
+ *          *, uint64_t first=0, uint64_t until=0, unsigned char[::1] inputs=None, uint64_t[::1] notes=None,
  *          uint32_t[::1] named=None, bint stop_at_mark=False) -> tuple:
 */
 
@@ -23848,67 +23943,71 @@ static PyObject *__pyx_pf_4dita_8_journal_18__defaults__(CYTHON_UNUSED PyObject 
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("__defaults__", 0);
-  __pyx_t_1 = __Pyx_PyDict_NewPresized(5); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 298, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyDict_NewPresized(6); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 303, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
 
-  /* "dita/_journal.pyx":299
+  /* "dita/_journal.pyx":304
  * 
  * def scan(const unsigned char[::1] data not None, Py_ssize_t at, uint64_t seq, uint32_t previous,
- *          *, uint64_t first=0, unsigned char[::1] inputs=None, uint64_t[::1] notes=None,             # <<<<<<<<<<<<<<
+ *          *, uint64_t first=0, uint64_t until=0, unsigned char[::1] inputs=None, uint64_t[::1] notes=None,             # <<<<<<<<<<<<<<
  *          uint32_t[::1] named=None, bint stop_at_mark=False) -> tuple:
  *     """Walk from ``at``, where record ``seq`` has to be, as far as everything is right.
 */
-  __pyx_t_2 = __Pyx_PyLong_From_uint64_t(((uint64_t)0)); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 299, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_PyLong_From_uint64_t(((uint64_t)0)); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 304, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
-  if (PyDict_SetItem(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_first, __pyx_t_2) < (0)) __PYX_ERR(0, 298, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_first, __pyx_t_2) < (0)) __PYX_ERR(0, 303, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+  __pyx_t_2 = __Pyx_PyLong_From_uint64_t(((uint64_t)0)); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 304, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_2);
+  if (PyDict_SetItem(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_until, __pyx_t_2) < (0)) __PYX_ERR(0, 303, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
 
-  /* "dita/_journal.pyx":298
+  /* "dita/_journal.pyx":303
  * 
  * 
  * def scan(const unsigned char[::1] data not None, Py_ssize_t at, uint64_t seq, uint32_t previous,             # <<<<<<<<<<<<<<
- *          *, uint64_t first=0, unsigned char[::1] inputs=None, uint64_t[::1] notes=None,
+ *          *, uint64_t first=0, uint64_t until=0, unsigned char[::1] inputs=None, uint64_t[::1] notes=None,
  *          uint32_t[::1] named=None, bint stop_at_mark=False) -> tuple:
 */
-  __pyx_t_2 = __pyx_memoryview_fromslice(__Pyx_CyFunction_Defaults(struct __pyx_defaults, __pyx_self)->arg0, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_char, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_char, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 298, __pyx_L1_error)
+  __pyx_t_2 = __pyx_memoryview_fromslice(__Pyx_CyFunction_Defaults(struct __pyx_defaults, __pyx_self)->arg0, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_char, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_char, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 303, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
-  if (PyDict_SetItem(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_inputs, __pyx_t_2) < (0)) __PYX_ERR(0, 298, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_inputs, __pyx_t_2) < (0)) __PYX_ERR(0, 303, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-  __pyx_t_2 = __pyx_memoryview_fromslice(__Pyx_CyFunction_Defaults(struct __pyx_defaults, __pyx_self)->arg1, 1, (PyObject *(*)(char *)) __pyx_memview_get_nn_uint64_t, (int (*)(char *, PyObject *)) __pyx_memview_set_nn_uint64_t, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 298, __pyx_L1_error)
+  __pyx_t_2 = __pyx_memoryview_fromslice(__Pyx_CyFunction_Defaults(struct __pyx_defaults, __pyx_self)->arg1, 1, (PyObject *(*)(char *)) __pyx_memview_get_nn_uint64_t, (int (*)(char *, PyObject *)) __pyx_memview_set_nn_uint64_t, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 303, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
-  if (PyDict_SetItem(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_notes, __pyx_t_2) < (0)) __PYX_ERR(0, 298, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_notes, __pyx_t_2) < (0)) __PYX_ERR(0, 303, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-  __pyx_t_2 = __pyx_memoryview_fromslice(__Pyx_CyFunction_Defaults(struct __pyx_defaults, __pyx_self)->arg2, 1, (PyObject *(*)(char *)) __pyx_memview_get_nn_uint32_t, (int (*)(char *, PyObject *)) __pyx_memview_set_nn_uint32_t, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 298, __pyx_L1_error)
+  __pyx_t_2 = __pyx_memoryview_fromslice(__Pyx_CyFunction_Defaults(struct __pyx_defaults, __pyx_self)->arg2, 1, (PyObject *(*)(char *)) __pyx_memview_get_nn_uint32_t, (int (*)(char *, PyObject *)) __pyx_memview_set_nn_uint32_t, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 303, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
-  if (PyDict_SetItem(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_named, __pyx_t_2) < (0)) __PYX_ERR(0, 298, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_named, __pyx_t_2) < (0)) __PYX_ERR(0, 303, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
 
-  /* "dita/_journal.pyx":300
+  /* "dita/_journal.pyx":305
  * def scan(const unsigned char[::1] data not None, Py_ssize_t at, uint64_t seq, uint32_t previous,
- *          *, uint64_t first=0, unsigned char[::1] inputs=None, uint64_t[::1] notes=None,
+ *          *, uint64_t first=0, uint64_t until=0, unsigned char[::1] inputs=None, uint64_t[::1] notes=None,
  *          uint32_t[::1] named=None, bint stop_at_mark=False) -> tuple:             # <<<<<<<<<<<<<<
  *     """Walk from ``at``, where record ``seq`` has to be, as far as everything is right.
  * 
 */
-  __pyx_t_2 = __Pyx_PyBool_FromLong(((int)0)); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 300, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_PyBool_FromLong(((int)0)); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 305, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
-  if (PyDict_SetItem(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_stop_at_mark, __pyx_t_2) < (0)) __PYX_ERR(0, 298, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_stop_at_mark, __pyx_t_2) < (0)) __PYX_ERR(0, 303, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
 
-  /* "dita/_journal.pyx":298
+  /* "dita/_journal.pyx":303
  * 
  * 
  * def scan(const unsigned char[::1] data not None, Py_ssize_t at, uint64_t seq, uint32_t previous,             # <<<<<<<<<<<<<<
- *          *, uint64_t first=0, unsigned char[::1] inputs=None, uint64_t[::1] notes=None,
+ *          *, uint64_t first=0, uint64_t until=0, unsigned char[::1] inputs=None, uint64_t[::1] notes=None,
  *          uint32_t[::1] named=None, bint stop_at_mark=False) -> tuple:
 */
-  __pyx_t_2 = PyTuple_New(2); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 298, __pyx_L1_error)
+  __pyx_t_2 = PyTuple_New(2); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 303, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   __Pyx_INCREF(Py_None);
   __Pyx_GIVEREF(Py_None);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_2, 0, Py_None) != (0)) __PYX_ERR(0, 298, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_2, 0, Py_None) != (0)) __PYX_ERR(0, 303, __pyx_L1_error);
   __Pyx_GIVEREF(__pyx_t_1);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_2, 1, __pyx_t_1) != (0)) __PYX_ERR(0, 298, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_2, 1, __pyx_t_1) != (0)) __PYX_ERR(0, 303, __pyx_L1_error);
   __pyx_t_1 = 0;
   {
     PyObject *__pyx_temp;
@@ -23941,7 +24040,7 @@ PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_4dita_8_journal_6scan, "scan(const unsigned char[::1] data, Py_ssize_t at, uint64_t seq, uint32_t previous, *, uint64_t first=0, unsigned char[::1] inputs=None, uint64_t[::1] notes=None, uint32_t[::1] named=None, bool stop_at_mark=False) -> tuple\n\nWalk from ``at``, where record ``seq`` has to be, as far as everything is right.\n\nGives (why it stopped, offset, number of the next record, checksum of the last one, highest\nsynced number seen, records noted, inputs copied, pairs in ``named``, oldest version noted).\nWithout the three arrays nothing is noted; ``first`` is the first record to note.");
+PyDoc_STRVAR(__pyx_doc_4dita_8_journal_6scan, "scan(const unsigned char[::1] data, Py_ssize_t at, uint64_t seq, uint32_t previous, *, uint64_t first=0, uint64_t until=0, unsigned char[::1] inputs=None, uint64_t[::1] notes=None, uint32_t[::1] named=None, bool stop_at_mark=False) -> tuple\n\nWalk from ``at``, where record ``seq`` has to be, as far as everything is right.\n\nGives (why it stopped, offset, number of the next record, checksum of the last one, highest\nsynced number seen, records noted, inputs copied, pairs in ``named``, oldest version noted).\nWithout the three arrays nothing is noted.  ``first`` is the first record to note, ``until`` the\none to stop before.");
 static PyMethodDef __pyx_mdef_4dita_8_journal_7scan = {"scan", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_4dita_8_journal_7scan, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_4dita_8_journal_6scan};
 static PyObject *__pyx_pw_4dita_8_journal_7scan(PyObject *__pyx_self, 
 #if CYTHON_VECTORCALL
@@ -23955,6 +24054,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   uint64_t __pyx_v_seq;
   uint32_t __pyx_v_previous;
   uint64_t __pyx_v_first;
+  uint64_t __pyx_v_until;
   __Pyx_memviewslice __pyx_v_inputs = { 0, 0, { 0 }, { 0 }, { 0 } };
   __Pyx_memviewslice __pyx_v_notes = { 0, 0, { 0 }, { 0 }, { 0 } };
   __Pyx_memviewslice __pyx_v_named = { 0, 0, { 0 }, { 0 }, { 0 } };
@@ -23963,7 +24063,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   CYTHON_UNUSED Py_ssize_t __pyx_nargs;
   #endif
   CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
-  PyObject* values[9] = {0,0,0,0,0,0,0,0,0};
+  PyObject* values[10] = {0,0,0,0,0,0,0,0,0,0};
   int __pyx_lineno = 0;
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
@@ -23979,84 +24079,89 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   #endif
   __pyx_kwvalues = __Pyx_KwValues_FASTCALL(__pyx_args, __pyx_nargs);
   {
-    PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_data,&__pyx_mstate_global->__pyx_n_u_at,&__pyx_mstate_global->__pyx_n_u_seq,&__pyx_mstate_global->__pyx_n_u_previous,&__pyx_mstate_global->__pyx_n_u_first,&__pyx_mstate_global->__pyx_n_u_inputs,&__pyx_mstate_global->__pyx_n_u_notes,&__pyx_mstate_global->__pyx_n_u_named,&__pyx_mstate_global->__pyx_n_u_stop_at_mark,0};
+    PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_data,&__pyx_mstate_global->__pyx_n_u_at,&__pyx_mstate_global->__pyx_n_u_seq,&__pyx_mstate_global->__pyx_n_u_previous,&__pyx_mstate_global->__pyx_n_u_first,&__pyx_mstate_global->__pyx_n_u_until,&__pyx_mstate_global->__pyx_n_u_inputs,&__pyx_mstate_global->__pyx_n_u_notes,&__pyx_mstate_global->__pyx_n_u_named,&__pyx_mstate_global->__pyx_n_u_stop_at_mark,0};
     struct __pyx_defaults *__pyx_dynamic_args = __Pyx_CyFunction_Defaults(struct __pyx_defaults, __pyx_self);
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 298, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 303, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  4:
         values[3] = __Pyx_ArgRef_FASTCALL(__pyx_args, 3);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 298, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 303, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  3:
         values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 298, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 303, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 298, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 303, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 298, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 303, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "scan", 0) < (0)) __PYX_ERR(0, 298, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "scan", 0) < (0)) __PYX_ERR(0, 303, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 4; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("scan", 1, 4, 4, i); __PYX_ERR(0, 298, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("scan", 1, 4, 4, i); __PYX_ERR(0, 303, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 4)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 298, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 303, __pyx_L3_error)
       values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 298, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 303, __pyx_L3_error)
       values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 298, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 303, __pyx_L3_error)
       values[3] = __Pyx_ArgRef_FASTCALL(__pyx_args, 3);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 298, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 303, __pyx_L3_error)
     }
-    __pyx_v_data = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char__const__(values[0], 0); if (unlikely(!__pyx_v_data.memview)) __PYX_ERR(0, 298, __pyx_L3_error)
-    __pyx_v_at = __Pyx_PyIndex_AsSsize_t(values[1]); if (unlikely((__pyx_v_at == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 298, __pyx_L3_error)
-    __pyx_v_seq = __Pyx_PyLong_As_uint64_t(values[2]); if (unlikely((__pyx_v_seq == ((uint64_t)-1)) && PyErr_Occurred())) __PYX_ERR(0, 298, __pyx_L3_error)
-    __pyx_v_previous = __Pyx_PyLong_As_uint32_t(values[3]); if (unlikely((__pyx_v_previous == ((uint32_t)-1)) && PyErr_Occurred())) __PYX_ERR(0, 298, __pyx_L3_error)
+    __pyx_v_data = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char__const__(values[0], 0); if (unlikely(!__pyx_v_data.memview)) __PYX_ERR(0, 303, __pyx_L3_error)
+    __pyx_v_at = __Pyx_PyIndex_AsSsize_t(values[1]); if (unlikely((__pyx_v_at == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 303, __pyx_L3_error)
+    __pyx_v_seq = __Pyx_PyLong_As_uint64_t(values[2]); if (unlikely((__pyx_v_seq == ((uint64_t)-1)) && PyErr_Occurred())) __PYX_ERR(0, 303, __pyx_L3_error)
+    __pyx_v_previous = __Pyx_PyLong_As_uint32_t(values[3]); if (unlikely((__pyx_v_previous == ((uint32_t)-1)) && PyErr_Occurred())) __PYX_ERR(0, 303, __pyx_L3_error)
     if (values[4]) {
-      __pyx_v_first = __Pyx_PyLong_As_uint64_t(values[4]); if (unlikely((__pyx_v_first == ((uint64_t)-1)) && PyErr_Occurred())) __PYX_ERR(0, 299, __pyx_L3_error)
+      __pyx_v_first = __Pyx_PyLong_As_uint64_t(values[4]); if (unlikely((__pyx_v_first == ((uint64_t)-1)) && PyErr_Occurred())) __PYX_ERR(0, 304, __pyx_L3_error)
     } else {
       __pyx_v_first = ((uint64_t)((uint64_t)0));
     }
     if (values[5]) {
-      __pyx_v_inputs = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char(values[5], PyBUF_WRITABLE); if (unlikely(!__pyx_v_inputs.memview)) __PYX_ERR(0, 299, __pyx_L3_error)
+      __pyx_v_until = __Pyx_PyLong_As_uint64_t(values[5]); if (unlikely((__pyx_v_until == ((uint64_t)-1)) && PyErr_Occurred())) __PYX_ERR(0, 304, __pyx_L3_error)
+    } else {
+      __pyx_v_until = ((uint64_t)((uint64_t)0));
+    }
+    if (values[6]) {
+      __pyx_v_inputs = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char(values[6], PyBUF_WRITABLE); if (unlikely(!__pyx_v_inputs.memview)) __PYX_ERR(0, 304, __pyx_L3_error)
     } else {
       __pyx_v_inputs = __pyx_dynamic_args->arg0;
       __PYX_INC_MEMVIEW(&__pyx_v_inputs, 1);
     }
-    if (values[6]) {
-      __pyx_v_notes = __Pyx_PyObject_to_MemoryviewSlice_dc_nn_uint64_t(values[6], PyBUF_WRITABLE); if (unlikely(!__pyx_v_notes.memview)) __PYX_ERR(0, 299, __pyx_L3_error)
+    if (values[7]) {
+      __pyx_v_notes = __Pyx_PyObject_to_MemoryviewSlice_dc_nn_uint64_t(values[7], PyBUF_WRITABLE); if (unlikely(!__pyx_v_notes.memview)) __PYX_ERR(0, 304, __pyx_L3_error)
     } else {
       __pyx_v_notes = __pyx_dynamic_args->arg1;
       __PYX_INC_MEMVIEW(&__pyx_v_notes, 1);
     }
-    if (values[7]) {
-      __pyx_v_named = __Pyx_PyObject_to_MemoryviewSlice_dc_nn_uint32_t(values[7], PyBUF_WRITABLE); if (unlikely(!__pyx_v_named.memview)) __PYX_ERR(0, 300, __pyx_L3_error)
+    if (values[8]) {
+      __pyx_v_named = __Pyx_PyObject_to_MemoryviewSlice_dc_nn_uint32_t(values[8], PyBUF_WRITABLE); if (unlikely(!__pyx_v_named.memview)) __PYX_ERR(0, 305, __pyx_L3_error)
     } else {
       __pyx_v_named = __pyx_dynamic_args->arg2;
       __PYX_INC_MEMVIEW(&__pyx_v_named, 1);
     }
-    if (values[8]) {
-      __pyx_v_stop_at_mark = __Pyx_PyObject_IsTrue(values[8]); if (unlikely((__pyx_v_stop_at_mark == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 300, __pyx_L3_error)
+    if (values[9]) {
+      __pyx_v_stop_at_mark = __Pyx_PyObject_IsTrue(values[9]); if (unlikely((__pyx_v_stop_at_mark == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 305, __pyx_L3_error)
     } else {
       __pyx_v_stop_at_mark = ((int)((int)0));
     }
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("scan", 1, 4, 4, __pyx_nargs); __PYX_ERR(0, 298, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("scan", 1, 4, 4, __pyx_nargs); __PYX_ERR(0, 303, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -24072,9 +24177,9 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return NULL;
   __pyx_L4_argument_unpacking_done:;
   if (unlikely(((PyObject *)__pyx_v_data.memview) == Py_None)) {
-    PyErr_Format(PyExc_TypeError, "Argument '%.200s' must not be None", "data"); __PYX_ERR(0, 298, __pyx_L1_error)
+    PyErr_Format(PyExc_TypeError, "Argument '%.200s' must not be None", "data"); __PYX_ERR(0, 303, __pyx_L1_error)
   }
-  __pyx_r = __pyx_pf_4dita_8_journal_6scan(__pyx_self, __pyx_v_data, __pyx_v_at, __pyx_v_seq, __pyx_v_previous, __pyx_v_first, __pyx_v_inputs, __pyx_v_notes, __pyx_v_named, __pyx_v_stop_at_mark);
+  __pyx_r = __pyx_pf_4dita_8_journal_6scan(__pyx_self, __pyx_v_data, __pyx_v_at, __pyx_v_seq, __pyx_v_previous, __pyx_v_first, __pyx_v_until, __pyx_v_inputs, __pyx_v_notes, __pyx_v_named, __pyx_v_stop_at_mark);
 
   /* function exit code */
   goto __pyx_L0;
@@ -24094,6 +24199,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
 
 
 
+
   __PYX_XCLEAR_MEMVIEW(&__pyx_v_inputs, 1);
   __PYX_XCLEAR_MEMVIEW(&__pyx_v_notes, 1);
   __PYX_XCLEAR_MEMVIEW(&__pyx_v_named, 1);
@@ -24102,7 +24208,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_self, __Pyx_memviewslice __pyx_v_data, Py_ssize_t __pyx_v_at, uint64_t __pyx_v_seq, uint32_t __pyx_v_previous, uint64_t __pyx_v_first, __Pyx_memviewslice __pyx_v_inputs, __Pyx_memviewslice __pyx_v_notes, __Pyx_memviewslice __pyx_v_named, int __pyx_v_stop_at_mark) {
+static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_self, __Pyx_memviewslice __pyx_v_data, Py_ssize_t __pyx_v_at, uint64_t __pyx_v_seq, uint32_t __pyx_v_previous, uint64_t __pyx_v_first, uint64_t __pyx_v_until, __Pyx_memviewslice __pyx_v_inputs, __Pyx_memviewslice __pyx_v_notes, __Pyx_memviewslice __pyx_v_named, int __pyx_v_stop_at_mark) {
   struct __pyx_t_4dita_8_journal_Walk __pyx_v_w;
   int __pyx_v_why;
   PyObject *__pyx_r = NULL;
@@ -24128,7 +24234,7 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("scan", 0);
 
-  /* "dita/_journal.pyx":309
+  /* "dita/_journal.pyx":315
  *     cdef Walk w
  *     cdef int why
  *     memset(&w, 0, sizeof(Walk))             # <<<<<<<<<<<<<<
@@ -24137,7 +24243,7 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
 */
   (void)(memset((&__pyx_v_w), 0, (sizeof(struct __pyx_t_4dita_8_journal_Walk))));
 
-  /* "dita/_journal.pyx":310
+  /* "dita/_journal.pyx":316
  *     cdef int why
  *     memset(&w, 0, sizeof(Walk))
  *     if not 0 <= at <= data.shape[0]:             # <<<<<<<<<<<<<<
@@ -24154,7 +24260,7 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
   if (unlikely(__pyx_t_2)) {
 
 
-    /* "dita/_journal.pyx":311
+    /* "dita/_journal.pyx":317
  *     memset(&w, 0, sizeof(Walk))
  *     if not 0 <= at <= data.shape[0]:
  *         raise BadField("at", at, f"0 to {data.shape[0]}")             # <<<<<<<<<<<<<<
@@ -24162,13 +24268,13 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
  *         if inputs is None or named is None:
 */
     __pyx_t_4 = NULL;
-    __Pyx_GetModuleGlobalName(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_BadField); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 311, __pyx_L1_error)
+    __Pyx_GetModuleGlobalName(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_BadField); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 317, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_5);
-    __pyx_t_6 = PyLong_FromSsize_t(__pyx_v_at); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 311, __pyx_L1_error)
+    __pyx_t_6 = PyLong_FromSsize_t(__pyx_v_at); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 317, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_6);
-    __pyx_t_7 = __Pyx_PyUnicode_From_Py_ssize_t((__pyx_v_data.shape[0]), 0, ' ', 'd'); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 311, __pyx_L1_error)
+    __pyx_t_7 = __Pyx_PyUnicode_From_Py_ssize_t((__pyx_v_data.shape[0]), 0, ' ', 'd'); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 317, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_7);
-    __pyx_t_8 = __Pyx_PyUnicode_Concat(__pyx_mstate_global->__pyx_kp_u_0_to, __pyx_t_7); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 311, __pyx_L1_error)
+    __pyx_t_8 = __Pyx_PyUnicode_Concat(__pyx_mstate_global->__pyx_kp_u_0_to, __pyx_t_7); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 317, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_8);
     __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
     __pyx_t_9 = 1;
@@ -24190,14 +24296,14 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
       __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
       __Pyx_DECREF(__pyx_t_8); __pyx_t_8 = 0;
       __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-      if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 311, __pyx_L1_error)
+      if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 317, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_3);
     }
     __Pyx_Raise(__pyx_t_3, 0, 0, 0);
     __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-    __PYX_ERR(0, 311, __pyx_L1_error)
+    __PYX_ERR(0, 317, __pyx_L1_error)
 
-    /* "dita/_journal.pyx":310
+    /* "dita/_journal.pyx":316
  *     cdef int why
  *     memset(&w, 0, sizeof(Walk))
  *     if not 0 <= at <= data.shape[0]:             # <<<<<<<<<<<<<<
@@ -24206,7 +24312,7 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
 */
   }
 
-  /* "dita/_journal.pyx":312
+  /* "dita/_journal.pyx":318
  *     if not 0 <= at <= data.shape[0]:
  *         raise BadField("at", at, f"0 to {data.shape[0]}")
  *     if notes is not None:             # <<<<<<<<<<<<<<
@@ -24218,7 +24324,7 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
   if (__pyx_t_2) {
 
 
-    /* "dita/_journal.pyx":313
+    /* "dita/_journal.pyx":319
  *         raise BadField("at", at, f"0 to {data.shape[0]}")
  *     if notes is not None:
  *         if inputs is None or named is None:             # <<<<<<<<<<<<<<
@@ -24244,23 +24350,23 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
     if (unlikely(__pyx_t_2)) {
 
 
-      /* "dita/_journal.pyx":314
+      /* "dita/_journal.pyx":320
  *     if notes is not None:
  *         if inputs is None or named is None:
  *             raise BadField("arrays", None, "all three of inputs, notes and named, or none")             # <<<<<<<<<<<<<<
  *         w.inputs_max = inputs.shape[0] // <Py_ssize_t>sizeof(Input)
  *         w.notes_max = notes.shape[0] // 2
 */
-      __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_BadField); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 314, __pyx_L1_error)
+      __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_BadField); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 320, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_3);
-      __pyx_t_5 = __Pyx_PyObject_Call(__pyx_t_3, __pyx_mstate_global->__pyx_tuple[2], NULL); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 314, __pyx_L1_error)
+      __pyx_t_5 = __Pyx_PyObject_Call(__pyx_t_3, __pyx_mstate_global->__pyx_tuple[2], NULL); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 320, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_5);
       __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
       __Pyx_Raise(__pyx_t_5, 0, 0, 0);
       __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-      __PYX_ERR(0, 314, __pyx_L1_error)
+      __PYX_ERR(0, 320, __pyx_L1_error)
 
-      /* "dita/_journal.pyx":313
+      /* "dita/_journal.pyx":319
  *         raise BadField("at", at, f"0 to {data.shape[0]}")
  *     if notes is not None:
  *         if inputs is None or named is None:             # <<<<<<<<<<<<<<
@@ -24269,7 +24375,7 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
 */
     }
 
-    /* "dita/_journal.pyx":315
+    /* "dita/_journal.pyx":321
  *         if inputs is None or named is None:
  *             raise BadField("arrays", None, "all three of inputs, notes and named, or none")
  *         w.inputs_max = inputs.shape[0] // <Py_ssize_t>sizeof(Input)             # <<<<<<<<<<<<<<
@@ -24278,22 +24384,22 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
 */
     if (unlikely(((PyObject *) __pyx_v_inputs.memview) == Py_None)) {
       PyErr_Format(PyExc_AttributeError, "Cannot access \047%s\047 attribute of None memoryview slice", "shape");
-      __PYX_ERR(0, 315, __pyx_L1_error)
+      __PYX_ERR(0, 321, __pyx_L1_error)
     }
     __pyx_t_10 = ((Py_ssize_t)(sizeof(struct __pyx_t_4dita_7_kernel_Input)));
 
     if (unlikely(__pyx_t_10 == 0)) {
       PyErr_SetString(PyExc_ZeroDivisionError, "integer division or modulo by zero");
-      __PYX_ERR(0, 315, __pyx_L1_error)
+      __PYX_ERR(0, 321, __pyx_L1_error)
     }
     else if (sizeof(Py_ssize_t) == sizeof(long) && (!(((Py_ssize_t)-1) > 0)) && unlikely(__pyx_t_10 == (Py_ssize_t)-1)  && unlikely(__Pyx_UNARY_NEG_WOULD_OVERFLOW((__pyx_v_inputs.shape[0])))) {
       PyErr_SetString(PyExc_OverflowError, "value too large to perform division");
-      __PYX_ERR(0, 315, __pyx_L1_error)
+      __PYX_ERR(0, 321, __pyx_L1_error)
     }
     __pyx_v_w.inputs_max = __Pyx_div_Py_ssize_t((__pyx_v_inputs.shape[0]), __pyx_t_10, 0);
 
 
-    /* "dita/_journal.pyx":316
+    /* "dita/_journal.pyx":322
  *             raise BadField("arrays", None, "all three of inputs, notes and named, or none")
  *         w.inputs_max = inputs.shape[0] // <Py_ssize_t>sizeof(Input)
  *         w.notes_max = notes.shape[0] // 2             # <<<<<<<<<<<<<<
@@ -24302,11 +24408,11 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
 */
     if (unlikely(((PyObject *) __pyx_v_notes.memview) == Py_None)) {
       PyErr_Format(PyExc_AttributeError, "Cannot access \047%s\047 attribute of None memoryview slice", "shape");
-      __PYX_ERR(0, 316, __pyx_L1_error)
+      __PYX_ERR(0, 322, __pyx_L1_error)
     }
     __pyx_v_w.notes_max = __Pyx_div_Py_ssize_t((__pyx_v_notes.shape[0]), 2, 1);
 
-    /* "dita/_journal.pyx":317
+    /* "dita/_journal.pyx":323
  *         w.inputs_max = inputs.shape[0] // <Py_ssize_t>sizeof(Input)
  *         w.notes_max = notes.shape[0] // 2
  *         if not w.inputs_max or not w.notes_max or named.shape[0] < 2 * w.inputs_max:             # <<<<<<<<<<<<<<
@@ -24335,13 +24441,13 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
     }
     if (unlikely(((PyObject *) __pyx_v_named.memview) == Py_None)) {
       PyErr_Format(PyExc_AttributeError, "Cannot access \047%s\047 attribute of None memoryview slice", "shape");
-      __PYX_ERR(0, 317, __pyx_L1_error)
+      __PYX_ERR(0, 323, __pyx_L1_error)
     }
     __pyx_t_11 = 0;
     __pyx_t_10 = __Pyx_mul_const_Py_ssize_t_checking_overflow(__pyx_v_w.inputs_max, 2, &__pyx_t_11);
     if (unlikely(__pyx_t_11)) {
       PyErr_SetString(PyExc_OverflowError, "value too large");
-      __PYX_ERR(0, 317, __pyx_L1_error)
+      __PYX_ERR(0, 323, __pyx_L1_error)
     }
     __pyx_t_1 = ((__pyx_v_named.shape[0]) < __pyx_t_10);
 
@@ -24353,7 +24459,7 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
     if (unlikely(__pyx_t_2)) {
 
 
-      /* "dita/_journal.pyx":318
+      /* "dita/_journal.pyx":324
  *         w.notes_max = notes.shape[0] // 2
  *         if not w.inputs_max or not w.notes_max or named.shape[0] < 2 * w.inputs_max:
  *             raise BadField("arrays", named.shape[0], "two numbers named for each input")             # <<<<<<<<<<<<<<
@@ -24361,13 +24467,13 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
  *         w.notes = &notes[0]
 */
       __pyx_t_3 = NULL;
-      __Pyx_GetModuleGlobalName(__pyx_t_8, __pyx_mstate_global->__pyx_n_u_BadField); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 318, __pyx_L1_error)
+      __Pyx_GetModuleGlobalName(__pyx_t_8, __pyx_mstate_global->__pyx_n_u_BadField); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 324, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_8);
       if (unlikely(((PyObject *) __pyx_v_named.memview) == Py_None)) {
         PyErr_Format(PyExc_AttributeError, "Cannot access \047%s\047 attribute of None memoryview slice", "shape");
-        __PYX_ERR(0, 318, __pyx_L1_error)
+        __PYX_ERR(0, 324, __pyx_L1_error)
       }
-      __pyx_t_6 = PyLong_FromSsize_t((__pyx_v_named.shape[0])); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 318, __pyx_L1_error)
+      __pyx_t_6 = PyLong_FromSsize_t((__pyx_v_named.shape[0])); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 324, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_6);
       __pyx_t_9 = 1;
       #if CYTHON_UNPACK_METHODS
@@ -24387,14 +24493,14 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
         __Pyx_XDECREF(__pyx_t_3); __pyx_t_3 = 0;
         __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
         __Pyx_DECREF(__pyx_t_8); __pyx_t_8 = 0;
-        if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 318, __pyx_L1_error)
+        if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 324, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_5);
       }
       __Pyx_Raise(__pyx_t_5, 0, 0, 0);
       __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-      __PYX_ERR(0, 318, __pyx_L1_error)
+      __PYX_ERR(0, 324, __pyx_L1_error)
 
-      /* "dita/_journal.pyx":317
+      /* "dita/_journal.pyx":323
  *         w.inputs_max = inputs.shape[0] // <Py_ssize_t>sizeof(Input)
  *         w.notes_max = notes.shape[0] // 2
  *         if not w.inputs_max or not w.notes_max or named.shape[0] < 2 * w.inputs_max:             # <<<<<<<<<<<<<<
@@ -24403,7 +24509,7 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
 */
     }
 
-    /* "dita/_journal.pyx":319
+    /* "dita/_journal.pyx":325
  *         if not w.inputs_max or not w.notes_max or named.shape[0] < 2 * w.inputs_max:
  *             raise BadField("arrays", named.shape[0], "two numbers named for each input")
  *         w.inputs = &inputs[0]             # <<<<<<<<<<<<<<
@@ -24412,7 +24518,7 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
 */
     if (unlikely(((PyObject *) __pyx_v_inputs.memview) == Py_None)) {
       PyErr_SetString(PyExc_TypeError, "Cannot index None memoryview slice");
-      __PYX_ERR(0, 319, __pyx_L1_error)
+      __PYX_ERR(0, 325, __pyx_L1_error)
     }
     __pyx_t_12 = 0;
     __pyx_t_11 = -1;
@@ -24422,11 +24528,11 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
     } else if (unlikely(__pyx_t_12 >= __pyx_v_inputs.shape[0])) __pyx_t_11 = 0;
     if (unlikely(__pyx_t_11 != -1)) {
       __Pyx_RaiseBufferIndexError(__pyx_t_11);
-      __PYX_ERR(0, 319, __pyx_L1_error)
+      __PYX_ERR(0, 325, __pyx_L1_error)
     }
     __pyx_v_w.inputs = (&(*((unsigned char *) ( /* dim=0 */ ((char *) (((unsigned char *) __pyx_v_inputs.data) + __pyx_t_12)) ))));
 
-    /* "dita/_journal.pyx":320
+    /* "dita/_journal.pyx":326
  *             raise BadField("arrays", named.shape[0], "two numbers named for each input")
  *         w.inputs = &inputs[0]
  *         w.notes = &notes[0]             # <<<<<<<<<<<<<<
@@ -24435,7 +24541,7 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
 */
     if (unlikely(((PyObject *) __pyx_v_notes.memview) == Py_None)) {
       PyErr_SetString(PyExc_TypeError, "Cannot index None memoryview slice");
-      __PYX_ERR(0, 320, __pyx_L1_error)
+      __PYX_ERR(0, 326, __pyx_L1_error)
     }
     __pyx_t_12 = 0;
     __pyx_t_11 = -1;
@@ -24445,11 +24551,11 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
     } else if (unlikely(__pyx_t_12 >= __pyx_v_notes.shape[0])) __pyx_t_11 = 0;
     if (unlikely(__pyx_t_11 != -1)) {
       __Pyx_RaiseBufferIndexError(__pyx_t_11);
-      __PYX_ERR(0, 320, __pyx_L1_error)
+      __PYX_ERR(0, 326, __pyx_L1_error)
     }
     __pyx_v_w.notes = (&(*((uint64_t *) ( /* dim=0 */ ((char *) (((uint64_t *) __pyx_v_notes.data) + __pyx_t_12)) ))));
 
-    /* "dita/_journal.pyx":321
+    /* "dita/_journal.pyx":327
  *         w.inputs = &inputs[0]
  *         w.notes = &notes[0]
  *         w.named = &named[0]             # <<<<<<<<<<<<<<
@@ -24458,7 +24564,7 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
 */
     if (unlikely(((PyObject *) __pyx_v_named.memview) == Py_None)) {
       PyErr_SetString(PyExc_TypeError, "Cannot index None memoryview slice");
-      __PYX_ERR(0, 321, __pyx_L1_error)
+      __PYX_ERR(0, 327, __pyx_L1_error)
     }
     __pyx_t_12 = 0;
     __pyx_t_11 = -1;
@@ -24468,11 +24574,11 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
     } else if (unlikely(__pyx_t_12 >= __pyx_v_named.shape[0])) __pyx_t_11 = 0;
     if (unlikely(__pyx_t_11 != -1)) {
       __Pyx_RaiseBufferIndexError(__pyx_t_11);
-      __PYX_ERR(0, 321, __pyx_L1_error)
+      __PYX_ERR(0, 327, __pyx_L1_error)
     }
     __pyx_v_w.named = (&(*((uint32_t *) ( /* dim=0 */ ((char *) (((uint32_t *) __pyx_v_named.data) + __pyx_t_12)) ))));
 
-    /* "dita/_journal.pyx":312
+    /* "dita/_journal.pyx":318
  *     if not 0 <= at <= data.shape[0]:
  *         raise BadField("at", at, f"0 to {data.shape[0]}")
  *     if notes is not None:             # <<<<<<<<<<<<<<
@@ -24481,7 +24587,7 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
 */
   }
 
-  /* "dita/_journal.pyx":322
+  /* "dita/_journal.pyx":328
  *         w.notes = &notes[0]
  *         w.named = &named[0]
  *     if data.shape[0]:             # <<<<<<<<<<<<<<
@@ -24493,7 +24599,7 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
   if (__pyx_t_2) {
 
 
-    /* "dita/_journal.pyx":323
+    /* "dita/_journal.pyx":329
  *         w.named = &named[0]
  *     if data.shape[0]:
  *         w.data = &data[0]             # <<<<<<<<<<<<<<
@@ -24508,11 +24614,11 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
     } else if (unlikely(__pyx_t_12 >= __pyx_v_data.shape[0])) __pyx_t_11 = 0;
     if (unlikely(__pyx_t_11 != -1)) {
       __Pyx_RaiseBufferIndexError(__pyx_t_11);
-      __PYX_ERR(0, 323, __pyx_L1_error)
+      __PYX_ERR(0, 329, __pyx_L1_error)
     }
     __pyx_v_w.data = (&(*((unsigned char const  *) ( /* dim=0 */ ((char *) (((unsigned char const  *) __pyx_v_data.data) + __pyx_t_12)) ))));
 
-    /* "dita/_journal.pyx":322
+    /* "dita/_journal.pyx":328
  *         w.notes = &notes[0]
  *         w.named = &named[0]
  *     if data.shape[0]:             # <<<<<<<<<<<<<<
@@ -24521,7 +24627,7 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
 */
   }
 
-  /* "dita/_journal.pyx":324
+  /* "dita/_journal.pyx":330
  *     if data.shape[0]:
  *         w.data = &data[0]
  *     w.size = data.shape[0]             # <<<<<<<<<<<<<<
@@ -24530,7 +24636,7 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
 */
   __pyx_v_w.size = (__pyx_v_data.shape[0]);
 
-  /* "dita/_journal.pyx":325
+  /* "dita/_journal.pyx":331
  *         w.data = &data[0]
  *     w.size = data.shape[0]
  *     w.at = at             # <<<<<<<<<<<<<<
@@ -24539,7 +24645,7 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
 */
   __pyx_v_w.at = __pyx_v_at;
 
-  /* "dita/_journal.pyx":326
+  /* "dita/_journal.pyx":332
  *     w.size = data.shape[0]
  *     w.at = at
  *     w.seq = seq             # <<<<<<<<<<<<<<
@@ -24548,35 +24654,44 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
 */
   __pyx_v_w.seq = __pyx_v_seq;
 
-  /* "dita/_journal.pyx":327
+  /* "dita/_journal.pyx":333
  *     w.at = at
  *     w.seq = seq
  *     w.previous = previous             # <<<<<<<<<<<<<<
  *     w.first = first
- *     w.oldest = VERSION
+ *     w.until = until
 */
   __pyx_v_w.previous = __pyx_v_previous;
 
-  /* "dita/_journal.pyx":328
+  /* "dita/_journal.pyx":334
  *     w.seq = seq
  *     w.previous = previous
  *     w.first = first             # <<<<<<<<<<<<<<
+ *     w.until = until
  *     w.oldest = VERSION
- *     w.stop_at_mark = stop_at_mark
 */
   __pyx_v_w.first = __pyx_v_first;
 
-  /* "dita/_journal.pyx":329
+  /* "dita/_journal.pyx":335
  *     w.previous = previous
  *     w.first = first
+ *     w.until = until             # <<<<<<<<<<<<<<
+ *     w.oldest = VERSION
+ *     w.stop_at_mark = stop_at_mark
+*/
+  __pyx_v_w.until = __pyx_v_until;
+
+  /* "dita/_journal.pyx":336
+ *     w.first = first
+ *     w.until = until
  *     w.oldest = VERSION             # <<<<<<<<<<<<<<
  *     w.stop_at_mark = stop_at_mark
  *     with nogil:
 */
   __pyx_v_w.oldest = __pyx_e_4dita_8_journal_VERSION;
 
-  /* "dita/_journal.pyx":330
- *     w.first = first
+  /* "dita/_journal.pyx":337
+ *     w.until = until
  *     w.oldest = VERSION
  *     w.stop_at_mark = stop_at_mark             # <<<<<<<<<<<<<<
  *     with nogil:
@@ -24584,7 +24699,7 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
 */
   __pyx_v_w.stop_at_mark = __pyx_v_stop_at_mark;
 
-  /* "dita/_journal.pyx":331
+  /* "dita/_journal.pyx":338
  *     w.oldest = VERSION
  *     w.stop_at_mark = stop_at_mark
  *     with nogil:             # <<<<<<<<<<<<<<
@@ -24597,7 +24712,7 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
       __Pyx_FastGIL_Remember();
       /*try:*/ {
 
-        /* "dita/_journal.pyx":332
+        /* "dita/_journal.pyx":339
  *     w.stop_at_mark = stop_at_mark
  *     with nogil:
  *         why = walk(&w)             # <<<<<<<<<<<<<<
@@ -24607,7 +24722,7 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
         __pyx_v_why = __pyx_f_4dita_8_journal_walk((&__pyx_v_w));
       }
 
-      /* "dita/_journal.pyx":331
+      /* "dita/_journal.pyx":338
  *     w.oldest = VERSION
  *     w.stop_at_mark = stop_at_mark
  *     with nogil:             # <<<<<<<<<<<<<<
@@ -24624,67 +24739,67 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
       }
   }
 
-  /* "dita/_journal.pyx":333
+  /* "dita/_journal.pyx":340
  *     with nogil:
  *         why = walk(&w)
  *     return (why, w.at, w.seq, w.previous, w.synced, w.notes_count, w.inputs_count, w.named_count,             # <<<<<<<<<<<<<<
  *             w.oldest)
  * 
 */
-  __pyx_t_5 = __Pyx_PyLong_From_int(__pyx_v_why); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 333, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyLong_From_int(__pyx_v_why); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 340, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  __pyx_t_8 = PyLong_FromSsize_t(__pyx_v_w.at); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 333, __pyx_L1_error)
+  __pyx_t_8 = PyLong_FromSsize_t(__pyx_v_w.at); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 340, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_8);
-  __pyx_t_6 = __Pyx_PyLong_From_uint64_t(__pyx_v_w.seq); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 333, __pyx_L1_error)
+  __pyx_t_6 = __Pyx_PyLong_From_uint64_t(__pyx_v_w.seq); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 340, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_6);
-  __pyx_t_3 = __Pyx_PyLong_From_uint32_t(__pyx_v_w.previous); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 333, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_PyLong_From_uint32_t(__pyx_v_w.previous); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 340, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
-  __pyx_t_4 = __Pyx_PyLong_From_uint64_t(__pyx_v_w.synced); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 333, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyLong_From_uint64_t(__pyx_v_w.synced); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 340, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
-  __pyx_t_7 = PyLong_FromSsize_t(__pyx_v_w.notes_count); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 333, __pyx_L1_error)
+  __pyx_t_7 = PyLong_FromSsize_t(__pyx_v_w.notes_count); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 340, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
-  __pyx_t_13 = PyLong_FromSsize_t(__pyx_v_w.inputs_count); if (unlikely(!__pyx_t_13)) __PYX_ERR(0, 333, __pyx_L1_error)
+  __pyx_t_13 = PyLong_FromSsize_t(__pyx_v_w.inputs_count); if (unlikely(!__pyx_t_13)) __PYX_ERR(0, 340, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_13);
-  __pyx_t_14 = PyLong_FromSsize_t(__pyx_v_w.named_count); if (unlikely(!__pyx_t_14)) __PYX_ERR(0, 333, __pyx_L1_error)
+  __pyx_t_14 = PyLong_FromSsize_t(__pyx_v_w.named_count); if (unlikely(!__pyx_t_14)) __PYX_ERR(0, 340, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_14);
 
-  /* "dita/_journal.pyx":334
+  /* "dita/_journal.pyx":341
  *         why = walk(&w)
  *     return (why, w.at, w.seq, w.previous, w.synced, w.notes_count, w.inputs_count, w.named_count,
  *             w.oldest)             # <<<<<<<<<<<<<<
  * 
  * 
 */
-  __pyx_t_15 = __Pyx_PyLong_From_int(__pyx_v_w.oldest); if (unlikely(!__pyx_t_15)) __PYX_ERR(0, 334, __pyx_L1_error)
+  __pyx_t_15 = __Pyx_PyLong_From_int(__pyx_v_w.oldest); if (unlikely(!__pyx_t_15)) __PYX_ERR(0, 341, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_15);
 
-  /* "dita/_journal.pyx":333
+  /* "dita/_journal.pyx":340
  *     with nogil:
  *         why = walk(&w)
  *     return (why, w.at, w.seq, w.previous, w.synced, w.notes_count, w.inputs_count, w.named_count,             # <<<<<<<<<<<<<<
  *             w.oldest)
  * 
 */
-  __pyx_t_16 = PyTuple_New(9); if (unlikely(!__pyx_t_16)) __PYX_ERR(0, 333, __pyx_L1_error)
+  __pyx_t_16 = PyTuple_New(9); if (unlikely(!__pyx_t_16)) __PYX_ERR(0, 340, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_16);
   __Pyx_GIVEREF(__pyx_t_5);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_16, 0, __pyx_t_5) != (0)) __PYX_ERR(0, 333, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_16, 0, __pyx_t_5) != (0)) __PYX_ERR(0, 340, __pyx_L1_error);
   __Pyx_GIVEREF(__pyx_t_8);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_16, 1, __pyx_t_8) != (0)) __PYX_ERR(0, 333, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_16, 1, __pyx_t_8) != (0)) __PYX_ERR(0, 340, __pyx_L1_error);
   __Pyx_GIVEREF(__pyx_t_6);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_16, 2, __pyx_t_6) != (0)) __PYX_ERR(0, 333, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_16, 2, __pyx_t_6) != (0)) __PYX_ERR(0, 340, __pyx_L1_error);
   __Pyx_GIVEREF(__pyx_t_3);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_16, 3, __pyx_t_3) != (0)) __PYX_ERR(0, 333, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_16, 3, __pyx_t_3) != (0)) __PYX_ERR(0, 340, __pyx_L1_error);
   __Pyx_GIVEREF(__pyx_t_4);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_16, 4, __pyx_t_4) != (0)) __PYX_ERR(0, 333, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_16, 4, __pyx_t_4) != (0)) __PYX_ERR(0, 340, __pyx_L1_error);
   __Pyx_GIVEREF(__pyx_t_7);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_16, 5, __pyx_t_7) != (0)) __PYX_ERR(0, 333, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_16, 5, __pyx_t_7) != (0)) __PYX_ERR(0, 340, __pyx_L1_error);
   __Pyx_GIVEREF(__pyx_t_13);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_16, 6, __pyx_t_13) != (0)) __PYX_ERR(0, 333, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_16, 6, __pyx_t_13) != (0)) __PYX_ERR(0, 340, __pyx_L1_error);
   __Pyx_GIVEREF(__pyx_t_14);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_16, 7, __pyx_t_14) != (0)) __PYX_ERR(0, 333, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_16, 7, __pyx_t_14) != (0)) __PYX_ERR(0, 340, __pyx_L1_error);
   __Pyx_GIVEREF(__pyx_t_15);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_16, 8, __pyx_t_15) != (0)) __PYX_ERR(0, 333, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_16, 8, __pyx_t_15) != (0)) __PYX_ERR(0, 340, __pyx_L1_error);
   __pyx_t_5 = 0;
   __pyx_t_8 = 0;
   __pyx_t_6 = 0;
@@ -24705,11 +24820,11 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
   __pyx_t_16 = 0;
   goto __pyx_L0;
 
-  /* "dita/_journal.pyx":298
+  /* "dita/_journal.pyx":303
  * 
  * 
  * def scan(const unsigned char[::1] data not None, Py_ssize_t at, uint64_t seq, uint32_t previous,             # <<<<<<<<<<<<<<
- *          *, uint64_t first=0, unsigned char[::1] inputs=None, uint64_t[::1] notes=None,
+ *          *, uint64_t first=0, uint64_t until=0, unsigned char[::1] inputs=None, uint64_t[::1] notes=None,
  *          uint32_t[::1] named=None, bint stop_at_mark=False) -> tuple:
 */
 
@@ -24735,7 +24850,7 @@ static PyObject *__pyx_pf_4dita_8_journal_6scan(CYTHON_UNUSED PyObject *__pyx_se
   return __pyx_r;
 }
 
-/* "dita/_journal.pyx":337
+/* "dita/_journal.pyx":344
  * 
  * 
  * def later(const unsigned char[::1] data not None, Py_ssize_t at, uint64_t seq) -> tuple:             # <<<<<<<<<<<<<<
@@ -24785,46 +24900,46 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_data,&__pyx_mstate_global->__pyx_n_u_at,&__pyx_mstate_global->__pyx_n_u_seq,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 337, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 344, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  3:
         values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 337, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 344, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 337, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 344, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 337, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 344, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "later", 0) < (0)) __PYX_ERR(0, 337, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "later", 0) < (0)) __PYX_ERR(0, 344, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 3; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("later", 1, 3, 3, i); __PYX_ERR(0, 337, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("later", 1, 3, 3, i); __PYX_ERR(0, 344, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 3)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 337, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 344, __pyx_L3_error)
       values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 337, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 344, __pyx_L3_error)
       values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 337, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 344, __pyx_L3_error)
     }
-    __pyx_v_data = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char__const__(values[0], 0); if (unlikely(!__pyx_v_data.memview)) __PYX_ERR(0, 337, __pyx_L3_error)
-    __pyx_v_at = __Pyx_PyIndex_AsSsize_t(values[1]); if (unlikely((__pyx_v_at == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 337, __pyx_L3_error)
-    __pyx_v_seq = __Pyx_PyLong_As_uint64_t(values[2]); if (unlikely((__pyx_v_seq == ((uint64_t)-1)) && PyErr_Occurred())) __PYX_ERR(0, 337, __pyx_L3_error)
+    __pyx_v_data = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char__const__(values[0], 0); if (unlikely(!__pyx_v_data.memview)) __PYX_ERR(0, 344, __pyx_L3_error)
+    __pyx_v_at = __Pyx_PyIndex_AsSsize_t(values[1]); if (unlikely((__pyx_v_at == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 344, __pyx_L3_error)
+    __pyx_v_seq = __Pyx_PyLong_As_uint64_t(values[2]); if (unlikely((__pyx_v_seq == ((uint64_t)-1)) && PyErr_Occurred())) __PYX_ERR(0, 344, __pyx_L3_error)
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("later", 1, 3, 3, __pyx_nargs); __PYX_ERR(0, 337, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("later", 1, 3, 3, __pyx_nargs); __PYX_ERR(0, 344, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -24837,7 +24952,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return NULL;
   __pyx_L4_argument_unpacking_done:;
   if (unlikely(((PyObject *)__pyx_v_data.memview) == Py_None)) {
-    PyErr_Format(PyExc_TypeError, "Argument '%.200s' must not be None", "data"); __PYX_ERR(0, 337, __pyx_L1_error)
+    PyErr_Format(PyExc_TypeError, "Argument '%.200s' must not be None", "data"); __PYX_ERR(0, 344, __pyx_L1_error)
   }
   __pyx_r = __pyx_pf_4dita_8_journal_8later(__pyx_self, __pyx_v_data, __pyx_v_at, __pyx_v_seq);
 
@@ -24889,7 +25004,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("later", 0);
 
-  /* "dita/_journal.pyx":344
+  /* "dita/_journal.pyx":351
  *     """
  *     cdef Header h
  *     cdef Py_ssize_t size = data.shape[0]             # <<<<<<<<<<<<<<
@@ -24898,7 +25013,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
 */
   __pyx_v_size = (__pyx_v_data.shape[0]);
 
-  /* "dita/_journal.pyx":345
+  /* "dita/_journal.pyx":352
  *     cdef Header h
  *     cdef Py_ssize_t size = data.shape[0]
  *     cdef Py_ssize_t place = at             # <<<<<<<<<<<<<<
@@ -24907,7 +25022,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
 */
   __pyx_v_place = __pyx_v_at;
 
-  /* "dita/_journal.pyx":346
+  /* "dita/_journal.pyx":353
  *     cdef Py_ssize_t size = data.shape[0]
  *     cdef Py_ssize_t place = at
  *     cdef Py_ssize_t found = 0             # <<<<<<<<<<<<<<
@@ -24916,7 +25031,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
 */
   __pyx_v_found = 0;
 
-  /* "dita/_journal.pyx":347
+  /* "dita/_journal.pyx":354
  *     cdef Py_ssize_t place = at
  *     cdef Py_ssize_t found = 0
  *     cdef uint64_t witness = 0             # <<<<<<<<<<<<<<
@@ -24925,7 +25040,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
 */
   __pyx_v_witness = 0;
 
-  /* "dita/_journal.pyx":348
+  /* "dita/_journal.pyx":355
  *     cdef Py_ssize_t found = 0
  *     cdef uint64_t witness = 0
  *     cdef uint64_t synced = 0             # <<<<<<<<<<<<<<
@@ -24934,7 +25049,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
 */
   __pyx_v_synced = 0;
 
-  /* "dita/_journal.pyx":350
+  /* "dita/_journal.pyx":357
  *     cdef uint64_t synced = 0
  *     cdef const unsigned char* start
  *     if not 0 <= at <= size:             # <<<<<<<<<<<<<<
@@ -24951,7 +25066,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
   if (unlikely(__pyx_t_2)) {
 
 
-    /* "dita/_journal.pyx":351
+    /* "dita/_journal.pyx":358
  *     cdef const unsigned char* start
  *     if not 0 <= at <= size:
  *         raise BadField("at", at, f"0 to {size}")             # <<<<<<<<<<<<<<
@@ -24959,13 +25074,13 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
  *         return 0, 0, 0
 */
     __pyx_t_4 = NULL;
-    __Pyx_GetModuleGlobalName(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_BadField); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 351, __pyx_L1_error)
+    __Pyx_GetModuleGlobalName(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_BadField); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 358, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_5);
-    __pyx_t_6 = PyLong_FromSsize_t(__pyx_v_at); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 351, __pyx_L1_error)
+    __pyx_t_6 = PyLong_FromSsize_t(__pyx_v_at); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 358, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_6);
-    __pyx_t_7 = __Pyx_PyUnicode_From_Py_ssize_t(__pyx_v_size, 0, ' ', 'd'); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 351, __pyx_L1_error)
+    __pyx_t_7 = __Pyx_PyUnicode_From_Py_ssize_t(__pyx_v_size, 0, ' ', 'd'); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 358, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_7);
-    __pyx_t_8 = __Pyx_PyUnicode_Concat(__pyx_mstate_global->__pyx_kp_u_0_to, __pyx_t_7); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 351, __pyx_L1_error)
+    __pyx_t_8 = __Pyx_PyUnicode_Concat(__pyx_mstate_global->__pyx_kp_u_0_to, __pyx_t_7); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 358, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_8);
     __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
     __pyx_t_9 = 1;
@@ -24987,14 +25102,14 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
       __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
       __Pyx_DECREF(__pyx_t_8); __pyx_t_8 = 0;
       __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-      if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 351, __pyx_L1_error)
+      if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 358, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_3);
     }
     __Pyx_Raise(__pyx_t_3, 0, 0, 0);
     __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-    __PYX_ERR(0, 351, __pyx_L1_error)
+    __PYX_ERR(0, 358, __pyx_L1_error)
 
-    /* "dita/_journal.pyx":350
+    /* "dita/_journal.pyx":357
  *     cdef uint64_t synced = 0
  *     cdef const unsigned char* start
  *     if not 0 <= at <= size:             # <<<<<<<<<<<<<<
@@ -25003,7 +25118,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
 */
   }
 
-  /* "dita/_journal.pyx":352
+  /* "dita/_journal.pyx":359
  *     if not 0 <= at <= size:
  *         raise BadField("at", at, f"0 to {size}")
  *     if size == 0:             # <<<<<<<<<<<<<<
@@ -25015,7 +25130,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
   if (__pyx_t_2) {
 
 
-    /* "dita/_journal.pyx":353
+    /* "dita/_journal.pyx":360
  *         raise BadField("at", at, f"0 to {size}")
  *     if size == 0:
  *         return 0, 0, 0             # <<<<<<<<<<<<<<
@@ -25033,7 +25148,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
     }
     goto __pyx_L0;
 
-    /* "dita/_journal.pyx":352
+    /* "dita/_journal.pyx":359
  *     if not 0 <= at <= size:
  *         raise BadField("at", at, f"0 to {size}")
  *     if size == 0:             # <<<<<<<<<<<<<<
@@ -25042,7 +25157,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
 */
   }
 
-  /* "dita/_journal.pyx":354
+  /* "dita/_journal.pyx":361
  *     if size == 0:
  *         return 0, 0, 0
  *     start = &data[0]             # <<<<<<<<<<<<<<
@@ -25057,11 +25172,11 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
   } else if (unlikely(__pyx_t_10 >= __pyx_v_data.shape[0])) __pyx_t_11 = 0;
   if (unlikely(__pyx_t_11 != -1)) {
     __Pyx_RaiseBufferIndexError(__pyx_t_11);
-    __PYX_ERR(0, 354, __pyx_L1_error)
+    __PYX_ERR(0, 361, __pyx_L1_error)
   }
   __pyx_v_start = (&(*((unsigned char const  *) ( /* dim=0 */ ((char *) (((unsigned char const  *) __pyx_v_data.data) + __pyx_t_10)) ))));
 
-  /* "dita/_journal.pyx":355
+  /* "dita/_journal.pyx":362
  *         return 0, 0, 0
  *     start = &data[0]
  *     with nogil:             # <<<<<<<<<<<<<<
@@ -25074,7 +25189,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
       __Pyx_FastGIL_Remember();
       /*try:*/ {
 
-        /* "dita/_journal.pyx":356
+        /* "dita/_journal.pyx":363
  *     start = &data[0]
  *     with nogil:
  *         while place + <Py_ssize_t>sizeof(Header) <= size:             # <<<<<<<<<<<<<<
@@ -25086,7 +25201,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
           __pyx_t_12 = __Pyx_add_Py_ssize_t_checking_overflow(__pyx_v_place, ((Py_ssize_t)(sizeof(struct __pyx_t_4dita_8_journal_Header))), &__pyx_t_11);
           if (unlikely(__pyx_t_11)) {
             PyErr_SetString(PyExc_OverflowError, "value too large");
-            __PYX_ERR(0, 356, __pyx_L6_error)
+            __PYX_ERR(0, 363, __pyx_L6_error)
           }
           __pyx_t_2 = (__pyx_t_12 <= __pyx_v_size);
 
@@ -25094,7 +25209,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
 
           if (!__pyx_t_2) break;
 
-          /* "dita/_journal.pyx":357
+          /* "dita/_journal.pyx":364
  *     with nogil:
  *         while place + <Py_ssize_t>sizeof(Header) <= size:
  *             memcpy(&h, start + place, sizeof(Header))             # <<<<<<<<<<<<<<
@@ -25103,7 +25218,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
 */
           (void)(memcpy((&__pyx_v_h), (__pyx_v_start + __pyx_v_place), (sizeof(struct __pyx_t_4dita_8_journal_Header))));
 
-          /* "dita/_journal.pyx":358
+          /* "dita/_journal.pyx":365
  *         while place + <Py_ssize_t>sizeof(Header) <= size:
  *             memcpy(&h, start + place, sizeof(Header))
  *             if (h.length and h.seq >= seq and h.synced < h.seq             # <<<<<<<<<<<<<<
@@ -25131,7 +25246,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
             goto __pyx_L11_bool_binop_done;
           }
 
-          /* "dita/_journal.pyx":359
+          /* "dita/_journal.pyx":366
  *             memcpy(&h, start + place, sizeof(Header))
  *             if (h.length and h.seq >= seq and h.synced < h.seq
  *                     and h.seq - seq <= <uint64_t>(size // ALIGNMENT)             # <<<<<<<<<<<<<<
@@ -25149,7 +25264,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
             goto __pyx_L11_bool_binop_done;
           }
 
-          /* "dita/_journal.pyx":360
+          /* "dita/_journal.pyx":367
  *             if (h.length and h.seq >= seq and h.synced < h.seq
  *                     and h.seq - seq <= <uint64_t>(size // ALIGNMENT)
  *                     and is_sound(start + place, size - place, &h)):             # <<<<<<<<<<<<<<
@@ -25158,7 +25273,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
 */
           __pyx_t_11 = 0;
 
-          /* "dita/_journal.pyx":359
+          /* "dita/_journal.pyx":366
  *             memcpy(&h, start + place, sizeof(Header))
  *             if (h.length and h.seq >= seq and h.synced < h.seq
  *                     and h.seq - seq <= <uint64_t>(size // ALIGNMENT)             # <<<<<<<<<<<<<<
@@ -25168,19 +25283,19 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
           __pyx_t_13 = __Pyx_sub_uint64_t_checking_overflow(__pyx_v_h.seq, __pyx_v_seq, &__pyx_t_11);
           if (unlikely(__pyx_t_11)) {
             PyErr_SetString(PyExc_OverflowError, "value too large");
-            __PYX_ERR(0, 359, __pyx_L6_error)
+            __PYX_ERR(0, 366, __pyx_L6_error)
           }
           if (unlikely(__pyx_e_4dita_8_journal_ALIGNMENT == 0)) {
             PyGILState_STATE __pyx_gilstate_save = __Pyx_PyGILState_Ensure();
             PyErr_SetString(PyExc_ZeroDivisionError, "integer division or modulo by zero");
             __Pyx_PyGILState_Release(__pyx_gilstate_save);
-            __PYX_ERR(0, 359, __pyx_L6_error)
+            __PYX_ERR(0, 366, __pyx_L6_error)
           }
           else if (sizeof(Py_ssize_t) == sizeof(long) && (!(((int)-1) > 0)) && unlikely(__pyx_e_4dita_8_journal_ALIGNMENT == (int)-1)  && unlikely(__Pyx_UNARY_NEG_WOULD_OVERFLOW(__pyx_v_size))) {
             PyGILState_STATE __pyx_gilstate_save = __Pyx_PyGILState_Ensure();
             PyErr_SetString(PyExc_OverflowError, "value too large to perform division");
             __Pyx_PyGILState_Release(__pyx_gilstate_save);
-            __PYX_ERR(0, 359, __pyx_L6_error)
+            __PYX_ERR(0, 366, __pyx_L6_error)
           }
           __pyx_t_1 = (__pyx_t_13 <= ((uint64_t)__Pyx_div_Py_ssize_t(__pyx_v_size, __pyx_e_4dita_8_journal_ALIGNMENT, 0)));
 
@@ -25194,7 +25309,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
             goto __pyx_L11_bool_binop_done;
           }
 
-          /* "dita/_journal.pyx":360
+          /* "dita/_journal.pyx":367
  *             if (h.length and h.seq >= seq and h.synced < h.seq
  *                     and h.seq - seq <= <uint64_t>(size // ALIGNMENT)
  *                     and is_sound(start + place, size - place, &h)):             # <<<<<<<<<<<<<<
@@ -25205,7 +25320,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
           __pyx_t_12 = __Pyx_sub_Py_ssize_t_checking_overflow(__pyx_v_size, __pyx_v_place, &__pyx_t_11);
           if (unlikely(__pyx_t_11)) {
             PyErr_SetString(PyExc_OverflowError, "value too large");
-            __PYX_ERR(0, 360, __pyx_L6_error)
+            __PYX_ERR(0, 367, __pyx_L6_error)
           }
           __pyx_t_1 = __pyx_f_4dita_8_journal_is_sound((__pyx_v_start + __pyx_v_place), __pyx_t_12, (&__pyx_v_h));
 
@@ -25215,7 +25330,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
 
           __pyx_L11_bool_binop_done:;
 
-          /* "dita/_journal.pyx":358
+          /* "dita/_journal.pyx":365
  *         while place + <Py_ssize_t>sizeof(Header) <= size:
  *             memcpy(&h, start + place, sizeof(Header))
  *             if (h.length and h.seq >= seq and h.synced < h.seq             # <<<<<<<<<<<<<<
@@ -25225,7 +25340,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
           if (__pyx_t_2) {
 
 
-            /* "dita/_journal.pyx":361
+            /* "dita/_journal.pyx":368
  *                     and h.seq - seq <= <uint64_t>(size // ALIGNMENT)
  *                     and is_sound(start + place, size - place, &h)):
  *                 found += 1             # <<<<<<<<<<<<<<
@@ -25236,11 +25351,11 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
             __pyx_t_12 = __Pyx_add_const_Py_ssize_t_checking_overflow(__pyx_v_found, 1, &__pyx_t_11);
             if (unlikely(__pyx_t_11)) {
               PyErr_SetString(PyExc_OverflowError, "value too large");
-              __PYX_ERR(0, 361, __pyx_L6_error)
+              __PYX_ERR(0, 368, __pyx_L6_error)
             }
             __pyx_v_found = __pyx_t_12;
 
-            /* "dita/_journal.pyx":362
+            /* "dita/_journal.pyx":369
  *                     and is_sound(start + place, size - place, &h)):
  *                 found += 1
  *                 if h.synced >= synced:             # <<<<<<<<<<<<<<
@@ -25252,7 +25367,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
             if (__pyx_t_2) {
 
 
-              /* "dita/_journal.pyx":363
+              /* "dita/_journal.pyx":370
  *                 found += 1
  *                 if h.synced >= synced:
  *                     synced = h.synced             # <<<<<<<<<<<<<<
@@ -25263,7 +25378,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
 
               __pyx_v_synced = __pyx_t_13;
 
-              /* "dita/_journal.pyx":364
+              /* "dita/_journal.pyx":371
  *                 if h.synced >= synced:
  *                     synced = h.synced
  *                     witness = h.seq             # <<<<<<<<<<<<<<
@@ -25274,7 +25389,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
 
               __pyx_v_witness = __pyx_t_13;
 
-              /* "dita/_journal.pyx":362
+              /* "dita/_journal.pyx":369
  *                     and is_sound(start + place, size - place, &h)):
  *                 found += 1
  *                 if h.synced >= synced:             # <<<<<<<<<<<<<<
@@ -25283,7 +25398,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
 */
             }
 
-            /* "dita/_journal.pyx":365
+            /* "dita/_journal.pyx":372
  *                     synced = h.synced
  *                     witness = h.seq
  *                 place += size_of(h.length)             # <<<<<<<<<<<<<<
@@ -25294,11 +25409,11 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
             __pyx_t_12 = __Pyx_add_Py_ssize_t_checking_overflow(__pyx_v_place, __pyx_f_4dita_8_journal_size_of(__pyx_v_h.length), &__pyx_t_11);
             if (unlikely(__pyx_t_11)) {
               PyErr_SetString(PyExc_OverflowError, "value too large");
-              __PYX_ERR(0, 365, __pyx_L6_error)
+              __PYX_ERR(0, 372, __pyx_L6_error)
             }
             __pyx_v_place = __pyx_t_12;
 
-            /* "dita/_journal.pyx":358
+            /* "dita/_journal.pyx":365
  *         while place + <Py_ssize_t>sizeof(Header) <= size:
  *             memcpy(&h, start + place, sizeof(Header))
  *             if (h.length and h.seq >= seq and h.synced < h.seq             # <<<<<<<<<<<<<<
@@ -25308,7 +25423,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
             goto __pyx_L10;
           }
 
-          /* "dita/_journal.pyx":367
+          /* "dita/_journal.pyx":374
  *                 place += size_of(h.length)
  *             else:
  *                 place += ALIGNMENT             # <<<<<<<<<<<<<<
@@ -25320,7 +25435,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
             __pyx_t_12 = __Pyx_add_Py_ssize_t_checking_overflow(__pyx_v_place, __pyx_e_4dita_8_journal_ALIGNMENT, &__pyx_t_11);
             if (unlikely(__pyx_t_11)) {
               PyErr_SetString(PyExc_OverflowError, "value too large");
-              __PYX_ERR(0, 367, __pyx_L6_error)
+              __PYX_ERR(0, 374, __pyx_L6_error)
             }
             __pyx_v_place = __pyx_t_12;
           }
@@ -25328,7 +25443,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
         }
       }
 
-      /* "dita/_journal.pyx":355
+      /* "dita/_journal.pyx":362
  *         return 0, 0, 0
  *     start = &data[0]
  *     with nogil:             # <<<<<<<<<<<<<<
@@ -25350,27 +25465,27 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
       }
   }
 
-  /* "dita/_journal.pyx":368
+  /* "dita/_journal.pyx":375
  *             else:
  *                 place += ALIGNMENT
  *     return found, witness, synced             # <<<<<<<<<<<<<<
  * 
  * 
 */
-  __pyx_t_3 = PyLong_FromSsize_t(__pyx_v_found); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 368, __pyx_L1_error)
+  __pyx_t_3 = PyLong_FromSsize_t(__pyx_v_found); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 375, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
-  __pyx_t_5 = __Pyx_PyLong_From_uint64_t(__pyx_v_witness); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 368, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyLong_From_uint64_t(__pyx_v_witness); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 375, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  __pyx_t_8 = __Pyx_PyLong_From_uint64_t(__pyx_v_synced); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 368, __pyx_L1_error)
+  __pyx_t_8 = __Pyx_PyLong_From_uint64_t(__pyx_v_synced); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 375, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_8);
-  __pyx_t_6 = PyTuple_New(3); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 368, __pyx_L1_error)
+  __pyx_t_6 = PyTuple_New(3); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 375, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_6);
   __Pyx_GIVEREF(__pyx_t_3);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_6, 0, __pyx_t_3) != (0)) __PYX_ERR(0, 368, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_6, 0, __pyx_t_3) != (0)) __PYX_ERR(0, 375, __pyx_L1_error);
   __Pyx_GIVEREF(__pyx_t_5);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_6, 1, __pyx_t_5) != (0)) __PYX_ERR(0, 368, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_6, 1, __pyx_t_5) != (0)) __PYX_ERR(0, 375, __pyx_L1_error);
   __Pyx_GIVEREF(__pyx_t_8);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_6, 2, __pyx_t_8) != (0)) __PYX_ERR(0, 368, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_6, 2, __pyx_t_8) != (0)) __PYX_ERR(0, 375, __pyx_L1_error);
   __pyx_t_3 = 0;
   __pyx_t_5 = 0;
   __pyx_t_8 = 0;
@@ -25385,7 +25500,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
   __pyx_t_6 = 0;
   goto __pyx_L0;
 
-  /* "dita/_journal.pyx":337
+  /* "dita/_journal.pyx":344
  * 
  * 
  * def later(const unsigned char[::1] data not None, Py_ssize_t at, uint64_t seq) -> tuple:             # <<<<<<<<<<<<<<
@@ -25416,7 +25531,7 @@ static PyObject *__pyx_pf_4dita_8_journal_8later(CYTHON_UNUSED PyObject *__pyx_s
   return __pyx_r;
 }
 
-/* "dita/_journal.pyx":371
+/* "dita/_journal.pyx":378
  * 
  * 
  * def used(const unsigned char[::1] data not None, Py_ssize_t at) -> int:             # <<<<<<<<<<<<<<
@@ -25465,39 +25580,39 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_data,&__pyx_mstate_global->__pyx_n_u_at,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 371, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 378, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 371, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 378, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 371, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 378, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "used", 0) < (0)) __PYX_ERR(0, 371, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "used", 0) < (0)) __PYX_ERR(0, 378, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 2; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("used", 1, 2, 2, i); __PYX_ERR(0, 371, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("used", 1, 2, 2, i); __PYX_ERR(0, 378, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 2)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 371, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 378, __pyx_L3_error)
       values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 371, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 378, __pyx_L3_error)
     }
-    __pyx_v_data = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char__const__(values[0], 0); if (unlikely(!__pyx_v_data.memview)) __PYX_ERR(0, 371, __pyx_L3_error)
-    __pyx_v_at = __Pyx_PyIndex_AsSsize_t(values[1]); if (unlikely((__pyx_v_at == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 371, __pyx_L3_error)
+    __pyx_v_data = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char__const__(values[0], 0); if (unlikely(!__pyx_v_data.memview)) __PYX_ERR(0, 378, __pyx_L3_error)
+    __pyx_v_at = __Pyx_PyIndex_AsSsize_t(values[1]); if (unlikely((__pyx_v_at == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 378, __pyx_L3_error)
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("used", 1, 2, 2, __pyx_nargs); __PYX_ERR(0, 371, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("used", 1, 2, 2, __pyx_nargs); __PYX_ERR(0, 378, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -25510,7 +25625,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return NULL;
   __pyx_L4_argument_unpacking_done:;
   if (unlikely(((PyObject *)__pyx_v_data.memview) == Py_None)) {
-    PyErr_Format(PyExc_TypeError, "Argument '%.200s' must not be None", "data"); __PYX_ERR(0, 371, __pyx_L1_error)
+    PyErr_Format(PyExc_TypeError, "Argument '%.200s' must not be None", "data"); __PYX_ERR(0, 378, __pyx_L1_error)
   }
   __pyx_r = __pyx_pf_4dita_8_journal_10used(__pyx_self, __pyx_v_data, __pyx_v_at);
 
@@ -25555,7 +25670,7 @@ static PyObject *__pyx_pf_4dita_8_journal_10used(CYTHON_UNUSED PyObject *__pyx_s
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("used", 0);
 
-  /* "dita/_journal.pyx":373
+  /* "dita/_journal.pyx":380
  * def used(const unsigned char[::1] data not None, Py_ssize_t at) -> int:
  *     """Where the bytes from ``at`` on end that are not 0; ``at`` when there are none."""
  *     if not 0 <= at <= data.shape[0]:             # <<<<<<<<<<<<<<
@@ -25572,7 +25687,7 @@ static PyObject *__pyx_pf_4dita_8_journal_10used(CYTHON_UNUSED PyObject *__pyx_s
   if (unlikely(__pyx_t_2)) {
 
 
-    /* "dita/_journal.pyx":374
+    /* "dita/_journal.pyx":381
  *     """Where the bytes from ``at`` on end that are not 0; ``at`` when there are none."""
  *     if not 0 <= at <= data.shape[0]:
  *         raise BadField("at", at, f"0 to {data.shape[0]}")             # <<<<<<<<<<<<<<
@@ -25580,13 +25695,13 @@ static PyObject *__pyx_pf_4dita_8_journal_10used(CYTHON_UNUSED PyObject *__pyx_s
  *         return at
 */
     __pyx_t_4 = NULL;
-    __Pyx_GetModuleGlobalName(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_BadField); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 374, __pyx_L1_error)
+    __Pyx_GetModuleGlobalName(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_BadField); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 381, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_5);
-    __pyx_t_6 = PyLong_FromSsize_t(__pyx_v_at); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 374, __pyx_L1_error)
+    __pyx_t_6 = PyLong_FromSsize_t(__pyx_v_at); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 381, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_6);
-    __pyx_t_7 = __Pyx_PyUnicode_From_Py_ssize_t((__pyx_v_data.shape[0]), 0, ' ', 'd'); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 374, __pyx_L1_error)
+    __pyx_t_7 = __Pyx_PyUnicode_From_Py_ssize_t((__pyx_v_data.shape[0]), 0, ' ', 'd'); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 381, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_7);
-    __pyx_t_8 = __Pyx_PyUnicode_Concat(__pyx_mstate_global->__pyx_kp_u_0_to, __pyx_t_7); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 374, __pyx_L1_error)
+    __pyx_t_8 = __Pyx_PyUnicode_Concat(__pyx_mstate_global->__pyx_kp_u_0_to, __pyx_t_7); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 381, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_8);
     __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
     __pyx_t_9 = 1;
@@ -25608,14 +25723,14 @@ static PyObject *__pyx_pf_4dita_8_journal_10used(CYTHON_UNUSED PyObject *__pyx_s
       __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
       __Pyx_DECREF(__pyx_t_8); __pyx_t_8 = 0;
       __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-      if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 374, __pyx_L1_error)
+      if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 381, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_3);
     }
     __Pyx_Raise(__pyx_t_3, 0, 0, 0);
     __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-    __PYX_ERR(0, 374, __pyx_L1_error)
+    __PYX_ERR(0, 381, __pyx_L1_error)
 
-    /* "dita/_journal.pyx":373
+    /* "dita/_journal.pyx":380
  * def used(const unsigned char[::1] data not None, Py_ssize_t at) -> int:
  *     """Where the bytes from ``at`` on end that are not 0; ``at`` when there are none."""
  *     if not 0 <= at <= data.shape[0]:             # <<<<<<<<<<<<<<
@@ -25624,7 +25739,7 @@ static PyObject *__pyx_pf_4dita_8_journal_10used(CYTHON_UNUSED PyObject *__pyx_s
 */
   }
 
-  /* "dita/_journal.pyx":375
+  /* "dita/_journal.pyx":382
  *     if not 0 <= at <= data.shape[0]:
  *         raise BadField("at", at, f"0 to {data.shape[0]}")
  *     if at == data.shape[0]:             # <<<<<<<<<<<<<<
@@ -25636,16 +25751,16 @@ static PyObject *__pyx_pf_4dita_8_journal_10used(CYTHON_UNUSED PyObject *__pyx_s
   if (__pyx_t_2) {
 
 
-    /* "dita/_journal.pyx":376
+    /* "dita/_journal.pyx":383
  *         raise BadField("at", at, f"0 to {data.shape[0]}")
  *     if at == data.shape[0]:
  *         return at             # <<<<<<<<<<<<<<
  *     return at + <Py_ssize_t>crc32c_used(&data[at], data.shape[0] - at)
  * 
 */
-    __pyx_t_3 = PyLong_FromSsize_t(__pyx_v_at); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 376, __pyx_L1_error)
+    __pyx_t_3 = PyLong_FromSsize_t(__pyx_v_at); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 383, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_3);
-    if (__Pyx_PyInt_FromNumber(&__pyx_t_3, NULL, 0) < (0)) __PYX_ERR(0, 376, __pyx_L1_error)
+    if (__Pyx_PyInt_FromNumber(&__pyx_t_3, NULL, 0) < (0)) __PYX_ERR(0, 383, __pyx_L1_error)
     {
       PyObject *__pyx_temp;
       {
@@ -25657,7 +25772,7 @@ static PyObject *__pyx_pf_4dita_8_journal_10used(CYTHON_UNUSED PyObject *__pyx_s
     __pyx_t_3 = 0;
     goto __pyx_L0;
 
-    /* "dita/_journal.pyx":375
+    /* "dita/_journal.pyx":382
  *     if not 0 <= at <= data.shape[0]:
  *         raise BadField("at", at, f"0 to {data.shape[0]}")
  *     if at == data.shape[0]:             # <<<<<<<<<<<<<<
@@ -25666,7 +25781,7 @@ static PyObject *__pyx_pf_4dita_8_journal_10used(CYTHON_UNUSED PyObject *__pyx_s
 */
   }
 
-  /* "dita/_journal.pyx":377
+  /* "dita/_journal.pyx":384
  *     if at == data.shape[0]:
  *         return at
  *     return at + <Py_ssize_t>crc32c_used(&data[at], data.shape[0] - at)             # <<<<<<<<<<<<<<
@@ -25682,24 +25797,24 @@ static PyObject *__pyx_pf_4dita_8_journal_10used(CYTHON_UNUSED PyObject *__pyx_s
   } else if (unlikely(__pyx_t_11 >= __pyx_v_data.shape[0])) __pyx_t_12 = 0;
   if (unlikely(__pyx_t_12 != -1)) {
     __Pyx_RaiseBufferIndexError(__pyx_t_12);
-    __PYX_ERR(0, 377, __pyx_L1_error)
+    __PYX_ERR(0, 384, __pyx_L1_error)
   }
   __pyx_t_12 = 0;
   __pyx_t_13 = __Pyx_sub_Py_ssize_t_checking_overflow((__pyx_v_data.shape[0]), __pyx_v_at, &__pyx_t_12);
   if (unlikely(__pyx_t_12)) {
     PyErr_SetString(PyExc_OverflowError, "value too large");
-    __PYX_ERR(0, 377, __pyx_L1_error)
+    __PYX_ERR(0, 384, __pyx_L1_error)
   }
   __pyx_t_14 = __Pyx_add_Py_ssize_t_checking_overflow(__pyx_v_at, ((Py_ssize_t)crc32c_used((&(*((unsigned char const  *) ( /* dim=0 */ ((char *) (((unsigned char const  *) __pyx_v_data.data) + __pyx_t_11)) )))), __pyx_t_13)), &__pyx_t_10);
 
   if (unlikely(__pyx_t_10)) {
     PyErr_SetString(PyExc_OverflowError, "value too large");
-    __PYX_ERR(0, 377, __pyx_L1_error)
+    __PYX_ERR(0, 384, __pyx_L1_error)
   }
-  __pyx_t_3 = PyLong_FromSsize_t(__pyx_t_14); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 377, __pyx_L1_error)
+  __pyx_t_3 = PyLong_FromSsize_t(__pyx_t_14); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 384, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
 
-  if (__Pyx_PyInt_FromNumber(&__pyx_t_3, NULL, 0) < (0)) __PYX_ERR(0, 377, __pyx_L1_error)
+  if (__Pyx_PyInt_FromNumber(&__pyx_t_3, NULL, 0) < (0)) __PYX_ERR(0, 384, __pyx_L1_error)
   {
     PyObject *__pyx_temp;
     {
@@ -25711,7 +25826,7 @@ static PyObject *__pyx_pf_4dita_8_journal_10used(CYTHON_UNUSED PyObject *__pyx_s
   __pyx_t_3 = 0;
   goto __pyx_L0;
 
-  /* "dita/_journal.pyx":371
+  /* "dita/_journal.pyx":378
  * 
  * 
  * def used(const unsigned char[::1] data not None, Py_ssize_t at) -> int:             # <<<<<<<<<<<<<<
@@ -25735,7 +25850,7 @@ static PyObject *__pyx_pf_4dita_8_journal_10used(CYTHON_UNUSED PyObject *__pyx_s
   return __pyx_r;
 }
 
-/* "dita/_journal.pyx":383
+/* "dita/_journal.pyx":390
  * 
  * 
  * cdef inline object optional(object amount, uint16_t flags, int flag):             # <<<<<<<<<<<<<<
@@ -25750,7 +25865,7 @@ static CYTHON_INLINE PyObject *__pyx_f_4dita_8_journal_optional(PyObject *__pyx_
   int __pyx_t_2;
   __Pyx_RefNannySetupContext("optional", 0);
 
-  /* "dita/_journal.pyx":384
+  /* "dita/_journal.pyx":391
  * 
  * cdef inline object optional(object amount, uint16_t flags, int flag):
  *     return amount if flags & flag else None             # <<<<<<<<<<<<<<
@@ -25778,7 +25893,7 @@ static CYTHON_INLINE PyObject *__pyx_f_4dita_8_journal_optional(PyObject *__pyx_
   __pyx_t_1 = 0;
   goto __pyx_L0;
 
-  /* "dita/_journal.pyx":383
+  /* "dita/_journal.pyx":390
  * 
  * 
  * cdef inline object optional(object amount, uint16_t flags, int flag):             # <<<<<<<<<<<<<<
@@ -25793,7 +25908,7 @@ static CYTHON_INLINE PyObject *__pyx_f_4dita_8_journal_optional(PyObject *__pyx_
   return __pyx_r;
 }
 
-/* "dita/_journal.pyx":387
+/* "dita/_journal.pyx":394
  * 
  * 
  * def fields(bytes packed not None) -> dict:             # <<<<<<<<<<<<<<
@@ -25841,32 +25956,32 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_packed,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 387, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 394, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 387, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 394, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "fields", 0) < (0)) __PYX_ERR(0, 387, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "fields", 0) < (0)) __PYX_ERR(0, 394, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("fields", 1, 1, 1, i); __PYX_ERR(0, 387, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("fields", 1, 1, 1, i); __PYX_ERR(0, 394, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 1)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 387, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 394, __pyx_L3_error)
     }
     __pyx_v_packed = ((PyObject*)values[0]);
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("fields", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 387, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("fields", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 394, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -25877,7 +25992,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_packed), (&PyBytes_Type), 0, "packed", 1))) __PYX_ERR(0, 387, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_packed), (&PyBytes_Type), 0, "packed", 1))) __PYX_ERR(0, 394, __pyx_L1_error)
   __pyx_r = __pyx_pf_4dita_8_journal_12fields(__pyx_self, __pyx_v_packed);
 
   /* function exit code */
@@ -25920,7 +26035,7 @@ static PyObject *__pyx_pf_4dita_8_journal_12fields(CYTHON_UNUSED PyObject *__pyx
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("fields", 0);
 
-  /* "dita/_journal.pyx":390
+  /* "dita/_journal.pyx":397
  *     """A packed input's numbers by the names of ``_kernel.Input``; None where not reported."""
  *     cdef Input e
  *     if PyBytes_GET_SIZE(packed) != sizeof(Input):             # <<<<<<<<<<<<<<
@@ -25932,7 +26047,7 @@ static PyObject *__pyx_pf_4dita_8_journal_12fields(CYTHON_UNUSED PyObject *__pyx
   if (unlikely(__pyx_t_1)) {
 
 
-    /* "dita/_journal.pyx":391
+    /* "dita/_journal.pyx":398
  *     cdef Input e
  *     if PyBytes_GET_SIZE(packed) != sizeof(Input):
  *         raise BadField("packed", PyBytes_GET_SIZE(packed), f"{sizeof(Input)} bytes")             # <<<<<<<<<<<<<<
@@ -25940,13 +26055,13 @@ static PyObject *__pyx_pf_4dita_8_journal_12fields(CYTHON_UNUSED PyObject *__pyx
  *     if e.leg_count > LEGS_MAX:
 */
     __pyx_t_3 = NULL;
-    __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_BadField); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 391, __pyx_L1_error)
+    __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_BadField); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 398, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_4);
-    __pyx_t_5 = PyLong_FromSsize_t(PyBytes_GET_SIZE(__pyx_v_packed)); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 391, __pyx_L1_error)
+    __pyx_t_5 = PyLong_FromSsize_t(PyBytes_GET_SIZE(__pyx_v_packed)); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 398, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_5);
-    __pyx_t_6 = __Pyx_PyUnicode_From_size_t((sizeof(struct __pyx_t_4dita_7_kernel_Input)), 0, ' ', 'd'); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 391, __pyx_L1_error)
+    __pyx_t_6 = __Pyx_PyUnicode_From_size_t((sizeof(struct __pyx_t_4dita_7_kernel_Input)), 0, ' ', 'd'); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 398, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_6);
-    __pyx_t_7 = __Pyx_PyUnicode_Concat__Pyx_ReferenceSharing_OwnStrongReferenceInPlace(__pyx_t_6, __pyx_mstate_global->__pyx_kp_u_bytes); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 391, __pyx_L1_error)
+    __pyx_t_7 = __Pyx_PyUnicode_Concat__Pyx_ReferenceSharing_OwnStrongReferenceInPlace(__pyx_t_6, __pyx_mstate_global->__pyx_kp_u_bytes); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 398, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_7);
     __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
     __pyx_t_8 = 1;
@@ -25968,14 +26083,14 @@ static PyObject *__pyx_pf_4dita_8_journal_12fields(CYTHON_UNUSED PyObject *__pyx
       __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
       __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
       __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 391, __pyx_L1_error)
+      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 398, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_2);
     }
     __Pyx_Raise(__pyx_t_2, 0, 0, 0);
     __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-    __PYX_ERR(0, 391, __pyx_L1_error)
+    __PYX_ERR(0, 398, __pyx_L1_error)
 
-    /* "dita/_journal.pyx":390
+    /* "dita/_journal.pyx":397
  *     """A packed input's numbers by the names of ``_kernel.Input``; None where not reported."""
  *     cdef Input e
  *     if PyBytes_GET_SIZE(packed) != sizeof(Input):             # <<<<<<<<<<<<<<
@@ -25984,7 +26099,7 @@ static PyObject *__pyx_pf_4dita_8_journal_12fields(CYTHON_UNUSED PyObject *__pyx
 */
   }
 
-  /* "dita/_journal.pyx":392
+  /* "dita/_journal.pyx":399
  *     if PyBytes_GET_SIZE(packed) != sizeof(Input):
  *         raise BadField("packed", PyBytes_GET_SIZE(packed), f"{sizeof(Input)} bytes")
  *     memcpy(&e, PyBytes_AS_STRING(packed), sizeof(Input))             # <<<<<<<<<<<<<<
@@ -25993,7 +26108,7 @@ static PyObject *__pyx_pf_4dita_8_journal_12fields(CYTHON_UNUSED PyObject *__pyx
 */
   (void)(memcpy((&__pyx_v_e), PyBytes_AS_STRING(__pyx_v_packed), (sizeof(struct __pyx_t_4dita_7_kernel_Input))));
 
-  /* "dita/_journal.pyx":393
+  /* "dita/_journal.pyx":400
  *         raise BadField("packed", PyBytes_GET_SIZE(packed), f"{sizeof(Input)} bytes")
  *     memcpy(&e, PyBytes_AS_STRING(packed), sizeof(Input))
  *     if e.leg_count > LEGS_MAX:             # <<<<<<<<<<<<<<
@@ -26005,7 +26120,7 @@ static PyObject *__pyx_pf_4dita_8_journal_12fields(CYTHON_UNUSED PyObject *__pyx
   if (unlikely(__pyx_t_1)) {
 
 
-    /* "dita/_journal.pyx":394
+    /* "dita/_journal.pyx":401
  *     memcpy(&e, PyBytes_AS_STRING(packed), sizeof(Input))
  *     if e.leg_count > LEGS_MAX:
  *         raise BadField("leg_count", e.leg_count, f"at most {LEGS_MAX}")             # <<<<<<<<<<<<<<
@@ -26013,13 +26128,13 @@ static PyObject *__pyx_pf_4dita_8_journal_12fields(CYTHON_UNUSED PyObject *__pyx
  *         "kind": e.kind, "slot": e.slot, "source": e.source, "side": e.side, "reason": e.reason,
 */
     __pyx_t_4 = NULL;
-    __Pyx_GetModuleGlobalName(__pyx_t_7, __pyx_mstate_global->__pyx_n_u_BadField); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 394, __pyx_L1_error)
+    __Pyx_GetModuleGlobalName(__pyx_t_7, __pyx_mstate_global->__pyx_n_u_BadField); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 401, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_7);
-    __pyx_t_5 = __Pyx_PyLong_From_uint8_t(__pyx_v_e.leg_count); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 394, __pyx_L1_error)
+    __pyx_t_5 = __Pyx_PyLong_From_uint8_t(__pyx_v_e.leg_count); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 401, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_5);
-    __pyx_t_3 = __Pyx_PyUnicode_From___pyx_anon_enum(__pyx_e_4dita_7_kernel_LEGS_MAX, 0, ' ', 'd'); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 394, __pyx_L1_error)
+    __pyx_t_3 = __Pyx_PyUnicode_From___pyx_anon_enum(__pyx_e_4dita_7_kernel_LEGS_MAX, 0, ' ', 'd'); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 401, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_3);
-    __pyx_t_6 = __Pyx_PyUnicode_Concat(__pyx_mstate_global->__pyx_kp_u_at_most, __pyx_t_3); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 394, __pyx_L1_error)
+    __pyx_t_6 = __Pyx_PyUnicode_Concat(__pyx_mstate_global->__pyx_kp_u_at_most, __pyx_t_3); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 401, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_6);
     __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
     __pyx_t_8 = 1;
@@ -26041,14 +26156,14 @@ static PyObject *__pyx_pf_4dita_8_journal_12fields(CYTHON_UNUSED PyObject *__pyx
       __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
       __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
       __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
-      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 394, __pyx_L1_error)
+      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 401, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_2);
     }
     __Pyx_Raise(__pyx_t_2, 0, 0, 0);
     __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-    __PYX_ERR(0, 394, __pyx_L1_error)
+    __PYX_ERR(0, 401, __pyx_L1_error)
 
-    /* "dita/_journal.pyx":393
+    /* "dita/_journal.pyx":400
  *         raise BadField("packed", PyBytes_GET_SIZE(packed), f"{sizeof(Input)} bytes")
  *     memcpy(&e, PyBytes_AS_STRING(packed), sizeof(Input))
  *     if e.leg_count > LEGS_MAX:             # <<<<<<<<<<<<<<
@@ -26057,280 +26172,280 @@ static PyObject *__pyx_pf_4dita_8_journal_12fields(CYTHON_UNUSED PyObject *__pyx
 */
   }
 
-  /* "dita/_journal.pyx":396
+  /* "dita/_journal.pyx":403
  *         raise BadField("leg_count", e.leg_count, f"at most {LEGS_MAX}")
  *     return {
  *         "kind": e.kind, "slot": e.slot, "source": e.source, "side": e.side, "reason": e.reason,             # <<<<<<<<<<<<<<
  *         "order_type": e.order_type, "role": e.role, "leverage": e.leverage,
  *         "received_ms": e.received_ms, "exchange_ms": e.exchange_ms, "venue_key": e.venue_key,
 */
-  __pyx_t_2 = __Pyx_PyDict_NewPresized(29); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 396, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_PyDict_NewPresized(29); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
-  __pyx_t_7 = __Pyx_PyLong_From_int16_t(__pyx_v_e.kind); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 396, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyLong_From_int16_t(__pyx_v_e.kind); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_kind, __pyx_t_7) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_kind, __pyx_t_7) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
-  __pyx_t_7 = __Pyx_PyLong_From_int16_t(__pyx_v_e.slot); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 396, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyLong_From_int16_t(__pyx_v_e.slot); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_slot, __pyx_t_7) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_slot, __pyx_t_7) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
-  __pyx_t_7 = __Pyx_PyLong_From_uint8_t(__pyx_v_e.source); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 396, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyLong_From_uint8_t(__pyx_v_e.source); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_source, __pyx_t_7) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_source, __pyx_t_7) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
-  __pyx_t_7 = __Pyx_PyLong_From_int8_t(__pyx_v_e.side); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 396, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyLong_From_int8_t(__pyx_v_e.side); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_side, __pyx_t_7) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_side, __pyx_t_7) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
-  __pyx_t_7 = __Pyx_PyLong_From_uint8_t(__pyx_v_e.reason); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 396, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyLong_From_uint8_t(__pyx_v_e.reason); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_reason, __pyx_t_7) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_reason, __pyx_t_7) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
 
-  /* "dita/_journal.pyx":397
+  /* "dita/_journal.pyx":404
  *     return {
  *         "kind": e.kind, "slot": e.slot, "source": e.source, "side": e.side, "reason": e.reason,
  *         "order_type": e.order_type, "role": e.role, "leverage": e.leverage,             # <<<<<<<<<<<<<<
  *         "received_ms": e.received_ms, "exchange_ms": e.exchange_ms, "venue_key": e.venue_key,
  *         "client_key": e.client_key, "quantity_e8": e.quantity_e8,
 */
-  __pyx_t_7 = __Pyx_PyLong_From_uint8_t(__pyx_v_e.order_type); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 397, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyLong_From_uint8_t(__pyx_v_e.order_type); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 404, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_order_type, __pyx_t_7) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_order_type, __pyx_t_7) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
-  __pyx_t_7 = __Pyx_PyLong_From_uint8_t(__pyx_v_e.role); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 397, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyLong_From_uint8_t(__pyx_v_e.role); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 404, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_role, __pyx_t_7) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_role, __pyx_t_7) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
-  __pyx_t_7 = __Pyx_PyLong_From_int32_t(__pyx_v_e.leverage); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 397, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyLong_From_int32_t(__pyx_v_e.leverage); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 404, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_leverage, __pyx_t_7) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_leverage, __pyx_t_7) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
 
-  /* "dita/_journal.pyx":398
+  /* "dita/_journal.pyx":405
  *         "kind": e.kind, "slot": e.slot, "source": e.source, "side": e.side, "reason": e.reason,
  *         "order_type": e.order_type, "role": e.role, "leverage": e.leverage,
  *         "received_ms": e.received_ms, "exchange_ms": e.exchange_ms, "venue_key": e.venue_key,             # <<<<<<<<<<<<<<
  *         "client_key": e.client_key, "quantity_e8": e.quantity_e8,
  *         "last_quantity_e8": e.last_quantity_e8, "price_e10": e.price_e10,
 */
-  __pyx_t_7 = __Pyx_PyLong_From_int64_t(__pyx_v_e.received_ms); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 398, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyLong_From_int64_t(__pyx_v_e.received_ms); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 405, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_received_ms, __pyx_t_7) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_received_ms, __pyx_t_7) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
-  __pyx_t_7 = __Pyx_PyLong_From_int64_t(__pyx_v_e.exchange_ms); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 398, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyLong_From_int64_t(__pyx_v_e.exchange_ms); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 405, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_exchange_ms, __pyx_t_7) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_exchange_ms, __pyx_t_7) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
-  __pyx_t_7 = __Pyx_PyLong_From_uint64_t(__pyx_v_e.venue_key); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 398, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyLong_From_uint64_t(__pyx_v_e.venue_key); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 405, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_venue_key, __pyx_t_7) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_venue_key, __pyx_t_7) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
 
-  /* "dita/_journal.pyx":399
+  /* "dita/_journal.pyx":406
  *         "order_type": e.order_type, "role": e.role, "leverage": e.leverage,
  *         "received_ms": e.received_ms, "exchange_ms": e.exchange_ms, "venue_key": e.venue_key,
  *         "client_key": e.client_key, "quantity_e8": e.quantity_e8,             # <<<<<<<<<<<<<<
  *         "last_quantity_e8": e.last_quantity_e8, "price_e10": e.price_e10,
  *         "last_price_e10": e.last_price_e10, "increment": bool(e.flags & INCREMENT),
 */
-  __pyx_t_7 = __Pyx_PyLong_From_uint64_t(__pyx_v_e.client_key); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 399, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyLong_From_uint64_t(__pyx_v_e.client_key); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 406, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_client_key, __pyx_t_7) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_client_key, __pyx_t_7) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
-  __pyx_t_7 = __Pyx_PyLong_From_int64_t(__pyx_v_e.quantity_e8); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 399, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyLong_From_int64_t(__pyx_v_e.quantity_e8); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 406, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_quantity_e8, __pyx_t_7) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_quantity_e8, __pyx_t_7) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
 
-  /* "dita/_journal.pyx":400
+  /* "dita/_journal.pyx":407
  *         "received_ms": e.received_ms, "exchange_ms": e.exchange_ms, "venue_key": e.venue_key,
  *         "client_key": e.client_key, "quantity_e8": e.quantity_e8,
  *         "last_quantity_e8": e.last_quantity_e8, "price_e10": e.price_e10,             # <<<<<<<<<<<<<<
  *         "last_price_e10": e.last_price_e10, "increment": bool(e.flags & INCREMENT),
  *         "urgent": bool(e.flags & URGENT), "cost": e.cost, "fee": e.fee, "realized": e.realized,
 */
-  __pyx_t_7 = __Pyx_PyLong_From_int64_t(__pyx_v_e.last_quantity_e8); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 400, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyLong_From_int64_t(__pyx_v_e.last_quantity_e8); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 407, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_last_quantity_e8, __pyx_t_7) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_last_quantity_e8, __pyx_t_7) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
-  __pyx_t_7 = __Pyx_PyLong_From_int64_t(__pyx_v_e.price_e10); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 400, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyLong_From_int64_t(__pyx_v_e.price_e10); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 407, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_price_e10, __pyx_t_7) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_price_e10, __pyx_t_7) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
 
-  /* "dita/_journal.pyx":401
+  /* "dita/_journal.pyx":408
  *         "client_key": e.client_key, "quantity_e8": e.quantity_e8,
  *         "last_quantity_e8": e.last_quantity_e8, "price_e10": e.price_e10,
  *         "last_price_e10": e.last_price_e10, "increment": bool(e.flags & INCREMENT),             # <<<<<<<<<<<<<<
  *         "urgent": bool(e.flags & URGENT), "cost": e.cost, "fee": e.fee, "realized": e.realized,
  *         "reported_cost": optional(e.cost, e.flags, HAS_COST),
 */
-  __pyx_t_7 = __Pyx_PyLong_From_int64_t(__pyx_v_e.last_price_e10); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 401, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyLong_From_int64_t(__pyx_v_e.last_price_e10); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 408, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_last_price_e10, __pyx_t_7) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_last_price_e10, __pyx_t_7) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
-  __pyx_t_7 = __Pyx_PyBool_FromLong((!(!((__pyx_v_e.flags & __pyx_e_4dita_7_kernel_INCREMENT) != 0)))); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 401, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyBool_FromLong((!(!((__pyx_v_e.flags & __pyx_e_4dita_7_kernel_INCREMENT) != 0)))); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 408, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_increment, __pyx_t_7) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_increment, __pyx_t_7) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
 
-  /* "dita/_journal.pyx":402
+  /* "dita/_journal.pyx":409
  *         "last_quantity_e8": e.last_quantity_e8, "price_e10": e.price_e10,
  *         "last_price_e10": e.last_price_e10, "increment": bool(e.flags & INCREMENT),
  *         "urgent": bool(e.flags & URGENT), "cost": e.cost, "fee": e.fee, "realized": e.realized,             # <<<<<<<<<<<<<<
  *         "reported_cost": optional(e.cost, e.flags, HAS_COST),
  *         "reported_fee": optional(e.fee, e.flags, HAS_FEE),
 */
-  __pyx_t_7 = __Pyx_PyBool_FromLong((!(!((__pyx_v_e.flags & __pyx_e_4dita_7_kernel_URGENT) != 0)))); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 402, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyBool_FromLong((!(!((__pyx_v_e.flags & __pyx_e_4dita_7_kernel_URGENT) != 0)))); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 409, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_urgent, __pyx_t_7) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_urgent, __pyx_t_7) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
-  __pyx_t_7 = __Pyx_PyLong_From_money_t(__pyx_v_e.cost); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 402, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyLong_From_money_t(__pyx_v_e.cost); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 409, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_cost, __pyx_t_7) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_cost, __pyx_t_7) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
-  __pyx_t_7 = __Pyx_PyLong_From_money_t(__pyx_v_e.fee); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 402, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyLong_From_money_t(__pyx_v_e.fee); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 409, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_fee, __pyx_t_7) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_fee, __pyx_t_7) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
-  __pyx_t_7 = __Pyx_PyLong_From_money_t(__pyx_v_e.realized); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 402, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyLong_From_money_t(__pyx_v_e.realized); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 409, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_realized, __pyx_t_7) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_realized, __pyx_t_7) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
 
-  /* "dita/_journal.pyx":403
+  /* "dita/_journal.pyx":410
  *         "last_price_e10": e.last_price_e10, "increment": bool(e.flags & INCREMENT),
  *         "urgent": bool(e.flags & URGENT), "cost": e.cost, "fee": e.fee, "realized": e.realized,
  *         "reported_cost": optional(e.cost, e.flags, HAS_COST),             # <<<<<<<<<<<<<<
  *         "reported_fee": optional(e.fee, e.flags, HAS_FEE),
  *         "reported_realized": optional(e.realized, e.flags, HAS_REALIZED),
 */
-  __pyx_t_7 = __Pyx_PyLong_From_money_t(__pyx_v_e.cost); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 403, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyLong_From_money_t(__pyx_v_e.cost); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 410, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
-  __pyx_t_6 = __pyx_f_4dita_8_journal_optional(__pyx_t_7, __pyx_v_e.flags, __pyx_e_4dita_7_kernel_HAS_COST); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 403, __pyx_L1_error)
+  __pyx_t_6 = __pyx_f_4dita_8_journal_optional(__pyx_t_7, __pyx_v_e.flags, __pyx_e_4dita_7_kernel_HAS_COST); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 410, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_6);
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_reported_cost, __pyx_t_6) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_reported_cost, __pyx_t_6) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
 
-  /* "dita/_journal.pyx":404
+  /* "dita/_journal.pyx":411
  *         "urgent": bool(e.flags & URGENT), "cost": e.cost, "fee": e.fee, "realized": e.realized,
  *         "reported_cost": optional(e.cost, e.flags, HAS_COST),
  *         "reported_fee": optional(e.fee, e.flags, HAS_FEE),             # <<<<<<<<<<<<<<
  *         "reported_realized": optional(e.realized, e.flags, HAS_REALIZED),
  *         "has_fee": bool(e.flags & HAS_FEE),
 */
-  __pyx_t_6 = __Pyx_PyLong_From_money_t(__pyx_v_e.fee); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 404, __pyx_L1_error)
+  __pyx_t_6 = __Pyx_PyLong_From_money_t(__pyx_v_e.fee); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 411, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_6);
-  __pyx_t_7 = __pyx_f_4dita_8_journal_optional(__pyx_t_6, __pyx_v_e.flags, __pyx_e_4dita_7_kernel_HAS_FEE); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 404, __pyx_L1_error)
+  __pyx_t_7 = __pyx_f_4dita_8_journal_optional(__pyx_t_6, __pyx_v_e.flags, __pyx_e_4dita_7_kernel_HAS_FEE); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 411, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_reported_fee, __pyx_t_7) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_reported_fee, __pyx_t_7) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
 
-  /* "dita/_journal.pyx":405
+  /* "dita/_journal.pyx":412
  *         "reported_cost": optional(e.cost, e.flags, HAS_COST),
  *         "reported_fee": optional(e.fee, e.flags, HAS_FEE),
  *         "reported_realized": optional(e.realized, e.flags, HAS_REALIZED),             # <<<<<<<<<<<<<<
  *         "has_fee": bool(e.flags & HAS_FEE),
  *         "wait_ms": e.wait_ms, "limit_ms": e.limit_ms,
 */
-  __pyx_t_7 = __Pyx_PyLong_From_money_t(__pyx_v_e.realized); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 405, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyLong_From_money_t(__pyx_v_e.realized); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 412, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
-  __pyx_t_6 = __pyx_f_4dita_8_journal_optional(__pyx_t_7, __pyx_v_e.flags, __pyx_e_4dita_7_kernel_HAS_REALIZED); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 405, __pyx_L1_error)
+  __pyx_t_6 = __pyx_f_4dita_8_journal_optional(__pyx_t_7, __pyx_v_e.flags, __pyx_e_4dita_7_kernel_HAS_REALIZED); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 412, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_6);
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_reported_realized, __pyx_t_6) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_reported_realized, __pyx_t_6) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
 
-  /* "dita/_journal.pyx":406
+  /* "dita/_journal.pyx":413
  *         "reported_fee": optional(e.fee, e.flags, HAS_FEE),
  *         "reported_realized": optional(e.realized, e.flags, HAS_REALIZED),
  *         "has_fee": bool(e.flags & HAS_FEE),             # <<<<<<<<<<<<<<
  *         "wait_ms": e.wait_ms, "limit_ms": e.limit_ms,
  *         "contract": (e.tick_e10, e.step_e8, e.min_quantity_e8, e.min_notional, e.taker_fee_e9,
 */
-  __pyx_t_6 = __Pyx_PyBool_FromLong((!(!((__pyx_v_e.flags & __pyx_e_4dita_7_kernel_HAS_FEE) != 0)))); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 406, __pyx_L1_error)
+  __pyx_t_6 = __Pyx_PyBool_FromLong((!(!((__pyx_v_e.flags & __pyx_e_4dita_7_kernel_HAS_FEE) != 0)))); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 413, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_6);
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_has_fee, __pyx_t_6) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_has_fee, __pyx_t_6) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
 
-  /* "dita/_journal.pyx":407
+  /* "dita/_journal.pyx":414
  *         "reported_realized": optional(e.realized, e.flags, HAS_REALIZED),
  *         "has_fee": bool(e.flags & HAS_FEE),
  *         "wait_ms": e.wait_ms, "limit_ms": e.limit_ms,             # <<<<<<<<<<<<<<
  *         "contract": (e.tick_e10, e.step_e8, e.min_quantity_e8, e.min_notional, e.taker_fee_e9,
  *                      e.maker_fee_e9),
 */
-  __pyx_t_6 = __Pyx_PyLong_From_int64_t(__pyx_v_e.wait_ms); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 407, __pyx_L1_error)
+  __pyx_t_6 = __Pyx_PyLong_From_int64_t(__pyx_v_e.wait_ms); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 414, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_6);
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_wait_ms, __pyx_t_6) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_wait_ms, __pyx_t_6) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
-  __pyx_t_6 = __Pyx_PyLong_From_int64_t(__pyx_v_e.limit_ms); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 407, __pyx_L1_error)
+  __pyx_t_6 = __Pyx_PyLong_From_int64_t(__pyx_v_e.limit_ms); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 414, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_6);
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_limit_ms, __pyx_t_6) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_limit_ms, __pyx_t_6) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
 
-  /* "dita/_journal.pyx":408
+  /* "dita/_journal.pyx":415
  *         "has_fee": bool(e.flags & HAS_FEE),
  *         "wait_ms": e.wait_ms, "limit_ms": e.limit_ms,
  *         "contract": (e.tick_e10, e.step_e8, e.min_quantity_e8, e.min_notional, e.taker_fee_e9,             # <<<<<<<<<<<<<<
  *                      e.maker_fee_e9),
  *         "legs_e9": tuple([e.legs_e9[i] for i in range(e.leg_count)]),
 */
-  __pyx_t_6 = __Pyx_PyLong_From_int64_t(__pyx_v_e.tick_e10); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 408, __pyx_L1_error)
+  __pyx_t_6 = __Pyx_PyLong_From_int64_t(__pyx_v_e.tick_e10); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 415, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_6);
-  __pyx_t_7 = __Pyx_PyLong_From_int64_t(__pyx_v_e.step_e8); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 408, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyLong_From_int64_t(__pyx_v_e.step_e8); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 415, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
-  __pyx_t_5 = __Pyx_PyLong_From_int64_t(__pyx_v_e.min_quantity_e8); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 408, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyLong_From_int64_t(__pyx_v_e.min_quantity_e8); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 415, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  __pyx_t_4 = __Pyx_PyLong_From_money_t(__pyx_v_e.min_notional); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 408, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyLong_From_money_t(__pyx_v_e.min_notional); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 415, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
-  __pyx_t_3 = __Pyx_PyLong_From_int32_t(__pyx_v_e.taker_fee_e9); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 408, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_PyLong_From_int32_t(__pyx_v_e.taker_fee_e9); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 415, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
 
-  /* "dita/_journal.pyx":409
+  /* "dita/_journal.pyx":416
  *         "wait_ms": e.wait_ms, "limit_ms": e.limit_ms,
  *         "contract": (e.tick_e10, e.step_e8, e.min_quantity_e8, e.min_notional, e.taker_fee_e9,
  *                      e.maker_fee_e9),             # <<<<<<<<<<<<<<
  *         "legs_e9": tuple([e.legs_e9[i] for i in range(e.leg_count)]),
  *     }
 */
-  __pyx_t_9 = __Pyx_PyLong_From_int32_t(__pyx_v_e.maker_fee_e9); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 409, __pyx_L1_error)
+  __pyx_t_9 = __Pyx_PyLong_From_int32_t(__pyx_v_e.maker_fee_e9); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 416, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_9);
 
-  /* "dita/_journal.pyx":408
+  /* "dita/_journal.pyx":415
  *         "has_fee": bool(e.flags & HAS_FEE),
  *         "wait_ms": e.wait_ms, "limit_ms": e.limit_ms,
  *         "contract": (e.tick_e10, e.step_e8, e.min_quantity_e8, e.min_notional, e.taker_fee_e9,             # <<<<<<<<<<<<<<
  *                      e.maker_fee_e9),
  *         "legs_e9": tuple([e.legs_e9[i] for i in range(e.leg_count)]),
 */
-  __pyx_t_10 = PyTuple_New(6); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 408, __pyx_L1_error)
+  __pyx_t_10 = PyTuple_New(6); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 415, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_10);
   __Pyx_GIVEREF(__pyx_t_6);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_10, 0, __pyx_t_6) != (0)) __PYX_ERR(0, 408, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_10, 0, __pyx_t_6) != (0)) __PYX_ERR(0, 415, __pyx_L1_error);
   __Pyx_GIVEREF(__pyx_t_7);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_10, 1, __pyx_t_7) != (0)) __PYX_ERR(0, 408, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_10, 1, __pyx_t_7) != (0)) __PYX_ERR(0, 415, __pyx_L1_error);
   __Pyx_GIVEREF(__pyx_t_5);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_10, 2, __pyx_t_5) != (0)) __PYX_ERR(0, 408, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_10, 2, __pyx_t_5) != (0)) __PYX_ERR(0, 415, __pyx_L1_error);
   __Pyx_GIVEREF(__pyx_t_4);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_10, 3, __pyx_t_4) != (0)) __PYX_ERR(0, 408, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_10, 3, __pyx_t_4) != (0)) __PYX_ERR(0, 415, __pyx_L1_error);
   __Pyx_GIVEREF(__pyx_t_3);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_10, 4, __pyx_t_3) != (0)) __PYX_ERR(0, 408, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_10, 4, __pyx_t_3) != (0)) __PYX_ERR(0, 415, __pyx_L1_error);
   __Pyx_GIVEREF(__pyx_t_9);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_10, 5, __pyx_t_9) != (0)) __PYX_ERR(0, 408, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_10, 5, __pyx_t_9) != (0)) __PYX_ERR(0, 415, __pyx_L1_error);
   __pyx_t_6 = 0;
   __pyx_t_7 = 0;
   __pyx_t_5 = 0;
   __pyx_t_4 = 0;
   __pyx_t_3 = 0;
   __pyx_t_9 = 0;
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_contract, __pyx_t_10) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_contract, __pyx_t_10) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
 
-  /* "dita/_journal.pyx":410
+  /* "dita/_journal.pyx":417
  *         "contract": (e.tick_e10, e.step_e8, e.min_quantity_e8, e.min_notional, e.taker_fee_e9,
  *                      e.maker_fee_e9),
  *         "legs_e9": tuple([e.legs_e9[i] for i in range(e.leg_count)]),             # <<<<<<<<<<<<<<
@@ -26338,7 +26453,7 @@ static PyObject *__pyx_pf_4dita_8_journal_12fields(CYTHON_UNUSED PyObject *__pyx
  * 
 */
   { /* enter inner scope */
-    __pyx_t_10 = PyList_New(0); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 410, __pyx_L1_error)
+    __pyx_t_10 = PyList_New(0); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 417, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_10);
 
     __pyx_t_11 = __pyx_v_e.leg_count;
@@ -26346,18 +26461,18 @@ static PyObject *__pyx_pf_4dita_8_journal_12fields(CYTHON_UNUSED PyObject *__pyx
 
     for (__pyx_t_13 = 0; __pyx_t_13 < __pyx_t_12; __pyx_t_13+=1) {
       __pyx_7genexpr__pyx_v_i = __pyx_t_13;
-      __pyx_t_9 = __Pyx_PyLong_From_int32_t((__pyx_v_e.legs_e9[__pyx_7genexpr__pyx_v_i])); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 410, __pyx_L1_error)
+      __pyx_t_9 = __Pyx_PyLong_From_int32_t((__pyx_v_e.legs_e9[__pyx_7genexpr__pyx_v_i])); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 417, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_9);
       __Pyx_GIVEREF(__pyx_t_9);
-      if (unlikely(__Pyx_ListComp_AppendAndDecref(__pyx_t_10, __pyx_t_9))) __PYX_ERR(0, 410, __pyx_L1_error)
+      if (unlikely(__Pyx_ListComp_AppendAndDecref(__pyx_t_10, __pyx_t_9))) __PYX_ERR(0, 417, __pyx_L1_error)
       __pyx_t_9 = 0;
     }
 
   } /* exit inner scope */
-  __pyx_t_9 = PyList_AsTuple(((PyObject*)__pyx_t_10)); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 410, __pyx_L1_error)
+  __pyx_t_9 = PyList_AsTuple(((PyObject*)__pyx_t_10)); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 417, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_9);
   __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
-  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_legs_e9, __pyx_t_9) < (0)) __PYX_ERR(0, 396, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_legs_e9, __pyx_t_9) < (0)) __PYX_ERR(0, 403, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_9); __pyx_t_9 = 0;
   {
     PyObject *__pyx_temp;
@@ -26370,7 +26485,7 @@ static PyObject *__pyx_pf_4dita_8_journal_12fields(CYTHON_UNUSED PyObject *__pyx
   __pyx_t_2 = 0;
   goto __pyx_L0;
 
-  /* "dita/_journal.pyx":387
+  /* "dita/_journal.pyx":394
  * 
  * 
  * def fields(bytes packed not None) -> dict:             # <<<<<<<<<<<<<<
@@ -26398,7 +26513,7 @@ static PyObject *__pyx_pf_4dita_8_journal_12fields(CYTHON_UNUSED PyObject *__pyx
   return __pyx_r;
 }
 
-/* "dita/_journal.pyx":414
+/* "dita/_journal.pyx":421
  * 
  * 
  * def order_no(bytes packed not None) -> int:             # <<<<<<<<<<<<<<
@@ -26446,32 +26561,32 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_packed,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 414, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 421, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 414, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 421, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "order_no", 0) < (0)) __PYX_ERR(0, 414, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "order_no", 0) < (0)) __PYX_ERR(0, 421, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("order_no", 1, 1, 1, i); __PYX_ERR(0, 414, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("order_no", 1, 1, 1, i); __PYX_ERR(0, 421, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 1)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 414, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 421, __pyx_L3_error)
     }
     __pyx_v_packed = ((PyObject*)values[0]);
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("order_no", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 414, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("order_no", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 421, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -26482,7 +26597,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_packed), (&PyBytes_Type), 0, "packed", 1))) __PYX_ERR(0, 414, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_packed), (&PyBytes_Type), 0, "packed", 1))) __PYX_ERR(0, 421, __pyx_L1_error)
   __pyx_r = __pyx_pf_4dita_8_journal_14order_no(__pyx_self, __pyx_v_packed);
 
   /* function exit code */
@@ -26519,7 +26634,7 @@ static PyObject *__pyx_pf_4dita_8_journal_14order_no(CYTHON_UNUSED PyObject *__p
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("order_no", 0);
 
-  /* "dita/_journal.pyx":417
+  /* "dita/_journal.pyx":424
  *     """The own order number that a client order id was resolved to when this was packed, or 0."""
  *     cdef Input e
  *     if PyBytes_GET_SIZE(packed) != sizeof(Input):             # <<<<<<<<<<<<<<
@@ -26531,7 +26646,7 @@ static PyObject *__pyx_pf_4dita_8_journal_14order_no(CYTHON_UNUSED PyObject *__p
   if (unlikely(__pyx_t_1)) {
 
 
-    /* "dita/_journal.pyx":418
+    /* "dita/_journal.pyx":425
  *     cdef Input e
  *     if PyBytes_GET_SIZE(packed) != sizeof(Input):
  *         raise BadField("packed", PyBytes_GET_SIZE(packed), f"{sizeof(Input)} bytes")             # <<<<<<<<<<<<<<
@@ -26539,13 +26654,13 @@ static PyObject *__pyx_pf_4dita_8_journal_14order_no(CYTHON_UNUSED PyObject *__p
  *     return 0 if e.client_key >> 63 else e.client_key
 */
     __pyx_t_3 = NULL;
-    __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_BadField); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 418, __pyx_L1_error)
+    __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_BadField); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 425, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_4);
-    __pyx_t_5 = PyLong_FromSsize_t(PyBytes_GET_SIZE(__pyx_v_packed)); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 418, __pyx_L1_error)
+    __pyx_t_5 = PyLong_FromSsize_t(PyBytes_GET_SIZE(__pyx_v_packed)); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 425, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_5);
-    __pyx_t_6 = __Pyx_PyUnicode_From_size_t((sizeof(struct __pyx_t_4dita_7_kernel_Input)), 0, ' ', 'd'); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 418, __pyx_L1_error)
+    __pyx_t_6 = __Pyx_PyUnicode_From_size_t((sizeof(struct __pyx_t_4dita_7_kernel_Input)), 0, ' ', 'd'); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 425, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_6);
-    __pyx_t_7 = __Pyx_PyUnicode_Concat__Pyx_ReferenceSharing_OwnStrongReferenceInPlace(__pyx_t_6, __pyx_mstate_global->__pyx_kp_u_bytes); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 418, __pyx_L1_error)
+    __pyx_t_7 = __Pyx_PyUnicode_Concat__Pyx_ReferenceSharing_OwnStrongReferenceInPlace(__pyx_t_6, __pyx_mstate_global->__pyx_kp_u_bytes); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 425, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_7);
     __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
     __pyx_t_8 = 1;
@@ -26567,14 +26682,14 @@ static PyObject *__pyx_pf_4dita_8_journal_14order_no(CYTHON_UNUSED PyObject *__p
       __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
       __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
       __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 418, __pyx_L1_error)
+      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 425, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_2);
     }
     __Pyx_Raise(__pyx_t_2, 0, 0, 0);
     __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-    __PYX_ERR(0, 418, __pyx_L1_error)
+    __PYX_ERR(0, 425, __pyx_L1_error)
 
-    /* "dita/_journal.pyx":417
+    /* "dita/_journal.pyx":424
  *     """The own order number that a client order id was resolved to when this was packed, or 0."""
  *     cdef Input e
  *     if PyBytes_GET_SIZE(packed) != sizeof(Input):             # <<<<<<<<<<<<<<
@@ -26583,7 +26698,7 @@ static PyObject *__pyx_pf_4dita_8_journal_14order_no(CYTHON_UNUSED PyObject *__p
 */
   }
 
-  /* "dita/_journal.pyx":419
+  /* "dita/_journal.pyx":426
  *     if PyBytes_GET_SIZE(packed) != sizeof(Input):
  *         raise BadField("packed", PyBytes_GET_SIZE(packed), f"{sizeof(Input)} bytes")
  *     memcpy(&e, PyBytes_AS_STRING(packed), sizeof(Input))             # <<<<<<<<<<<<<<
@@ -26592,7 +26707,7 @@ static PyObject *__pyx_pf_4dita_8_journal_14order_no(CYTHON_UNUSED PyObject *__p
 */
   (void)(memcpy((&__pyx_v_e), PyBytes_AS_STRING(__pyx_v_packed), (sizeof(struct __pyx_t_4dita_7_kernel_Input))));
 
-  /* "dita/_journal.pyx":420
+  /* "dita/_journal.pyx":427
  *         raise BadField("packed", PyBytes_GET_SIZE(packed), f"{sizeof(Input)} bytes")
  *     memcpy(&e, PyBytes_AS_STRING(packed), sizeof(Input))
  *     return 0 if e.client_key >> 63 else e.client_key             # <<<<<<<<<<<<<<
@@ -26605,9 +26720,9 @@ static PyObject *__pyx_pf_4dita_8_journal_14order_no(CYTHON_UNUSED PyObject *__p
     __Pyx_INCREF(__pyx_mstate_global->__pyx_int_0);
     __pyx_t_2 = __pyx_mstate_global->__pyx_int_0;
   } else {
-    __pyx_t_4 = __Pyx_PyLong_From_uint64_t(__pyx_v_e.client_key); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 420, __pyx_L1_error)
+    __pyx_t_4 = __Pyx_PyLong_From_uint64_t(__pyx_v_e.client_key); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 427, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_4);
-    if (__Pyx_PyInt_FromNumber(&__pyx_t_4, NULL, 0) < (0)) __PYX_ERR(0, 420, __pyx_L1_error)
+    if (__Pyx_PyInt_FromNumber(&__pyx_t_4, NULL, 0) < (0)) __PYX_ERR(0, 427, __pyx_L1_error)
     __pyx_t_2 = __pyx_t_4;
     __pyx_t_4 = 0;
   }
@@ -26623,7 +26738,7 @@ static PyObject *__pyx_pf_4dita_8_journal_14order_no(CYTHON_UNUSED PyObject *__p
   __pyx_t_2 = 0;
   goto __pyx_L0;
 
-  /* "dita/_journal.pyx":414
+  /* "dita/_journal.pyx":421
  * 
  * 
  * def order_no(bytes packed not None) -> int:             # <<<<<<<<<<<<<<
@@ -26648,7 +26763,7 @@ static PyObject *__pyx_pf_4dita_8_journal_14order_no(CYTHON_UNUSED PyObject *__p
   return __pyx_r;
 }
 
-/* "dita/_journal.pyx":423
+/* "dita/_journal.pyx":430
  * 
  * 
  * def with_order_no(bytes packed not None, uint64_t number) -> bytes:             # <<<<<<<<<<<<<<
@@ -26697,39 +26812,39 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_packed,&__pyx_mstate_global->__pyx_n_u_number,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 423, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 430, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 423, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 430, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 423, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 430, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "with_order_no", 0) < (0)) __PYX_ERR(0, 423, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "with_order_no", 0) < (0)) __PYX_ERR(0, 430, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 2; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("with_order_no", 1, 2, 2, i); __PYX_ERR(0, 423, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("with_order_no", 1, 2, 2, i); __PYX_ERR(0, 430, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 2)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 423, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 430, __pyx_L3_error)
       values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 423, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 430, __pyx_L3_error)
     }
     __pyx_v_packed = ((PyObject*)values[0]);
-    __pyx_v_number = __Pyx_PyLong_As_uint64_t(values[1]); if (unlikely((__pyx_v_number == ((uint64_t)-1)) && PyErr_Occurred())) __PYX_ERR(0, 423, __pyx_L3_error)
+    __pyx_v_number = __Pyx_PyLong_As_uint64_t(values[1]); if (unlikely((__pyx_v_number == ((uint64_t)-1)) && PyErr_Occurred())) __PYX_ERR(0, 430, __pyx_L3_error)
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("with_order_no", 1, 2, 2, __pyx_nargs); __PYX_ERR(0, 423, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("with_order_no", 1, 2, 2, __pyx_nargs); __PYX_ERR(0, 430, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -26740,7 +26855,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_packed), (&PyBytes_Type), 0, "packed", 1))) __PYX_ERR(0, 423, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_packed), (&PyBytes_Type), 0, "packed", 1))) __PYX_ERR(0, 430, __pyx_L1_error)
   __pyx_r = __pyx_pf_4dita_8_journal_16with_order_no(__pyx_self, __pyx_v_packed, __pyx_v_number);
 
   /* function exit code */
@@ -26778,7 +26893,7 @@ static PyObject *__pyx_pf_4dita_8_journal_16with_order_no(CYTHON_UNUSED PyObject
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("with_order_no", 0);
 
-  /* "dita/_journal.pyx":426
+  /* "dita/_journal.pyx":433
  *     """The packed input with its client order id resolved to this own order number."""
  *     cdef Input e
  *     if PyBytes_GET_SIZE(packed) != sizeof(Input):             # <<<<<<<<<<<<<<
@@ -26790,7 +26905,7 @@ static PyObject *__pyx_pf_4dita_8_journal_16with_order_no(CYTHON_UNUSED PyObject
   if (unlikely(__pyx_t_1)) {
 
 
-    /* "dita/_journal.pyx":427
+    /* "dita/_journal.pyx":434
  *     cdef Input e
  *     if PyBytes_GET_SIZE(packed) != sizeof(Input):
  *         raise BadField("packed", PyBytes_GET_SIZE(packed), f"{sizeof(Input)} bytes")             # <<<<<<<<<<<<<<
@@ -26798,13 +26913,13 @@ static PyObject *__pyx_pf_4dita_8_journal_16with_order_no(CYTHON_UNUSED PyObject
  *     e.client_key = number
 */
     __pyx_t_3 = NULL;
-    __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_BadField); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 427, __pyx_L1_error)
+    __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_BadField); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 434, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_4);
-    __pyx_t_5 = PyLong_FromSsize_t(PyBytes_GET_SIZE(__pyx_v_packed)); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 427, __pyx_L1_error)
+    __pyx_t_5 = PyLong_FromSsize_t(PyBytes_GET_SIZE(__pyx_v_packed)); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 434, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_5);
-    __pyx_t_6 = __Pyx_PyUnicode_From_size_t((sizeof(struct __pyx_t_4dita_7_kernel_Input)), 0, ' ', 'd'); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 427, __pyx_L1_error)
+    __pyx_t_6 = __Pyx_PyUnicode_From_size_t((sizeof(struct __pyx_t_4dita_7_kernel_Input)), 0, ' ', 'd'); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 434, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_6);
-    __pyx_t_7 = __Pyx_PyUnicode_Concat__Pyx_ReferenceSharing_OwnStrongReferenceInPlace(__pyx_t_6, __pyx_mstate_global->__pyx_kp_u_bytes); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 427, __pyx_L1_error)
+    __pyx_t_7 = __Pyx_PyUnicode_Concat__Pyx_ReferenceSharing_OwnStrongReferenceInPlace(__pyx_t_6, __pyx_mstate_global->__pyx_kp_u_bytes); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 434, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_7);
     __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
     __pyx_t_8 = 1;
@@ -26826,14 +26941,14 @@ static PyObject *__pyx_pf_4dita_8_journal_16with_order_no(CYTHON_UNUSED PyObject
       __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
       __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
       __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 427, __pyx_L1_error)
+      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 434, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_2);
     }
     __Pyx_Raise(__pyx_t_2, 0, 0, 0);
     __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-    __PYX_ERR(0, 427, __pyx_L1_error)
+    __PYX_ERR(0, 434, __pyx_L1_error)
 
-    /* "dita/_journal.pyx":426
+    /* "dita/_journal.pyx":433
  *     """The packed input with its client order id resolved to this own order number."""
  *     cdef Input e
  *     if PyBytes_GET_SIZE(packed) != sizeof(Input):             # <<<<<<<<<<<<<<
@@ -26842,7 +26957,7 @@ static PyObject *__pyx_pf_4dita_8_journal_16with_order_no(CYTHON_UNUSED PyObject
 */
   }
 
-  /* "dita/_journal.pyx":428
+  /* "dita/_journal.pyx":435
  *     if PyBytes_GET_SIZE(packed) != sizeof(Input):
  *         raise BadField("packed", PyBytes_GET_SIZE(packed), f"{sizeof(Input)} bytes")
  *     memcpy(&e, PyBytes_AS_STRING(packed), sizeof(Input))             # <<<<<<<<<<<<<<
@@ -26851,7 +26966,7 @@ static PyObject *__pyx_pf_4dita_8_journal_16with_order_no(CYTHON_UNUSED PyObject
 */
   (void)(memcpy((&__pyx_v_e), PyBytes_AS_STRING(__pyx_v_packed), (sizeof(struct __pyx_t_4dita_7_kernel_Input))));
 
-  /* "dita/_journal.pyx":429
+  /* "dita/_journal.pyx":436
  *         raise BadField("packed", PyBytes_GET_SIZE(packed), f"{sizeof(Input)} bytes")
  *     memcpy(&e, PyBytes_AS_STRING(packed), sizeof(Input))
  *     e.client_key = number             # <<<<<<<<<<<<<<
@@ -26859,12 +26974,12 @@ static PyObject *__pyx_pf_4dita_8_journal_16with_order_no(CYTHON_UNUSED PyObject
 */
   __pyx_v_e.client_key = __pyx_v_number;
 
-  /* "dita/_journal.pyx":430
+  /* "dita/_journal.pyx":437
  *     memcpy(&e, PyBytes_AS_STRING(packed), sizeof(Input))
  *     e.client_key = number
  *     return PyBytes_FromStringAndSize(<char*>&e, sizeof(Input))             # <<<<<<<<<<<<<<
 */
-  __pyx_t_2 = PyBytes_FromStringAndSize(((char *)(&__pyx_v_e)), (sizeof(struct __pyx_t_4dita_7_kernel_Input))); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 430, __pyx_L1_error)
+  __pyx_t_2 = PyBytes_FromStringAndSize(((char *)(&__pyx_v_e)), (sizeof(struct __pyx_t_4dita_7_kernel_Input))); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 437, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   {
     PyObject *__pyx_temp;
@@ -26877,7 +26992,7 @@ static PyObject *__pyx_pf_4dita_8_journal_16with_order_no(CYTHON_UNUSED PyObject
   __pyx_t_2 = 0;
   goto __pyx_L0;
 
-  /* "dita/_journal.pyx":423
+  /* "dita/_journal.pyx":430
  * 
  * 
  * def with_order_no(bytes packed not None, uint64_t number) -> bytes:             # <<<<<<<<<<<<<<
@@ -28493,14 +28608,14 @@ static int __Pyx_modinit_Exttype___pyx_defaults(__pyx_mstatetype *__pyx_mstate) 
   __Pyx_RefNannySetupContext("__Pyx_modinit_Exttype___pyx_defaults", 0);
   /*--- Exttype __pyx_defaults ---*/
   #if CYTHON_USE_TYPE_SPECS
-  __pyx_mstate->__pyx_ptype_4dita_8_journal___pyx_defaults = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_4dita_8_journal___pyx_defaults_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_4dita_8_journal___pyx_defaults)) __PYX_ERR(0, 298, __pyx_L1_error)
+  __pyx_mstate->__pyx_ptype_4dita_8_journal___pyx_defaults = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_4dita_8_journal___pyx_defaults_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_4dita_8_journal___pyx_defaults)) __PYX_ERR(0, 303, __pyx_L1_error)
   #else
   __pyx_mstate->__pyx_ptype_4dita_8_journal___pyx_defaults = &__pyx_type_4dita_8_journal___pyx_defaults;
   #endif
   #if !CYTHON_COMPILING_IN_LIMITED_API
   #endif
   #if !CYTHON_USE_TYPE_SPECS
-  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_4dita_8_journal___pyx_defaults) < (0)) __PYX_ERR(0, 298, __pyx_L1_error)
+  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_4dita_8_journal___pyx_defaults) < (0)) __PYX_ERR(0, 303, __pyx_L1_error)
   #endif
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount((PyObject*)__pyx_mstate->__pyx_ptype_4dita_8_journal___pyx_defaults);
@@ -29930,49 +30045,49 @@ __Pyx_RefNannySetupContext("PyInit__journal", 0);
   if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_fit, __pyx_t_11) < (0)) __PYX_ERR(0, 201, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
 
-  /* "dita/_journal.pyx":298
+  /* "dita/_journal.pyx":303
  * 
  * 
  * def scan(const unsigned char[::1] data not None, Py_ssize_t at, uint64_t seq, uint32_t previous,             # <<<<<<<<<<<<<<
- *          *, uint64_t first=0, unsigned char[::1] inputs=None, uint64_t[::1] notes=None,
+ *          *, uint64_t first=0, uint64_t until=0, unsigned char[::1] inputs=None, uint64_t[::1] notes=None,
  *          uint32_t[::1] named=None, bint stop_at_mark=False) -> tuple:
 */
-  __pyx_t_11 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 298, __pyx_L1_error)
+  __pyx_t_11 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 303, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_11);
-  if (PyDict_SetItem(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_tuple) < (0)) __PYX_ERR(0, 298, __pyx_L1_error)
-  __pyx_t_5 = __Pyx_CyFunction_New(&__pyx_mdef_4dita_8_journal_7scan, 0, __pyx_mstate_global->__pyx_n_u_scan, NULL, __pyx_mstate_global->__pyx_n_u_dita__journal, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[8])); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 298, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_tuple) < (0)) __PYX_ERR(0, 303, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_CyFunction_New(&__pyx_mdef_4dita_8_journal_7scan, 0, __pyx_mstate_global->__pyx_n_u_scan, NULL, __pyx_mstate_global->__pyx_n_u_dita__journal, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[8])); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 303, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_5);
   #endif
-  if (!__Pyx_CyFunction_InitDefaults(__pyx_t_5, __pyx_mstate_global->__pyx_ptype_4dita_8_journal___pyx_defaults)) __PYX_ERR(0, 298, __pyx_L1_error)
+  if (!__Pyx_CyFunction_InitDefaults(__pyx_t_5, __pyx_mstate_global->__pyx_ptype_4dita_8_journal___pyx_defaults)) __PYX_ERR(0, 303, __pyx_L1_error)
 
-  /* "dita/_journal.pyx":299
+  /* "dita/_journal.pyx":304
  * 
  * def scan(const unsigned char[::1] data not None, Py_ssize_t at, uint64_t seq, uint32_t previous,
- *          *, uint64_t first=0, unsigned char[::1] inputs=None, uint64_t[::1] notes=None,             # <<<<<<<<<<<<<<
+ *          *, uint64_t first=0, uint64_t until=0, unsigned char[::1] inputs=None, uint64_t[::1] notes=None,             # <<<<<<<<<<<<<<
  *          uint32_t[::1] named=None, bint stop_at_mark=False) -> tuple:
  *     """Walk from ``at``, where record ``seq`` has to be, as far as everything is right.
 */
-  __pyx_t_12 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char(Py_None, PyBUF_WRITABLE); if (unlikely(!__pyx_t_12.memview)) __PYX_ERR(0, 299, __pyx_L1_error)
+  __pyx_t_12 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char(Py_None, PyBUF_WRITABLE); if (unlikely(!__pyx_t_12.memview)) __PYX_ERR(0, 304, __pyx_L1_error)
   __Pyx_CyFunction_Defaults(struct __pyx_defaults, __pyx_t_5)->arg0 = __pyx_t_12;
 
   __pyx_t_12.memview = NULL;
   __pyx_t_12.data = NULL;
-  __pyx_t_13 = __Pyx_PyObject_to_MemoryviewSlice_dc_nn_uint64_t(Py_None, PyBUF_WRITABLE); if (unlikely(!__pyx_t_13.memview)) __PYX_ERR(0, 299, __pyx_L1_error)
+  __pyx_t_13 = __Pyx_PyObject_to_MemoryviewSlice_dc_nn_uint64_t(Py_None, PyBUF_WRITABLE); if (unlikely(!__pyx_t_13.memview)) __PYX_ERR(0, 304, __pyx_L1_error)
   __Pyx_CyFunction_Defaults(struct __pyx_defaults, __pyx_t_5)->arg1 = __pyx_t_13;
 
   __pyx_t_13.memview = NULL;
   __pyx_t_13.data = NULL;
 
-  /* "dita/_journal.pyx":300
+  /* "dita/_journal.pyx":305
  * def scan(const unsigned char[::1] data not None, Py_ssize_t at, uint64_t seq, uint32_t previous,
- *          *, uint64_t first=0, unsigned char[::1] inputs=None, uint64_t[::1] notes=None,
+ *          *, uint64_t first=0, uint64_t until=0, unsigned char[::1] inputs=None, uint64_t[::1] notes=None,
  *          uint32_t[::1] named=None, bint stop_at_mark=False) -> tuple:             # <<<<<<<<<<<<<<
  *     """Walk from ``at``, where record ``seq`` has to be, as far as everything is right.
  * 
 */
-  __pyx_t_14 = __Pyx_PyObject_to_MemoryviewSlice_dc_nn_uint32_t(Py_None, PyBUF_WRITABLE); if (unlikely(!__pyx_t_14.memview)) __PYX_ERR(0, 300, __pyx_L1_error)
+  __pyx_t_14 = __Pyx_PyObject_to_MemoryviewSlice_dc_nn_uint32_t(Py_None, PyBUF_WRITABLE); if (unlikely(!__pyx_t_14.memview)) __PYX_ERR(0, 305, __pyx_L1_error)
   __Pyx_CyFunction_Defaults(struct __pyx_defaults, __pyx_t_5)->arg2 = __pyx_t_14;
 
   __pyx_t_14.memview = NULL;
@@ -29980,107 +30095,107 @@ __Pyx_RefNannySetupContext("PyInit__journal", 0);
   __Pyx_CyFunction_SetDefaultsGetter(__pyx_t_5, __pyx_pf_4dita_8_journal_18__defaults__);
   __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_5, __pyx_t_11);
   __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_scan, __pyx_t_5) < (0)) __PYX_ERR(0, 298, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_scan, __pyx_t_5) < (0)) __PYX_ERR(0, 303, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
 
-  /* "dita/_journal.pyx":337
+  /* "dita/_journal.pyx":344
  * 
  * 
  * def later(const unsigned char[::1] data not None, Py_ssize_t at, uint64_t seq) -> tuple:             # <<<<<<<<<<<<<<
  *     """What lies behind a damaged record ``seq`` at ``at``: sound records of at least that number.
  * 
 */
-  __pyx_t_5 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 337, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 344, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_tuple) < (0)) __PYX_ERR(0, 337, __pyx_L1_error)
-  __pyx_t_11 = __Pyx_CyFunction_New(&__pyx_mdef_4dita_8_journal_9later, 0, __pyx_mstate_global->__pyx_n_u_later, NULL, __pyx_mstate_global->__pyx_n_u_dita__journal, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[9])); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 337, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_tuple) < (0)) __PYX_ERR(0, 344, __pyx_L1_error)
+  __pyx_t_11 = __Pyx_CyFunction_New(&__pyx_mdef_4dita_8_journal_9later, 0, __pyx_mstate_global->__pyx_n_u_later, NULL, __pyx_mstate_global->__pyx_n_u_dita__journal, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[9])); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 344, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_11);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_11);
   #endif
   __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_11, __pyx_t_5);
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_later, __pyx_t_11) < (0)) __PYX_ERR(0, 337, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_later, __pyx_t_11) < (0)) __PYX_ERR(0, 344, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
 
-  /* "dita/_journal.pyx":371
+  /* "dita/_journal.pyx":378
  * 
  * 
  * def used(const unsigned char[::1] data not None, Py_ssize_t at) -> int:             # <<<<<<<<<<<<<<
  *     """Where the bytes from ``at`` on end that are not 0; ``at`` when there are none."""
  *     if not 0 <= at <= data.shape[0]:
 */
-  __pyx_t_11 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 371, __pyx_L1_error)
+  __pyx_t_11 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 378, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_11);
-  if (PyDict_SetItem(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_int) < (0)) __PYX_ERR(0, 371, __pyx_L1_error)
-  __pyx_t_5 = __Pyx_CyFunction_New(&__pyx_mdef_4dita_8_journal_11used, 0, __pyx_mstate_global->__pyx_n_u_used, NULL, __pyx_mstate_global->__pyx_n_u_dita__journal, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[10])); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 371, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_int) < (0)) __PYX_ERR(0, 378, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_CyFunction_New(&__pyx_mdef_4dita_8_journal_11used, 0, __pyx_mstate_global->__pyx_n_u_used, NULL, __pyx_mstate_global->__pyx_n_u_dita__journal, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[10])); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 378, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_5);
   #endif
   __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_5, __pyx_t_11);
   __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_used, __pyx_t_5) < (0)) __PYX_ERR(0, 371, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_used, __pyx_t_5) < (0)) __PYX_ERR(0, 378, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
 
-  /* "dita/_journal.pyx":387
+  /* "dita/_journal.pyx":394
  * 
  * 
  * def fields(bytes packed not None) -> dict:             # <<<<<<<<<<<<<<
  *     """A packed input's numbers by the names of ``_kernel.Input``; None where not reported."""
  *     cdef Input e
 */
-  __pyx_t_5 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 387, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 394, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_dict_2) < (0)) __PYX_ERR(0, 387, __pyx_L1_error)
-  __pyx_t_11 = __Pyx_CyFunction_New(&__pyx_mdef_4dita_8_journal_13fields, 0, __pyx_mstate_global->__pyx_n_u_fields, NULL, __pyx_mstate_global->__pyx_n_u_dita__journal, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[11])); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 387, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_dict_2) < (0)) __PYX_ERR(0, 394, __pyx_L1_error)
+  __pyx_t_11 = __Pyx_CyFunction_New(&__pyx_mdef_4dita_8_journal_13fields, 0, __pyx_mstate_global->__pyx_n_u_fields, NULL, __pyx_mstate_global->__pyx_n_u_dita__journal, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[11])); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 394, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_11);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_11);
   #endif
   __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_11, __pyx_t_5);
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_fields, __pyx_t_11) < (0)) __PYX_ERR(0, 387, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_fields, __pyx_t_11) < (0)) __PYX_ERR(0, 394, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
 
-  /* "dita/_journal.pyx":414
+  /* "dita/_journal.pyx":421
  * 
  * 
  * def order_no(bytes packed not None) -> int:             # <<<<<<<<<<<<<<
  *     """The own order number that a client order id was resolved to when this was packed, or 0."""
  *     cdef Input e
 */
-  __pyx_t_11 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 414, __pyx_L1_error)
+  __pyx_t_11 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 421, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_11);
-  if (PyDict_SetItem(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_int) < (0)) __PYX_ERR(0, 414, __pyx_L1_error)
-  __pyx_t_5 = __Pyx_CyFunction_New(&__pyx_mdef_4dita_8_journal_15order_no, 0, __pyx_mstate_global->__pyx_n_u_order_no, NULL, __pyx_mstate_global->__pyx_n_u_dita__journal, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[12])); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 414, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_int) < (0)) __PYX_ERR(0, 421, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_CyFunction_New(&__pyx_mdef_4dita_8_journal_15order_no, 0, __pyx_mstate_global->__pyx_n_u_order_no, NULL, __pyx_mstate_global->__pyx_n_u_dita__journal, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[12])); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 421, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_5);
   #endif
   __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_5, __pyx_t_11);
   __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_order_no, __pyx_t_5) < (0)) __PYX_ERR(0, 414, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_order_no, __pyx_t_5) < (0)) __PYX_ERR(0, 421, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
 
-  /* "dita/_journal.pyx":423
+  /* "dita/_journal.pyx":430
  * 
  * 
  * def with_order_no(bytes packed not None, uint64_t number) -> bytes:             # <<<<<<<<<<<<<<
  *     """The packed input with its client order id resolved to this own order number."""
  *     cdef Input e
 */
-  __pyx_t_5 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 423, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 430, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_bytes_2) < (0)) __PYX_ERR(0, 423, __pyx_L1_error)
-  __pyx_t_11 = __Pyx_CyFunction_New(&__pyx_mdef_4dita_8_journal_17with_order_no, 0, __pyx_mstate_global->__pyx_n_u_with_order_no, NULL, __pyx_mstate_global->__pyx_n_u_dita__journal, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[13])); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 423, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_bytes_2) < (0)) __PYX_ERR(0, 430, __pyx_L1_error)
+  __pyx_t_11 = __Pyx_CyFunction_New(&__pyx_mdef_4dita_8_journal_17with_order_no, 0, __pyx_mstate_global->__pyx_n_u_with_order_no, NULL, __pyx_mstate_global->__pyx_n_u_dita__journal, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[13])); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 430, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_11);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_11);
   #endif
   __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_11, __pyx_t_5);
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_with_order_no, __pyx_t_11) < (0)) __PYX_ERR(0, 423, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_with_order_no, __pyx_t_11) < (0)) __PYX_ERR(0, 430, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
 
   /* "dita/_journal.pyx":1
@@ -30203,7 +30318,7 @@ static int __Pyx_InitCachedConstants(__pyx_mstatetype *__pyx_mstate) {
   if (__Pyx_PyTuple_SET_ITEM(__pyx_mstate_global->__pyx_tuple[1], 0, __pyx_mstate_global->__pyx_slice[0]) != (0)) __PYX_ERR(1, 763, __pyx_L1_error);
   __Pyx_GIVEREF(__pyx_mstate_global->__pyx_tuple[1]);
 
-  /* "dita/_journal.pyx":314
+  /* "dita/_journal.pyx":320
  *     if notes is not None:
  *         if inputs is None or named is None:
  *             raise BadField("arrays", None, "all three of inputs, notes and named, or none")             # <<<<<<<<<<<<<<
@@ -30212,12 +30327,12 @@ static int __Pyx_InitCachedConstants(__pyx_mstatetype *__pyx_mstate) {
 */
   {
     PyObject* __pyx_temp[3] = {__pyx_mstate_global->__pyx_n_u_arrays, Py_None, __pyx_mstate_global->__pyx_kp_u_all_three_of_inputs_notes_and_na};
-    __pyx_mstate_global->__pyx_tuple[2] = __Pyx_PyTuple_FromArray(__pyx_temp, 3); if (unlikely(!__pyx_mstate_global->__pyx_tuple[2])) __PYX_ERR(0, 314, __pyx_L1_error)
+    __pyx_mstate_global->__pyx_tuple[2] = __Pyx_PyTuple_FromArray(__pyx_temp, 3); if (unlikely(!__pyx_mstate_global->__pyx_tuple[2])) __PYX_ERR(0, 320, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_mstate_global->__pyx_tuple[2]);
   }
   __Pyx_GIVEREF(__pyx_mstate_global->__pyx_tuple[2]);
 
-  /* "dita/_journal.pyx":353
+  /* "dita/_journal.pyx":360
  *         raise BadField("at", at, f"0 to {size}")
  *     if size == 0:
  *         return 0, 0, 0             # <<<<<<<<<<<<<<
@@ -30226,7 +30341,7 @@ static int __Pyx_InitCachedConstants(__pyx_mstatetype *__pyx_mstate) {
 */
   {
     PyObject* __pyx_temp[3] = {__pyx_mstate_global->__pyx_int_0, __pyx_mstate_global->__pyx_int_0, __pyx_mstate_global->__pyx_int_0};
-    __pyx_mstate_global->__pyx_tuple[3] = __Pyx_PyTuple_FromArray(__pyx_temp, 3); if (unlikely(!__pyx_mstate_global->__pyx_tuple[3])) __PYX_ERR(0, 353, __pyx_L1_error)
+    __pyx_mstate_global->__pyx_tuple[3] = __Pyx_PyTuple_FromArray(__pyx_temp, 3); if (unlikely(!__pyx_mstate_global->__pyx_tuple[3])) __PYX_ERR(0, 360, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_mstate_global->__pyx_tuple[3]);
   }
   __Pyx_GIVEREF(__pyx_mstate_global->__pyx_tuple[3]);
@@ -30290,38 +30405,38 @@ static int __Pyx_InitConstants(__pyx_mstatetype *__pyx_mstate) {
   int __pyx_clineno = 0;
   CYTHON_UNUSED_VAR(__pyx_mstate);
   {
-    const struct { const unsigned int length: 8; } str_length_index[] = {{6},{6},{8},{15},{1},{5},{5},{2},{15},{23},{25},{32},{20},{22},{1},{1},{37},{45},{22},{179},{8},{45},{8},{15},{7},{17},{6},{2},{9},{50},{58},{32},{30},{37},{5},{7},{3},{8},{4},{3},{5},{8},{4},{11},{5},{10},{4},{5},{13},{15},{8},{15},{6},{24},{26},{16},{16},{11},{20},{12},{9},{17},{8},{8},{12},{10},{8},{10},{8},{7},{14},{11},{10},{19},{14},{12},{10},{17},{13},{12},{12},{19},{8},{13},{3},{15},{6},{18},{2},{4},{5},{4},{9},{5},{1},{10},{18},{8},{4},{5},{3},{6},{4},{4},{13},{11},{15},{1},{6},{9},{5},{11},{3},{6},{5},{3},{5},{6},{7},{5},{1},{7},{15},{1},{2},{9},{5},{6},{3},{5},{8},{4},{4},{14},{16},{5},{9},{7},{8},{5},{8},{6},{7},{4},{4},{5},{4},{8},{5},{6},{3},{8},{10},{4},{6},{7},{5},{3},{8},{9},{9},{9},{11},{8},{6},{11},{8},{13},{12},{17},{6},{4},{4},{4},{4},{3},{10},{5},{4},{4},{4},{6},{5},{4},{4},{12},{6},{6},{3},{5},{4},{5},{5},{5},{6},{6},{6},{4},{6},{9},{1},{7},{3},{13},{7},{1}};
-    const struct { const unsigned int length: 9; } bytes_length_index[] = {{1},{9},{380},{15},{389},{78},{92},{84},{100},{196},{261},{82},{36},{75}};
+    const struct { const unsigned int length: 8; } str_length_index[] = {{6},{6},{8},{15},{1},{5},{5},{2},{15},{23},{25},{32},{20},{22},{1},{1},{37},{45},{22},{179},{8},{45},{8},{15},{7},{17},{6},{2},{9},{50},{58},{32},{30},{37},{5},{7},{3},{8},{4},{3},{5},{8},{4},{11},{5},{10},{4},{5},{13},{15},{8},{15},{6},{24},{26},{16},{16},{11},{20},{12},{9},{17},{8},{8},{12},{10},{8},{10},{8},{7},{14},{11},{10},{19},{14},{12},{10},{17},{13},{12},{12},{19},{8},{13},{3},{15},{6},{18},{2},{4},{5},{4},{9},{5},{1},{10},{18},{8},{4},{5},{3},{6},{4},{4},{13},{11},{15},{1},{6},{9},{5},{11},{3},{6},{5},{3},{5},{6},{7},{5},{1},{7},{15},{1},{2},{9},{5},{6},{3},{5},{8},{4},{4},{14},{16},{5},{9},{7},{8},{5},{8},{6},{7},{4},{4},{5},{4},{8},{5},{6},{3},{8},{10},{4},{6},{7},{5},{3},{8},{9},{9},{9},{11},{8},{6},{11},{8},{13},{12},{17},{6},{4},{4},{4},{4},{3},{10},{5},{4},{4},{4},{6},{5},{4},{4},{12},{6},{6},{3},{5},{4},{5},{5},{5},{6},{5},{6},{6},{4},{6},{9},{1},{7},{3},{13},{7},{1}};
+    const struct { const unsigned int length: 9; } bytes_length_index[] = {{1},{9},{390},{15},{389},{78},{92},{84},{100},{196},{261},{82},{36},{75}};
     #ifndef CYTHON_COMPRESS_STRINGS
       #define CYTHON_COMPRESS_STRINGS 90
     #endif
-    #if (CYTHON_COMPRESS_STRINGS) == 1 /* compression: zlib (2380 bytes) */
-static const char cstring[] = "x\332\245UKs\333F\022\026\023\311\246m\305\261\034\305\226_\t\030\331\222\235\225eS\226c\331\311&EK\364J~\212z:\217\nj\010\014)D @b\006\224\230\324V\371\210#\2168\342\310#\216<\362\250#\216<\372\047\344\047\354\327C\211\226\343\255\255\332]\225\210y\3654\272\277\376\372\203\306\244vw_+\267$\027\232[\376\215\033\362\373\233\322\343\\\253x\254Z\343\216\2745{W\223\256\226\247\307#\355\273\027\274\346z\255-\213\357inE\373\316p\035iU}\327\027\032sL\315\264<\362\360\327m\3139:\020\322\263Ln\0363\326\\\357?\236\277\2777\260\374\376\207E\3468\256\324\230\020V\325\241\350<\316\314\333\256c\267\264\232\n\262\211 W\234&\263-S\253\271&\237\321\370~\035w\341j\332\230\246\367NW\\Oz\314\231\236\321\252pud,vX\235\343U\032\333\267\204\366\322\225\\\223;\000j\261%w\\G\303\236\311m\253\314=&9\336F\361\301\253GF\216\266Z\\\275=\2770\257\242\3658\001*4\341\227\r\033\201\022\306\025\255\354[\266\204w\331\252s1\253\255T\264\226\353k\016G\\\310\242\016\273\343\027\344\016w4\301%M\264i\2253\223\226\353\350\270n9\325\351C\230\254&\247\333O\230-\370,3M\035v\234\3316\256Q5\361Z\313\251\373R\314ht\320/\213\303j\334\234! \034\327\341H\260\346\n\251\031\256m\223C\327\021\263\254l\230\226`e\233\233\226dw\364\337\\\337s\230=[o\355s\207\266\253\206%\3723\323q\001K\205\371\266\324t\335\343\246op]\327L_\305\205\027\334\006LM\213\33185,\307\222\272N\031\035zT\361\320\272\316\214]N\310\031\256g\n*\202\205\032{\\\263-)m\256q\020\2009r\017.\375\032J \372Yh\250\244\306\231\261\323O\323W!\321\213\001\201k\240N\360\341\261\226f2\311f\377\315i\277\344\024D\237mb\266\260\276\270\262R\330\320_\024\326\236=.,=f\346\023\213\333fq\351\037\305\342\313\245\342\352\253\305\345\242m[ua\211\047\233\317\237/\027\013K\3055}}\345\247\342\312\313\325\315\r\365PKr\360\262\270]\\[-\374\370\374UaI\177\276\362be\343h\261U\\[_y\365r\2357|\356\030\234\032k\366]\217m{\026\210\325\177\316\016P5\024\017u}\260\017z\010\260\342\203\023 \241+<\216\255]\240|\344Q\262]\324h\265\265\217\337\0228\254\277\344\373r\215Wt\375\220g8E\265\210""\211\357&U.q\271F\033&\335\301_\305w\014\032\253Gq\340\317\252\325\321\\4\2531\313Q\243k\372\266:\243\222\251\221\357\321\0006\351\306\0167v\205_\353\257\016\275\320\224\272\244?\363\235\272e\354\302C\3219\262kJ\252$\371h\370\314>r{D\276\017\000\033l\360}Z\000\266A(\342X\350\037\300\t\252rA\271XB\007/]\037\355\313\321\033G\364\321\313~\245\0029 \212\t&Z\216a\271\263\003C\301d\231\t^f\322\330)\273\256Mb\013rsO\251\256a\330\026dV\337\345-\314\034\216\202\351\320$\003\366\306.\351(\346\322@c\032\256\357H\3033\360\177o\316 \"\023\374\324\227\263G}\251\026\334\363\\O\230\n7\304\333\027u\016rA\0029\220S\262\245\214\370\276\001\305\252r\275&*\234W\210\336\242byBV,Y\261YU\240\251jL\036\212d\005\3577wv\230\320aL\203\345\240W|\245\024\226eZ\216\341q\372`@\242\371~_l,GQE\364\037\277\363]\234\201C\222~z\035\252\211J\344\357\252\025\352G\306-\235/\330\210\317\203\264\350*cL\204\316\037\332\274\211\300\253\320\335\232%\325\003Q\3675\001jORO\022O\325Tz\000\225\2509 3j\331P\202\327W\013\200\241\220\207:\366GB\211$\247/;u\326\262]f\326m\300_w\353u\2177-|\303\006\221\016\372i\320H\307\302\306\347\307F\216&F\341:\0200\016M6\021\245\307\253\226@J\036\247\216\300\026Us\260\000\230\203\371;\027\022\365\364\\\033\021\2735a0Gp\273\202T\300\314C\215U\202%H\251pA\330\256\024\240\200\001\2262\017\344\345u!]\365\323\031\200b\336n\277TDMn\212\226P}C\355/\001\022\354$\263\245_\2679z\014H\370u\320\213\373^\025\345\364\0057\361Y\364\271h\202=\234x\272\267\307\024\374{;\255=K\356\350G\220b\001\266\213\375Wo2\275\341\323\301\337\302\022&\243\013\351\302Z\272\266\336\2736\231N\376\320i\374y~h\344L\220\013\362\301b \302\\o\370\344\033\031\314\005\353\341\211\320\214\246\342L<\326\313\236\rvB\0266\243\215\370b;\323\036oo%\371\244@\226\315`;,\364\262g\202\007\341d\270\031MF[\361\275\230\365F\317\2077\243\\\364(\336j\347{\331S\301\027\270\273\025\347\343\305X\264g\022F[\327B\036}\023\217\305\223\361z;C\036\346\203F8\032-F\022v\317\332\"\271\2214;\245\216\321=\337\235\353\256u\033\007\231w^7\333SI&\031OJ""\344\350r\230\017\237`[\275\350R\230\013\357G\231h\354\375\205\312\351\233p\014\351a\177\002\223\353\310\247\321\033\036y\363:\330\010/\204\215(C\213\255 O\303vP\240\341\227p\214\206\037\003F\303O\001\331\247#\237\207\245\336\251\323\204\211\t\377y\244?<\032\024\341\362\006\274\234\210X\364G;\327~\230\024\222_\273\371\356\253t}#\335\330\354\215~\022\224\322\241K\321\330\333\3413\351\231+\321\275\210\245C7\342\322\237\047\206F\262\351\311\213\270\232\215?\216\363GP\377\236\346\362\311Xr\2533\007\014\030\025O\025(\375TCA.\265U\225\032\301\231p\016\301\034^\371g\\\210\177I.w\362\035\n\276\227=\027f\302\213\360\232A\315N\047\271\344ag\271[\350n\037<M\267\266\323\355\327\275\354\005ui\271]ho\047\317\273\231.0\2438\316\306nRJ\234\356\213\264\244hrh\367J\225<{5*\244\327\356&\237\250\260\262\227\243\\ze\246\375\2423N\353\316^\267\2142e\317\367\321\215NF\036b\275\211w?\350Lw\307\272S\007\243\300\"\335\334\352e/E\023\250}.~\000\254\026\022\244=\241\"\035\213\247\300\257\211\004\241\\\213^\307\245\230\305\177\340\372B\007\026\237\205\363T\246\350b\374Q\234\243e>|\032\331\270\2173\324$\334\305\355\257\333\205\36468\335\375\364\240\221\256\226z\237#v2U,\000G\026\024\007e\373~2\202\034Y\322H\207\246\343\306\377^\2043\301}\240|5Z\217\263\210{,\035\272\227\336[L\027_\247\257\177$\247\323h\205\343\324\243\222\214#T\265\333\350e?\r~GXw\332c\355\257\301\227M\2004\336\335:\310\037\024\310\363\303\260\200\216\232\216\307\251\211\220\327\320\337;\377\007]F\336\374\032\202\333 \337u\360d\033E_O2\351\320b7\377\366\277jx\021L\016\032\006\3617(\322{A\031\235\373,n(\323R\233\047\363\203\336\315\247CK\335\002\305=\225\336\3706\375\366\371A\341\240\324\033\276\232^\235A\014\230\251\236\270D=:\021e\336\305r*\032D\321\212O\306{m\326nP^S\341GP\232\365h4.\3209\203h|\214\362~\024]\217X_E\274\360<\250\361,j\240\351(\304=\305E%1\367qy\n\266\223(\330\307\361\034t\344\253\366\223\344+dF\246\360\246R\n3\207\236)\267\371\240\031\242s\251\023\376<;4r5\232\217\232\304K\244\020\025\216?\256D\357!\311\376""\212\241\022!\037\032\253\352.\220D\211\204\243\0004\211\033}E\251\204\217C;\276\223|F!\235W\362\262\010\017k\321\036\211*\321g\"\032\217J\021\207\312\232\355\353\000e?\361:c\235\\o\034\350E\237G\345x\030\004\377\003\342)\372\233\324U\027b\257}\021\214_K\366\320\244\215\3369\202\373\0345\3202\364\266\321\033\277\006\227\2547\376\005\304K\235^T\255\230{\253\014\207I\334oE\371t\030\255\3626\373%\tt/{%\2752\017\316nw\226\272\247\016P\252\321`\231>\004\243\3013\310j6\007>\246\371\307\335\\7\337\373\344,E>\032-\301)qy\001\354P\0304\322aP\372-fR\265\366\211\364\213;\355Fr:}\364\364 w\360(\335\3749\375\371\227tx\371 \3636\253D3\037-#\271\306\340;\220\336\270\217.\266:\036\264%\327\033\3709\233N=H\032\235S\020\264\211[\350\255\233\351\234\212\344_d\362\005\314";
-    PyObject *data = __Pyx_DecompressString(cstring, 2380, 1);
+    #if (CYTHON_COMPRESS_STRINGS) == 1 /* compression: zlib (2389 bytes) */
+static const char cstring[] = "x\332\245UKs\333F\022\026c\311\246m\305\211\034%\226\343G\300\310\226\354\254,\233\262\034?\222M\212\226\350\225\374\024\365t\036\025\324\020\030R\210@\200\304\014(1\251\255\362\021G\034q\304\221G\034y\344QG\034y\364O\310O\330\257\207\"\255\304[[\265\273*\021\363\352it\177\375\365\007\215I\355\316\201VnI.4\267\374+7\344w7\244\307\271V\361X\265\306\035ys\376\216&]-O\217G\332\267/x\315\365Z\333\026\337\327\334\212\366\255\341:\322\252\372\256/4\346\230\232iy\344\341\257\333\22638\020\322\263Ln\0363\326\\\357?\236\377yoh\371\335\367K\314q\\\2511!\254\252C\321y\234\231\267\\\307ni5\025d\023A\256:Mf[\246VsM>\247\361\203:\356\302\325\2541K\357\235\255\270\236\364\2303;\247U\341j`,vY\235\343U\032;\260\204\366\322\225\\\223\273\000j\251%w]G\303\236\311m\253\314=&9\336F\361\301\253GF\216\266V\\\273\265\370`QE\353q\002Th\302/\0336\002%\214+Z\331\267l\t\357\262U\347b^[\255h-\327\327\034\216\270\220E\035v\307/\310]\356h\202K\232h\263*g&-\327\321q\335r\252\263G0YMN\267\2370[\360yf\232:\3548\263m\\\243j\342\265\226S\367\245\230\323\350\240_\026\207\325\2709G@8\256\303\221`\315\025R3\\\333&\207\256#\346Y\3310-\301\31267-\311n\353\277\272\276\3470{\276\336:\340\016mW\rK\364g\246\343\002\226\n\363m\251\351\272\307M\337\340\272\256\231\276\212\013/\270\005\230\232\026\263qjX\216%u\2352:\362\250\342\241u\235\031{\234\2203\\\317\024T\004\0135\366\270f[R\332\\\343 \000s\344>\\\3725\224@\364\263\320PI\2153c\267\237\246\257B\242\027\003\002\327@\235\340\303c-\315d\222\315\377\233\323~\311)\210>\333\304|aciu\265\260\251\277(\254?{\\X~\314\314\047\026\267\315\342\362?\212\305\227\313\305\265WK+E\333\266\352\302\022O\266\236?_)\026\226\213\353\372\306\352\217\305\325\227k[\233\352\241\226\344\340eq\247\270\276V\370\341\371\253\302\262\376|\365\305\352\346`\261]\\\337X}\365r\2037|\356\030\234\032k\376]\217\355x\026\210\325\177\316\017Q5\024\017u}\270\017z\010\260\342\275\023 \241+<\216\255]\240<\360(\331\036j\264\326:\300o\031\034\326_\362\003\271\316+\272~\3043\234\242Z\304\304w\223*\227""\270\\\243\r\223\356\340\257\342;\006\215\325A\034\370\263ju4\027\315j\314r\324\350\232\276\255\316\250dj\344\3734\200M\272\261\313\215=\341\327\372\253#/4\245.\351\317|\247n\031{\360Pt\006vMI\225$\037\r\237\331\003\267\003\362\275\007\330p\203\037\320\002\260\rC\021\307B\177\017NP\225\013\312\305\022:x\351\372h_\216\336\030\320G/\373\225\n\344\200(&\230h9\206\345\316\017\r\005\223e&x\231Ic\267\354\2726\211-\310\315=\245\272\206a[\220Y}\217\2670s8\n\246C\223\014\330\033{\244\243\230K\003\215i\270\276#\r\317\300\377\335\005\203\210L\360S_\316\017\372R-\270\347\271\2360\025n\210\267/\352\034\344\202\004r \247dK\031\361\003\003\212U\345zMT8\257\020\275E\305\362\204\254X\262b\263\252@S\325\230<\022\311\n\336o\356\3562\241\303\230\006\313A\257\370J),\313\264\034\303\343\364\301\200D\363\203\276\330X\216\242\212\350?~\343{8\003\207$\375\364:T\023\225\310\337Q+\324\217\214[:\177`#>\017\322\242\253\2141\021:\177h\363&\002\257Bwk\226T\017D\335\327\004\250=I=I<US\351\001T\242\346\200\314\250eC\t^_-\000\206B\036\352\330\037\t%\222\234\276\354\324Y\313v\231Y\267\001\177\335\255\327=\336\264\360\r\033F:\354\247a#\035\013\033\237\037\0339\232\030\205\353@\30084\331D\224\036\257Z\002)y\234:\002[T\315\341\002`\016\347\357\\H\324\323smD\354\326\204\301\034\301\355\nR\0013\2174V\t\226 \245\302\005a\273R\200\002\006X\312<\220\227\327\205t\325Og\000\212y{\375R\0215\271)ZB\365\r\265\277\004H\260\223\314\226~\335\346\3501 \001\330-\333\257\203c\334\367\252\250\251/\270\211o\243\317E\023\024\342D\326\375}\246j\260\277\333\332\267\344\256>\300\025\013P^\034\274z\223\351\215\236\t\376\026\2260\031\277\232^}\232>5S\223\367\256L\247\323\337w\032\177L\216\214\235\rrA>X\nD\230\353\215\236z#\203\205`#<\031\232\321L\234\211\047z\331s\301n\310\302f\264\031_hg\332\223\355\355$\237\024\310\262\031\354\204\205^\366lp?\234\016\267\242\351h;\276\033\263\336\370\371\360F\224\213\036\305\333\355|/{:\270\212\273\333q>^\212E{.a\264u%\344\321\327\361D<\035o\2643\344a1h\204\343\321R$a\367\254-\222\353I\263S""\352\030\335\363\335\205\356z\267q\230y\347u\253=\223d\222\311\244D\216>\017\363\341\023l\253\027]\014s\341\275(\023M\374y\241r\372:\234@z\330\237\302\344\032\362i\364F\307\336\274\0166\303\317\302F\224\241\305v\220\247a\047(\320\360s8A\303\017\001;6\374\030\320\265t\354\323\260\324;}\206\2401\361\232<P\030\035\017\212\360|\035\316NF,\372\275\235k?L\n\311/\335|\367U\272\261\231nn\365\306?\014J\351\310\305h\342\355\350\331\364\354\245\350n\304\322\221\353q\351\217\223#c\331\364\324\005\\\315\306\047\342\374\000\361\337\322\\>\231Hnv\026\000\005\2432\252:\245\037i\250\313\305\266*V#8\033. \230\243+\377\214\013\361\317\311\347\235|\207r\350e?\0163\341\005x\315\240tg\222\\\362\260\263\322-tw\016\237\246\333;\351\316\353^\3663ui\245]h\357$\317\273\231.\240\2438\316\305nRJ\234\356\213\264\264\236\256o\014\354^\251\312g/G\205\364\312\235\344C\025V\366\363(\227^\232k\277\350L\322\272\263\337-\243Z\331\363}\220\243S\221\207Xo\340\335\367;\263\335\211\356\314\3418\260H\267\266{\331\213\321\024(\220\213\357\003\253\007\t\322\236R\221N\3043\240\331T\202P\256D\257\343R\314\342\337q\375A\007\026\237\204\213T\255\350B\374A\234\243e>|\032\331\270\2173\324$\334\303\355\257\332\205\364\026\250\335\375\350\260\221\256\225z\237\"v2Ud\000U\036(*\312\366\275d\0149\262\244\221\216\314\306\215\377\275\010g\203{@\371r\264\021g\021\367D:r7\275\273\224.\275N_\377@Ng\321\021\307\031H%\231D\250j\267\321\313~\024\374\206\260n\267\047\332_\201/[\000i\262\273}\230?,\220\347\207a\001\2155\033OR/!\257\221\277w\376\017\272\214\275\371%\004\305A\276k\340\311\016\212\276\221d\322\221\245n\376\355\177\325\367\"\230\036\366\r\342oP\244w\2032\032\370Y\334P\246\2456O\026\207-\234OG\226\273\005\212{&\275\376M\372\315\363\303\302a\2517z9\275<\207\0300S=q\221Zu*\312\274\213\345t4\214\242\025\237\212\367\333\254\335\240\274f\302\017 8\033\321x\\\240s\006\3558\201\362~\020]\213X_L\274\360<\250\361,j\240\351(\304}\305E\2454\367py\006\266\323(\330\211x\001r\362e\373I\362%2#SxS)\205\231#\317\224\333b\320\014\321""\271\324\t\177\234\033\031\273\034-FM\342%R\210\n\307\037\227\242?!\311\376\212\241\322\"\037R\253\352.\220D\211\204\243\0004\211\033}E\251\204\217C;\276\235|B!\235W\362\262\004\017\353\321>i+\321g*\232\214J\021\207\330\232\355k\000\345 \361:\023\235\\o\022\350E\237F\345x\024\004\377\035\032*\372\233\324U\237\305^\373\002\030\277\236\354\243I\033\275\217\t\356\217\251\201V \273\215\336\344\025\270d\275\311\253\020/uzA\265b\356\2552\034%\215\277\031\345\323Q\264\312\333\354\027\244\323\275\354\245\364\322\"8\273\323Y\356\236>D\251\306\203\025\372\036\214\007\317\240\256\331\034\370\230\346\037ws\335|\357\303s\024\371x\264\014\247\304\345\007`\207\302\240\221\216\202\322o1\223\252\265O\246Wo\267\033\311\231\364\321\323\303\334\341\243t\353\247\364\247\237\323\321\225\303\314\333\254\022\315|\264\202\344\032\303\317Az\375\036\272\330\352x\320\226\\o\350\347\\:s?itNC\320\246n\242\267n\244\013*\222\177\001\3778\014\003";
+    PyObject *data = __Pyx_DecompressString(cstring, 2389, 1);
     #define __Pyx_DecompressString_LZSS_UNUSED
     if (unlikely(!data)) __PYX_ERR(0, 1, __pyx_L1_error)
     const char* const bytes = __Pyx_PyBytes_AsString(data);
     #if !CYTHON_ASSUME_SAFE_MACROS
     if (likely(bytes)); else { Py_DECREF(data); __PYX_ERR(0, 1, __pyx_L1_error) }
     #endif
-    #elif (CYTHON_COMPRESS_STRINGS) > 0 && (CYTHON_COMPRESS_STRINGS) <= 90 /* compression: lzss (3138 bytes) */
-static const char cstring[] = "\377 at 0x b\377ytes obj\377ect>(tre\377e fragme\377nt).0 to\373 1\001\001: <Me\377moryView\377 of <con\377tiguous \177and dir>\001\366\007\rin\021\005stri\367ded\"\010 or \346\004\031><(\tA\006>?C\377annot as\357sign\237\001rea\377d-only m\372\240\002v\242\000Inval\377id mode,\317 exp\336\000|\000\047c\375\047t\001\047fortr?an\047, gH\000%\005\337shape\222\000 a\377xis Note\367 th\246 Cyth\367on \021\000deli?beratek\000\320\001\357cter!\001n P\277EP-484\212\"r\375e\315!s subc\371l\246\000\340!f bui\367lti\260\000ypes\377. If you\047 ne\224 \346 p\316\000%\t\377then set\356\200\000e \047\357\002ati\377on_typin\333g\047\355$iv\242\000o \377False.ad{d_\231 eall\267\000\374\312A\251@inputs\363, \025\001\250Cname{d,\375!none\207`\377most col\371l\204``\000s.abc\377disabled\377ita/_jou\377rnal.pyx{en\023\001gcis\004\003\377dno defa\377ult __re\377duce__ d\351u\223\002^\000-\370@via\375l\033\000cinit_\305_\330\000 K\004\271b\014\001pa\363ck\235`\304`ords\372\201Ai\341@re li\277ttle e\310`a\377ntwo num\326\200@s \301\002 \307@ e/ach \342\002u\230\002\264\204\001\366\200 oc\245@ arr\377ay data.\360\013\020\355C\277\204\001\234\204\003s.AS\377CIIAT_MA\377RKBADBad\377FieldEDG\377EENDEPOC\377HEllipsi\377sFULLHEA\377DER_SIZE\037INPUT\000\002\n\002=\001\377NEWERPAY\377LOAD_LIM\373IT\005\005VERSI\377ONSequen\353ce\325\205\001.\332\205\007Wri\324\326`\000\003.\315&c\203\204\002__\374\017\006\234`state_D\013\014\356@_\362B;\004\014\001o\316`\335rK\004tak\241@Py\377x_PyDict\377_NextRef\263__\341d\277@__\266\204\002_]_\001\005get\222\000m\r\001yd0\001\027\000func\035\001\370\030\000\202\003+\000impor~\342@__main;\001\037modulM\002\365aM\001\347newT\001\313`_ch\037ecksuT\000\n\001?\004\316\025\001typ\305`\037\001unopick?\000En \005\363vt\230\204\001\230\001qual\260O\005\365e\240.\217\204\006ex\314\001s\207et_\203\005\272&\346\000\276._\357_tes\310\001is_\377coroutin\357eabc\325e_bu\357ffer\336bsas\277yncio. \006s\377atbaseba\177tchbool\351\211\001\337order\361\211\002cc\377lient_ke""\355y\007\000ne\256@_tr\233ac-\000ck\333\211\001\t\000t\367cos\001\000untc;rc\000\00032c\305\204\001\373!\362\224\206\001.\220\206\005\010\002erroGrsd\263\"\255\000\317\212\003e\332`\233od\003\000um\262\210\002 \002e\377xchange_\277msfeef\333\204\001s\377firstfit\377flagsfor\367mat\236\211\004foun?dhhas_*\000\003\001\177instruc\211\210\001\377iidincre\276\255\213\001index\347\207\003i\365n\246bs\254asize\377kindlast\376\000\001_price_\307e10\t\002\275@)\001y_\377e8laterl\343eg\350 \357\000\006\000s_e\3779leverag?elimit\000\002\263\000\016\216\207\003mem\347\212\001\337\212\001\316\210\001\321\210\002\377ndimnext\317_seq\354\210\002\250\207\003ob\035j\365\"_no\002\003\332a\357\207\001\376\361\207\003payload\373pl\374 poppr?evious\241\006\307\205\006\274\300\205\006\254\010real\341\000d\377reasonre\277ceived\331 r_egist\224@e\216\205\001\204\020\000\312Ar\005\005\367 \003\0069\007t\377urnroler\377oomscanswelf\310\000set\335\211\004\336\237\214\002side\324!sl\377otsource\337startj\000ps\373to\000\001p_at_\317mark\245C\227\204\001ed\347sys\263\205\002\373\206\001tex\376-\000otaltup\357leun\375\211\001upd\377ateurgen\377tusedval\377uesvenue\336\244\204\001wwaiS\000sw\177hywith_\313%\376\n\000nessxO\200\377\001\330\004\n\210+\220Q\376\006\000\0148\3208R\320R\377S\330\035#\320#?\270\377q\360\022\000\005\013\210!\377\2101\210C\210s\220!\377\330\004\007\200t\2102\210\377S\220\006\220d\230&\240\377\001\240\021\330\010\016\210h\377\220a\220v\230T\240\027\377\250\001\250\024\250V\2601\373\260A&\001v\210W\220A\377\330\010\013\2107\220#\220\377U\230#\230V\2403\240\377a\330\014\022\220(\230!\377\230:\240V\2501\330\010\367\t\210\0369\000V\2401\240\177C\240s\250,\260a\017\001\377\035\220e\2306\240\021\240\337#\240S\250\001>\0014\210\177q\220\014\230C\230t%\000\377K\250s\260%\260v\270\377Q\270c\300\022\3002\300\337R\300q\310\001L\007U\250\177&\260\001\260\024\260QX\001\237\032\2201\220Fj\000d\002\031\177\220!\2205\230\001\230\261\000s\t\210\003\007\317\0026\220\021\334\000\352\213""\000\030\006\000$\315\000q\330\004\377\005\200X\210T\220\026\220\373q\230\237 \005\200V\2101\366\020\001W\210\332\000\005\200\\\220\335\021\036\001Y\210a%\001Z\210\376,\001\320\005\025\220Q\330\t\325\n\220!dj\0001\374\000\004\014\353\210EY\000%C\000\006\230a\377\230{\250!\2509\260A\377\260^\3001\300O\320S\377T\320TU\330\014\r\210\377Q\320\000\031\230\021\340\004\377\013\320\013\033\2303\230a\377\320\000%\240Q\360\006\000\337\005\010\320\007\027~\000\010\240\367\003\2401\343%z\320!1?\260\021\260)\2702\201 |\000\335\n\233C\320\017 \216@\031\250>\241Bq\210\013\2202\212\000\227D\377}\240A\240\\\260\032\270\3731\270\271\001\330\010\020\220\001\357\220\027\230\010\276@\027\250\n\377\260!\2609\270H\300A\377\300W\310J\320VW\320\337WX\330\010\026\320@}\240\377H\250A\250W\260L\300\363\001\300\345@\204\001\016\240o\260\177Q\260n\300M\320Q\242b\372!\004O\356B\010\034\230A\320\357\0350\260\r\222\002\010\032\230\377!\320\033,\250M\270\024\336\243\001\270w\300b\244@\010\022\375\220\331\"\230\007\230r\240\031\373\250(y\0007\270\047\300\021\357\300&\310\014\211 \320UV\337\330\010\031\230\030\371@!\240\2557\251 8\260\241`\030\245\002\021\333\240&\335`\030\260\360`\035\230\177X\240Q\240a\240{\270\000\2738\270\303`\023\2204\243A\230\377\027\240\002\240!\330\010\023\216\364@J\230l\351 \337`\221@\220\375k\312`*\250A\320-?\377\270q\300\017\310q\320P\307Q\330\025\341\000\047\001\216b\230!\373\2308\377bt\2505\260\005\376\341\000a\260q\320\000\047\240\335q\313\2017\013\2105\343 \034\230\377S\240\010\250\001\250\021\320\377\0003\3203C\320CX\367\320XY\326A\047\240a\330\274\357i\217A\024\220Q\220\021\002q\377\330\010\017\210z\230\021\230_/\250\021\250*\255`U\242 \377\024\300V\3101\310A\330\377\004\013\2109\220A\220U\317\230\047\240\024\301\205\001\325\000\000=}\270\364\2028\005\200^\2201T\000\327\320\013$\245`W\362@S\260\177\001\320\000C\3001\340\304\206*\247s\210#\250\205\006\275\000q\246\0013\377\210b\220\014\230K\240q\276\227\207\002Q\250e\2604\263\206\0061\337\320\000D\300A\343\204\001&""\320\377%;\320;L\310A\310\177Q\330\004\034\320\034,\366`\374\007\000\217\205\002\031\230\021\330\004\030\333\230\001\202\007\t\230\356\207\006y\240\177\007\240w\250a\250q\300\210\001\377&\220\002\220#\220S\230\367\014\240A\223\210\001a\210q\220\377\003\2205\230\002\230$\230\375a\300\207\003r\220\022\2201\220\277K\230q\330\014\r\337!w\252\346\206\001\230\336\207\0025:\000&)\000#\376\256@\003\2402\240U\250\"\277\250F\260\"\260A&\002\016;\210a\217Aq\220\001S\004\202A\1774\210v\220Q\320\000\255\211\001\377\360\016\000\005\034\2304\230\231v\224\204\001\300\000\230A\000\002\003\004\033\325\230\275*a\245\211\r\021\325\211\001u\210{C\210\363Bs\220#\220\204 \237\014\210A\210T\222\210\002\314\207\003f\377\220B\220l\240/\260\023\372\217\001\022\332\207\002C\220v\230R\363\230w\321\211\001\316\206\001\030\230\024\230\377Q\230e\2403\240d\250\375$\222 x\260r\270\021\270\367!\330\024\273 \230\025\230b\377\240\004\240C\240{\260%\363\260s\017\003\374\206\001\026\240r\250\377\027\260\005\260R\260w\270_a\270q\330\020\353!\020\275\205\001\267H\230C\245 \024\035P\000a\277\330\024\036\230a\230\031\002\027\256\362\212\001\240!\340$\002\004\331\212\001)\377\2301\320\004\047\240q\340\373\010\037\235\212\001\330\010\033\320\033\3774\260A\260W\270D\300\377\t\310\021\330\010\014\210H\376\205\213\001\014\210K\220q\330\010\377!\320!1\3201B\300\377!\3001\330\r\016\330\014\177\020\220\014\230D\240\001\307\204\002\3718\233`\367\204\002q\320\004=\270\277Q\340\010\017\210t\326\206\002\006\377\320\036/\250q\260\n\320\377:J\310!\310:\320U\377[\320[\\\320\004H\310\367\001\340\010\260\211\0021\230H\240\367C\240q\325\213\006\320%5\260\377Q\260i\270r\300\021\300\373!\330?\006\016\320&7\260\377q\270\t\300\021\330\030)?\250\021\250(\3202\205\002";
-    PyObject *data = __Pyx_DecompressString_LZSS(cstring, 3138, 3931);
+    #elif (CYTHON_COMPRESS_STRINGS) > 0 && (CYTHON_COMPRESS_STRINGS) <= 90 /* compression: lzss (3152 bytes) */
+static const char cstring[] = "\377 at 0x b\377ytes obj\377ect>(tre\377e fragme\377nt).0 to\373 1\001\001: <Me\377moryView\377 of <con\377tiguous \177and dir>\001\366\007\rin\021\005stri\367ded\"\010 or \346\004\031><(\tA\006>?C\377annot as\357sign\237\001rea\377d-only m\372\240\002v\242\000Inval\377id mode,\317 exp\336\000|\000\047c\375\047t\001\047fortr?an\047, gH\000%\005\337shape\222\000 a\377xis Note\367 th\246 Cyth\367on \021\000deli?beratek\000\320\001\357cter!\001n P\277EP-484\212\"r\375e\315!s subc\371l\246\000\340!f bui\367lti\260\000ypes\377. If you\047 ne\224 \346 p\316\000%\t\377then set\356\200\000e \047\357\002ati\377on_typin\333g\047\355$iv\242\000o \377False.ad{d_\231 eall\267\000\374\312A\251@inputs\363, \025\001\250Cname{d,\375!none\207`\377most col\371l\204``\000s.abc\377disabled\377ita/_jou\377rnal.pyx{en\023\001gcis\004\003\377dno defa\377ult __re\377duce__ d\351u\223\002^\000-\370@via\375l\033\000cinit_\305_\330\000 K\004\271b\014\001pa\363ck\235`\304`ords\372\201Ai\341@re li\277ttle e\310`a\377ntwo num\326\200@s \301\002 \307@ e/ach \342\002u\230\002\264\204\001\366\200 oc\245@ arr\377ay data.\360\013\020\355C\277\204\001\234\204\003s.AS\377CIIAT_MA\377RKBADBad\377FieldEDG\377EENDEPOC\377HEllipsi\377sFULLHEA\377DER_SIZE\037INPUT\000\002\n\002=\001\377NEWERPAY\377LOAD_LIM\373IT\005\005VERSI\377ONSequen\353ce\325\205\001.\332\205\007Wri\324\326`\000\003.\315&c\203\204\002__\374\017\006\234`state_D\013\014\356@_\362B;\004\014\001o\316`\335rK\004tak\241@Py\377x_PyDict\377_NextRef\263__\341d\277@__\266\204\002_]_\001\005get\222\000m\r\001yd0\001\027\000func\035\001\370\030\000\202\003+\000impor~\342@__main;\001\037modulM\002\365aM\001\347newT\001\313`_ch\037ecksuT\000\n\001?\004\316\025\001typ\305`\037\001unopick?\000En \005\363vt\230\204\001\230\001qual\260O\005\365e\240.\217\204\006ex\314\001s\207et_\203\005\272&\346\000\276._\357_tes\310\001is_\377coroutin\357eabc\325e_bu\357ffer\336bsas\277yncio. \006s\377atbaseba\177tchbool\351\211\001\337order\361\211\002cc\377lient_ke""\355y\007\000ne\256@_tr\233ac-\000ck\333\211\001\t\000t\367cos\001\000untc;rc\000\00032c\305\204\001\373!\362\224\206\001.\220\206\005\010\002erroGrsd\263\"\255\000\317\212\003e\332`\233od\003\000um\262\210\002 \002e\377xchange_\277msfeef\333\204\001s\377firstfit\377flagsfor\367mat\236\211\004foun?dhhas_*\000\003\001\177instruc\211\210\001\377iidincre\276\255\213\001index\347\207\003i\365n\246bs\254asize\377kindlast\376\000\001_price_\307e10\t\002\275@)\001y_\377e8laterl\343eg\350 \357\000\006\000s_e\3779leverag?elimit\000\002\263\000\016\216\207\003mem\347\212\001\337\212\001\316\210\001\321\210\002\377ndimnext\317_seq\354\210\002\250\207\003ob\035j\365\"_no\002\003\332a\357\207\001\376\361\207\003payload\373pl\374 poppr?evious\241\006\307\205\006\274\300\205\006\254\010real\341\000d\377reasonre\277ceived\331 r_egist\224@e\216\205\001\204\020\000\312Ar\005\005\367 \003\0069\007t\377urnroler\377oomscanswelf\310\000set\335\211\004\336\237\214\002side\324!sl\377otsource\337startj\000ps\373to\000\001p_at_\317mark\245C\227\204\001ed\347sys\263\205\002\373\206\001tex\376-\000otaltup\317leun\375\211\001\346`il\377updateur\377gentused\377valuesve\367nue\251\204\001wwai\376X\000swhywit\363h_\320%\n\000ness\377xO\200\001\330\004\n\210\367+\220Q\006\000\014\036\320\036\377J\320Jd\320de\330\377\035#\320#?\270q\360\377\024\000\005\013\210!\2101\377\210C\210s\220!\330\004\377\007\200t\2102\210S\220\377\006\220d\230&\240\001\240\377\021\330\010\016\210h\220a\377\220v\230T\240\027\250\001\377\250\024\250V\2601\260A\376&\001v\210W\220A\330\010\377\013\2107\220#\220U\230\377#\230V\2403\240a\330\377\014\022\220(\230!\230:\377\240V\2501\330\010\t\210\375\0369\000V\2401\240C\240\337s\250,\260a\017\001\035\220\377e\2306\240\021\240#\240\367S\250\001>\0014\210q\220\337\014\230C\230t%\000K\250\377s\260%\260v\270Q\270\377c\300\022\3002\300R\300\367q\310\001L\007U\250&\260\337\001\260\024\260QX\001\032\220\3471\220Fj\000d\002\031\220!\337\2205\230\001\230\261\000\t\210\234\003\007\317\0026""\220\021\334\000\213\000\030\372\006\000$\315\000q\330\004\005\200\377X\210T\220\026\220q\230\276\242 \005\200V\2101\020\001W}\210\332\000\005\200\\\220\021\036\001gY\210a\000\004,\001Z\2103\001\377\320\005\025\220Q\330\t\n\352\227!dq\0001\203 \004\014\210\365E`\000%J\000\006\230a\230\377{\250!\2509\260A\260\377^\3001\300O\320ST\377\320TU\330\014\r\210Q\377\320\000\031\230\021\340\004\013\377\320\013\033\2303\230a\320\377\000%\240Q\360\006\000\005\357\010\320\007\027\205\000\010\240\003\373\2401\352%z\320!1\260\237\021\260)\2702\210 \203\000\nn\242C\320\017 \225@\031\250\250B\237q\210\013\2202\212\000\236D}\377\240A\240\\\260\032\2701\375\270\300\001\330\010\020\220\001\220\367\027\230\010\305@\027\250\n\260\377!\2609\270H\300A\300\377W\310J\320VW\320W\357X\330\010\026\327@}\240H\377\250A\250W\260L\300\001\371\300\354@\204\001\016\240o\260Q\377\260n\300M\320QR\320\353RS \005O\365B\010\034\230\277A\320\0350\260\r\222\002\010\377\032\230!\320\033,\250M{\270\024\243\001\270w\300b\253@\367\010\022\220\340\"\230\007\230r\357\240\031\250(y\0007\270\047\277\300\021\300&\310\014\211 \320\177UV\330\010\031\230\030\200`\267!\2407\251 8\260\250`\030n\245\002\021\240&\344`\030\260\367`\377\035\230X\240Q\240a\240\355{\270\0008\270\312`\023\2204\376\252A\230\027\240\002\240!\330;\010\023\373@J\230l\351 \346`\366\221@\220k\321`*\250A\320\377-?\270q\300\017\310q\037\320PQ\330\025\341\000\047\001\225b\357\230!\2308\206\204\002t\2505\373\260\005\341\000a\260q\320\000w\047\240q\313\2017\013\2105\343 \377\034\230S\240\010\250\001\250\377\021\320\0003\3203C\320\337CX\320XY\326A\047\240\363a\330\366i\217A\024\220Q\220\376\021\002q\330\010\017\210z\230\177\021\230/\250\021\250*\255`\375U\242 \024\300V\3101\310\377A\330\004\013\2109\220A?\220U\230\047\240\024\310\205\001\325\000\367\000=\270\364\2028\005\200^\220]1T\000\320\013$\245`W\362@\377S\260\001\320\000C\3001\235\340\313\206*s\210#\257\205\006\275\000q\376\246\0013\210b\220\014\230K\373\240q\236\207\002Q\250e\2604~\272\206\0061\320""\000D\300A\343\204\001\377&\320%;\320;L\310\377A\310Q\330\004\034\320\034\361,\366`\007\000\217\205\002\031\230\021\330o\004\030\230\001\202\007\t\230\365\207\006\377y\240\007\240w\250a\250\375q\312\210\001&\220\002\220#\220\337S\230\014\240A\232\210\001a\210\377q\220\003\2205\230\002\230\367$\230a\307\207\003r\220\022\220\3771\220K\230q\330\014\r\252\337!w\355\206\001\230\345\207\0025:\000&\372)\000#\256@\003\2402\240U\377\250\"\250F\260\"\260A\356&\002\016\210a\217Aq\220\001\374S\004\202A4\210v\220Q\320\375\000\206\205\001\360\016\000\005\034\230g4\230v\224\204\001\300\000\230A\000\002V\003\004\033\230\275*a\254\211\r\021\334\211\001\357u\210C\210\363Bs\220#}\220\204 \014\210A\210T\231\210\002\376\314\207\003f\220B\220l\240/\353\260\023\217\001\022\332\207\002C\220v\317\230R\230w\330\211\001\316\206\001\030\230\377\024\230Q\230e\2403\240\367d\250$\222 x\260r\270\337\021\270!\330\024\273 \230\025\377\230b\240\004\240C\240{\317\260%\260s\017\003\374\206\001\026\240\377r\250\027\260\005\260R\260\177w\270a\270q\330\020\353!\335\020\275\205\001H\230C\245 \024\035\376P\000a\330\024\036\230a\230\272\031\002\027\371\212\001\240!\340$\002\004\376\340\212\001)\2301\320\004\047\240\357q\340\010\037\244\212\001\330\010\033\377\320\0334\260A\260W\270\377D\300\t\310\021\330\010\014\373\210H\214\213\001\014\210K\220q\377\330\010!\320!1\3201\377B\300!\3001\330\r\016\377\330\014\020\220\014\230D\240\345\001\307\204\0028\233`\367\204\002q\320\004\377=\270Q\340\010\017\210t\376\326\206\002\006\320\036/\250q\260\377\n\320:J\310!\310:\377\320U[\320[\\\320\004\337H\310\001\340\010\260\211\0021\230\337H\240C\240q\334\213\006\320%\3775\260Q\260i\270r\300\357\021\300!\330?\006\016\320&\3777\260q\270\t\300\021\330\377\030)\250\021\250(\3202\000\205\002";
+    PyObject *data = __Pyx_DecompressString_LZSS(cstring, 3152, 3946);
     #define __Pyx_DecompressString_UNUSED
     if (unlikely(!data)) __PYX_ERR(0, 1, __pyx_L1_error)
     const char* const bytes = __Pyx_PyBytes_AsString(data);
     #if !CYTHON_ASSUME_SAFE_MACROS
     if (likely(bytes)); else { Py_DECREF(data); __PYX_ERR(0, 1, __pyx_L1_error) }
     #endif
-    #else /* compression: none (3931 bytes) */
-static const char bytes[] = " at 0x bytes object>(tree fragment).0 to 1 to : <MemoryView of <contiguous and direct><contiguous and indirect><strided and direct or indirect><strided and direct><strided and indirect>>?Cannot assign to read-only memoryviewInvalid mode, expected \047c\047 or \047fortran\047, got Invalid shape in axis Note that Cython is deliberately stricter than PEP-484 and rejects subclasses of builtin types. If you need to pass subclasses then set the \047annotation_typing\047 directive to False.add_noteall three of inputs, notes and named, or noneat most collections.abcdisabledita/_journal.pyxenablegcisenabledno default __reduce__ due to non-trivial __cinit__the journal and the packed records in it are little endiantwo numbers named for each inputunable to allocate array data.unable to allocate shape and strides.ASCIIAT_MARKBADBadFieldEDGEENDEPOCHEllipsisFULLHEADER_SIZEINPUTINPUT_SIZEMARKNEWERPAYLOAD_LIMITPAYLOAD_VERSIONSequenceView.MemoryViewWriterWriter.__reduce_cython__Writer.__setstate_cython__Writer.put_inputWriter.put_otherWriter.take__Pyx_PyDict_NextRef__annotate____class____class_getitem____dict____func____getstate____import____main____module____name____new____pyx_checksum__pyx_state__pyx_type__pyx_unpickle_Enum__pyx_vtable____qualname____reduce____reduce_cython____reduce_ex____set_name____setstate____setstate_cython____test___is_coroutineabcallocate_bufferarraysasyncio.coroutinesatbasebatchboolbyteorderbytescclient_keycline_in_tracebackcontractcostcountcrccrc32cdatadictdita._journaldita.errorsdtype_is_objecteencodeenumerateerrorexchange_msfeefieldsfirstfitflagsformatfortranfoundhhas_feehas_instructioniidincrementindexinputsintitemsitemsizekindlastlast_price_e10last_quantity_e8laterleg_countlegs_e9leveragelimitlimit_mslittlememviewmodenamenamedndimnext_seqnotesnumberobjorder_noorder_typepackpackedpayloadplacepoppreviousprice_e10put_inputput_otherquantity_e8realizedreasonreceived_msregisterreported_costreported_feereported_realizedreturnroleroomscanselfseqsetdefaultshape""sidesizeslotsourcestartstepstopstop_at_markstructsyncedsystabletaketextstotaltupleunpackupdateurgentusedvaluesvenue_keywwait_mswhywith_order_nowitnessxO\200\001\330\004\n\210+\220Q\200\001\330\0148\3208R\320RS\330\035#\320#?\270q\360\022\000\005\013\210!\2101\210C\210s\220!\330\004\007\200t\2102\210S\220\006\220d\230&\240\001\240\021\330\010\016\210h\220a\220v\230T\240\027\250\001\250\024\250V\2601\260A\330\004\007\200v\210W\220A\330\010\013\2107\220#\220U\230#\230V\2403\240a\330\014\022\220(\230!\230:\240V\2501\330\010\t\210\036\220v\230V\2401\240C\240s\250,\260a\330\010\t\210\035\220e\2306\240\021\240#\240S\250\001\330\010\013\2104\210q\220\014\230C\230t\2401\240K\250s\260%\260v\270Q\270c\300\022\3002\300R\300q\310\001\330\014\022\220(\230!\230:\240U\250&\260\001\260\024\260Q\330\010\t\210\032\2201\220F\230!\2301\330\010\t\210\031\220!\2205\230\001\230\021\330\010\t\210\031\220!\2205\230\001\230\021\330\004\007\200t\2106\220\021\220!\330\010\t\210\030\220\021\220$\220a\220q\330\004\005\200X\210T\220\026\220q\230\001\330\004\005\200V\2101\330\004\005\200W\210A\330\004\005\200\\\220\021\330\004\005\200Y\210a\330\004\005\200Z\210q\330\004\005\320\005\025\220Q\330\t\n\330\010\016\210d\220!\2201\220A\330\004\014\210E\220\021\220%\220q\230\006\230a\230{\250!\2509\260A\260^\3001\300O\320ST\320TU\330\014\r\210Q\320\000\031\230\021\340\004\013\320\013\033\2303\230a\320\000%\240Q\360\006\000\005\010\320\007\027\220q\230\010\240\003\2401\330\010\016\210h\220a\220z\320!1\260\021\260)\2702\270Q\270a\330\004\n\210!\2101\210C\320\017 \240\001\240\031\250!\330\004\007\200q\210\013\2202\220Q\330\010\016\210h\220a\220}\240A\240\\\260\032\2701\270A\330\004\005\330\010\020\220\001\220\027\230\010\240\001\240\027\250\n\260!\2609\270H\300A\300W\310J\320VW\320WX\330\010\026\220a\220}\240H\250A\250W\260L\300\001\300\021\330\010\027\220q\230\016\240o\260Q\260n\300M\320QR\320RS\330\010\026\220a\220}\240O\2601\260A\330\010\034\230A\320\0350\260\r\270Q\270a\330\010\032\230!\320\033,\250M""\270\024\270Q\270a\270w\300b\310\001\330\010\022\220$\220a\220q\230\007\230r\240\031\250(\260!\2607\270\047\300\021\300&\310\014\320TU\320UV\330\010\031\230\030\240\021\240!\2407\250!\2508\2601\330\010\030\230\010\240\001\240\021\240&\250\001\250\030\260\021\330\010\035\230X\240Q\240a\240{\260!\2608\2701\330\010\023\2204\220q\230\001\230\027\240\002\240!\330\010\023\2201\220J\230l\250!\2501\330\010\025\220Q\220k\240\021\240*\250A\320-?\270q\300\017\310q\320PQ\330\025\026\220a\330\010\023\2205\230\001\230\021\230!\2308\2401\240C\240t\2505\260\005\260Q\260a\260q\320\000\047\240q\360\006\000\005\010\320\007\027\220q\230\010\240\003\2401\330\010\016\210h\220a\220z\320!1\260\021\260)\2702\270Q\270a\330\004\n\210!\2101\210C\320\017 \240\001\240\031\250!\330\004\013\2105\220\001\220\034\230S\240\010\250\001\250\021\320\0003\3203C\320CX\320XY\360\006\000\005\047\240a\330\004\007\200t\2106\220\021\220!\330\010\020\220\001\220\024\220Q\220a\330\004\007\200q\330\010\017\210z\230\021\230/\250\021\250*\260A\260U\270\047\300\024\300V\3101\310A\330\004\013\2109\220A\220U\230\047\240\024\240V\2501\250A\320\000=\270Q\360\006\000\005\010\320\007\027\220q\230\010\240\003\2401\330\010\016\210h\220a\220z\320!1\260\021\260)\2702\270Q\270a\330\004\n\210!\2101\210C\320\017 \240\001\240\031\250!\330\004\005\200^\2201\330\004\013\320\013$\240A\240W\250A\250S\260\001\320\000C\3001\340\004\007\200t\2102\210S\220\006\220d\230&\240\001\240\021\330\010\016\210h\220a\220v\230T\240\027\250\001\250\024\250V\2601\260A\330\004\007\200s\210#\210T\220\026\220q\230\001\330\010\017\210q\330\004\013\2103\210b\220\014\230K\240q\250\001\250\024\250Q\250e\2604\260v\270Q\270c\300\022\3001\320\000D\300A\360\006\000\005&\320%;\320;L\310A\310Q\330\004\034\320\034,\250A\250Q\330\004\031\230\021\340\004\031\230\021\330\004\030\230\001\340\004\007\200t\2102\210S\220\t\230\021\330\010\016\210h\220a\220y\240\007\240w\250a\250q\330\004\n\210&\220\002\220#\220S\230\014\240A\330\010\016\210a\210q\220\003\2205\230\002""\230$\230a\330\010\013\2104\210r\220\022\2201\220K\230q\330\014\r\330\010\017\210w\220a\220q\230\001\330\010\013\2105\220\002\220&\230\002\230#\230S\240\003\2402\240U\250\"\250F\260\"\260A\330\014\r\330\010\016\210a\330\010\017\210q\220\001\330\010\016\210a\210q\330\004\013\2104\210v\220Q\320\000R\320RS\360\016\000\005\034\2304\230v\240Q\240a\330\004\034\230A\330\004\034\230A\330\004\034\230A\330\004\033\2301\340\004\007\200t\2102\210S\220\006\220a\330\010\016\210h\220a\220v\230T\240\027\250\001\250\021\330\004\007\200u\210C\210q\330\010\017\210s\220#\220Q\330\004\014\210A\210T\220\021\220!\330\t\n\330\010\016\210f\220B\220l\240/\260\023\260A\330\014\022\220!\2201\220C\220v\230R\230w\240a\330\014\020\220\001\220\030\230\024\230Q\230e\2403\240d\250$\250a\250x\260r\270\021\270!\330\024\030\230\001\230\025\230b\240\004\240C\240{\260%\260s\270!\330\024\030\230\010\240\001\240\026\240r\250\027\260\005\260R\260w\270a\270q\330\020\031\230\021\330\020\023\2201\220H\230C\230q\330\024\035\230Q\230a\330\024\036\230a\230q\330\020\031\230\027\240\001\240\021\240!\340\020\031\230\021\330\004\013\2107\220)\2301\320\004\047\240q\340\010\037\230t\2401\330\010\033\320\0334\260A\260W\270D\300\t\310\021\330\010\014\210H\220A\330\010\014\210K\220q\330\010!\320!1\3201B\300!\3001\330\r\016\330\014\020\220\014\230D\240\001\240\024\240V\2508\2604\260q\330\010\017\210q\320\004=\270Q\340\010\017\210t\2204\220q\230\006\320\036/\250q\260\n\320:J\310!\310:\320U[\320[\\\320\004H\310\001\340\010\013\320\013\033\2301\230H\240C\240q\330\014\022\220(\230!\230:\320%5\260Q\260i\270r\300\021\300!\330\010\017\210t\2204\220q\230\016\320&7\260q\270\t\300\021\330\030)\250\021\250(\3202B\300!\3001";
+    #else /* compression: none (3946 bytes) */
+static const char bytes[] = " at 0x bytes object>(tree fragment).0 to 1 to : <MemoryView of <contiguous and direct><contiguous and indirect><strided and direct or indirect><strided and direct><strided and indirect>>?Cannot assign to read-only memoryviewInvalid mode, expected \047c\047 or \047fortran\047, got Invalid shape in axis Note that Cython is deliberately stricter than PEP-484 and rejects subclasses of builtin types. If you need to pass subclasses then set the \047annotation_typing\047 directive to False.add_noteall three of inputs, notes and named, or noneat most collections.abcdisabledita/_journal.pyxenablegcisenabledno default __reduce__ due to non-trivial __cinit__the journal and the packed records in it are little endiantwo numbers named for each inputunable to allocate array data.unable to allocate shape and strides.ASCIIAT_MARKBADBadFieldEDGEENDEPOCHEllipsisFULLHEADER_SIZEINPUTINPUT_SIZEMARKNEWERPAYLOAD_LIMITPAYLOAD_VERSIONSequenceView.MemoryViewWriterWriter.__reduce_cython__Writer.__setstate_cython__Writer.put_inputWriter.put_otherWriter.take__Pyx_PyDict_NextRef__annotate____class____class_getitem____dict____func____getstate____import____main____module____name____new____pyx_checksum__pyx_state__pyx_type__pyx_unpickle_Enum__pyx_vtable____qualname____reduce____reduce_cython____reduce_ex____set_name____setstate____setstate_cython____test___is_coroutineabcallocate_bufferarraysasyncio.coroutinesatbasebatchboolbyteorderbytescclient_keycline_in_tracebackcontractcostcountcrccrc32cdatadictdita._journaldita.errorsdtype_is_objecteencodeenumerateerrorexchange_msfeefieldsfirstfitflagsformatfortranfoundhhas_feehas_instructioniidincrementindexinputsintitemsitemsizekindlastlast_price_e10last_quantity_e8laterleg_countlegs_e9leveragelimitlimit_mslittlememviewmodenamenamedndimnext_seqnotesnumberobjorder_noorder_typepackpackedpayloadplacepoppreviousprice_e10put_inputput_otherquantity_e8realizedreasonreceived_msregisterreported_costreported_feereported_realizedreturnroleroomscanselfseqsetdefaultshape""sidesizeslotsourcestartstepstopstop_at_markstructsyncedsystabletaketextstotaltupleunpackuntilupdateurgentusedvaluesvenue_keywwait_mswhywith_order_nowitnessxO\200\001\330\004\n\210+\220Q\200\001\330\014\036\320\036J\320Jd\320de\330\035#\320#?\270q\360\024\000\005\013\210!\2101\210C\210s\220!\330\004\007\200t\2102\210S\220\006\220d\230&\240\001\240\021\330\010\016\210h\220a\220v\230T\240\027\250\001\250\024\250V\2601\260A\330\004\007\200v\210W\220A\330\010\013\2107\220#\220U\230#\230V\2403\240a\330\014\022\220(\230!\230:\240V\2501\330\010\t\210\036\220v\230V\2401\240C\240s\250,\260a\330\010\t\210\035\220e\2306\240\021\240#\240S\250\001\330\010\013\2104\210q\220\014\230C\230t\2401\240K\250s\260%\260v\270Q\270c\300\022\3002\300R\300q\310\001\330\014\022\220(\230!\230:\240U\250&\260\001\260\024\260Q\330\010\t\210\032\2201\220F\230!\2301\330\010\t\210\031\220!\2205\230\001\230\021\330\010\t\210\031\220!\2205\230\001\230\021\330\004\007\200t\2106\220\021\220!\330\010\t\210\030\220\021\220$\220a\220q\330\004\005\200X\210T\220\026\220q\230\001\330\004\005\200V\2101\330\004\005\200W\210A\330\004\005\200\\\220\021\330\004\005\200Y\210a\330\004\005\200Y\210a\330\004\005\200Z\210q\330\004\005\320\005\025\220Q\330\t\n\330\010\016\210d\220!\2201\220A\330\004\014\210E\220\021\220%\220q\230\006\230a\230{\250!\2509\260A\260^\3001\300O\320ST\320TU\330\014\r\210Q\320\000\031\230\021\340\004\013\320\013\033\2303\230a\320\000%\240Q\360\006\000\005\010\320\007\027\220q\230\010\240\003\2401\330\010\016\210h\220a\220z\320!1\260\021\260)\2702\270Q\270a\330\004\n\210!\2101\210C\320\017 \240\001\240\031\250!\330\004\007\200q\210\013\2202\220Q\330\010\016\210h\220a\220}\240A\240\\\260\032\2701\270A\330\004\005\330\010\020\220\001\220\027\230\010\240\001\240\027\250\n\260!\2609\270H\300A\300W\310J\320VW\320WX\330\010\026\220a\220}\240H\250A\250W\260L\300\001\300\021\330\010\027\220q\230\016\240o\260Q\260n\300M\320QR\320RS\330\010\026\220a\220}\240O\2601\260A\330\010\034\230A\320\0350\260\r\270Q""\270a\330\010\032\230!\320\033,\250M\270\024\270Q\270a\270w\300b\310\001\330\010\022\220$\220a\220q\230\007\230r\240\031\250(\260!\2607\270\047\300\021\300&\310\014\320TU\320UV\330\010\031\230\030\240\021\240!\2407\250!\2508\2601\330\010\030\230\010\240\001\240\021\240&\250\001\250\030\260\021\330\010\035\230X\240Q\240a\240{\260!\2608\2701\330\010\023\2204\220q\230\001\230\027\240\002\240!\330\010\023\2201\220J\230l\250!\2501\330\010\025\220Q\220k\240\021\240*\250A\320-?\270q\300\017\310q\320PQ\330\025\026\220a\330\010\023\2205\230\001\230\021\230!\2308\2401\240C\240t\2505\260\005\260Q\260a\260q\320\000\047\240q\360\006\000\005\010\320\007\027\220q\230\010\240\003\2401\330\010\016\210h\220a\220z\320!1\260\021\260)\2702\270Q\270a\330\004\n\210!\2101\210C\320\017 \240\001\240\031\250!\330\004\013\2105\220\001\220\034\230S\240\010\250\001\250\021\320\0003\3203C\320CX\320XY\360\006\000\005\047\240a\330\004\007\200t\2106\220\021\220!\330\010\020\220\001\220\024\220Q\220a\330\004\007\200q\330\010\017\210z\230\021\230/\250\021\250*\260A\260U\270\047\300\024\300V\3101\310A\330\004\013\2109\220A\220U\230\047\240\024\240V\2501\250A\320\000=\270Q\360\006\000\005\010\320\007\027\220q\230\010\240\003\2401\330\010\016\210h\220a\220z\320!1\260\021\260)\2702\270Q\270a\330\004\n\210!\2101\210C\320\017 \240\001\240\031\250!\330\004\005\200^\2201\330\004\013\320\013$\240A\240W\250A\250S\260\001\320\000C\3001\340\004\007\200t\2102\210S\220\006\220d\230&\240\001\240\021\330\010\016\210h\220a\220v\230T\240\027\250\001\250\024\250V\2601\260A\330\004\007\200s\210#\210T\220\026\220q\230\001\330\010\017\210q\330\004\013\2103\210b\220\014\230K\240q\250\001\250\024\250Q\250e\2604\260v\270Q\270c\300\022\3001\320\000D\300A\360\006\000\005&\320%;\320;L\310A\310Q\330\004\034\320\034,\250A\250Q\330\004\031\230\021\340\004\031\230\021\330\004\030\230\001\340\004\007\200t\2102\210S\220\t\230\021\330\010\016\210h\220a\220y\240\007\240w\250a\250q\330\004\n\210&\220\002\220#\220S\230\014\240A\330\010""\016\210a\210q\220\003\2205\230\002\230$\230a\330\010\013\2104\210r\220\022\2201\220K\230q\330\014\r\330\010\017\210w\220a\220q\230\001\330\010\013\2105\220\002\220&\230\002\230#\230S\240\003\2402\240U\250\"\250F\260\"\260A\330\014\r\330\010\016\210a\330\010\017\210q\220\001\330\010\016\210a\210q\330\004\013\2104\210v\220Q\320\000R\320RS\360\016\000\005\034\2304\230v\240Q\240a\330\004\034\230A\330\004\034\230A\330\004\034\230A\330\004\033\2301\340\004\007\200t\2102\210S\220\006\220a\330\010\016\210h\220a\220v\230T\240\027\250\001\250\021\330\004\007\200u\210C\210q\330\010\017\210s\220#\220Q\330\004\014\210A\210T\220\021\220!\330\t\n\330\010\016\210f\220B\220l\240/\260\023\260A\330\014\022\220!\2201\220C\220v\230R\230w\240a\330\014\020\220\001\220\030\230\024\230Q\230e\2403\240d\250$\250a\250x\260r\270\021\270!\330\024\030\230\001\230\025\230b\240\004\240C\240{\260%\260s\270!\330\024\030\230\010\240\001\240\026\240r\250\027\260\005\260R\260w\270a\270q\330\020\031\230\021\330\020\023\2201\220H\230C\230q\330\024\035\230Q\230a\330\024\036\230a\230q\330\020\031\230\027\240\001\240\021\240!\340\020\031\230\021\330\004\013\2107\220)\2301\320\004\047\240q\340\010\037\230t\2401\330\010\033\320\0334\260A\260W\270D\300\t\310\021\330\010\014\210H\220A\330\010\014\210K\220q\330\010!\320!1\3201B\300!\3001\330\r\016\330\014\020\220\014\230D\240\001\240\024\240V\2508\2604\260q\330\010\017\210q\320\004=\270Q\340\010\017\210t\2204\220q\230\006\320\036/\250q\260\n\320:J\310!\310:\320U[\320[\\\320\004H\310\001\340\010\013\320\013\033\2301\230H\240C\240q\330\014\022\220(\230!\230:\320%5\260Q\260i\270r\300\021\300!\330\010\017\210t\2204\220q\230\016\320&7\260q\270\t\300\021\330\030)\250\021\250(\3202B\300!\3001";
     PyObject *data = NULL;
     #define __Pyx_DecompressString_UNUSED
     #define __Pyx_DecompressString_LZSS_UNUSED
     #endif
     PyObject **stringtab = __pyx_mstate->__pyx_string_tab;
     Py_ssize_t pos = 0;
-    for (int i = 0; i < 206; i++) {
+    for (int i = 0; i < 207; i++) {
       Py_ssize_t bytes_length = str_length_index[i].length;
       PyObject *string = PyUnicode_DecodeUTF8(bytes + pos, bytes_length, NULL);
       if (likely(string) && i >= 34) PyUnicode_InternInPlace(&string);
@@ -30332,8 +30447,8 @@ static const char bytes[] = " at 0x bytes object>(tree fragment).0 to 1 to : <Me
       stringtab[i] = string;
       pos += bytes_length;
     }
-    for (int i = 206; i < 220; i++) {
-      Py_ssize_t bytes_length = bytes_length_index[i-206].length;
+    for (int i = 207; i < 221; i++) {
+      Py_ssize_t bytes_length = bytes_length_index[i-207].length;
       PyObject *string = PyBytes_FromStringAndSize(bytes + pos, bytes_length);
       stringtab[i] = string;
       pos += bytes_length;
@@ -30343,14 +30458,14 @@ static const char bytes[] = " at 0x bytes object>(tree fragment).0 to 1 to : <Me
       }
     }
     Py_XDECREF(data);
-    for (Py_ssize_t i = 0; i < 220; i++) {
+    for (Py_ssize_t i = 0; i < 221; i++) {
       if (unlikely(PyObject_Hash(stringtab[i]) == -1)) {
         __PYX_ERR(0, 1, __pyx_L1_error)
       }
     }
     #if CYTHON_IMMORTAL_CONSTANTS
     {
-      PyObject **table = stringtab + 206;
+      PyObject **table = stringtab + 207;
       for (Py_ssize_t i=0; i<14; ++i) {
         #if PY_VERSION_HEX >= 0x030F0000
         PyUnstable_SetImmortal(table[i]);
@@ -30478,32 +30593,32 @@ static int __Pyx_CreateCodeObjects(__pyx_mstatetype *__pyx_mstate) {
     __pyx_mstate_global->__pyx_codeobj_tab[7] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_dita__journal_pyx, __pyx_mstate->__pyx_n_u_fit, __pyx_mstate->__pyx_kp_b_iso88591_DA_LAQ_AQ_t2S_hay_waq_S_A_aq_5, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[7])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {4, 0, 5, 11, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 298};
-    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_data, __pyx_mstate->__pyx_n_u_at, __pyx_mstate->__pyx_n_u_seq, __pyx_mstate->__pyx_n_u_previous, __pyx_mstate->__pyx_n_u_first, __pyx_mstate->__pyx_n_u_inputs, __pyx_mstate->__pyx_n_u_notes, __pyx_mstate->__pyx_n_u_named, __pyx_mstate->__pyx_n_u_stop_at_mark, __pyx_mstate->__pyx_n_u_w, __pyx_mstate->__pyx_n_u_why};
-    __pyx_mstate_global->__pyx_codeobj_tab[8] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_dita__journal_pyx, __pyx_mstate->__pyx_n_u_scan, __pyx_mstate->__pyx_kp_b_iso88591_88RRS_q_1Cs_t2S_d_havT_V1A_vWA, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[8])) goto bad;
+    const __Pyx_PyCode_New_function_description descr = {4, 0, 6, 12, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 303};
+    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_data, __pyx_mstate->__pyx_n_u_at, __pyx_mstate->__pyx_n_u_seq, __pyx_mstate->__pyx_n_u_previous, __pyx_mstate->__pyx_n_u_first, __pyx_mstate->__pyx_n_u_until, __pyx_mstate->__pyx_n_u_inputs, __pyx_mstate->__pyx_n_u_notes, __pyx_mstate->__pyx_n_u_named, __pyx_mstate->__pyx_n_u_stop_at_mark, __pyx_mstate->__pyx_n_u_w, __pyx_mstate->__pyx_n_u_why};
+    __pyx_mstate_global->__pyx_codeobj_tab[8] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_dita__journal_pyx, __pyx_mstate->__pyx_n_u_scan, __pyx_mstate->__pyx_kp_b_iso88591_JJdde_q_1Cs_t2S_d_havT_V1A_vWA, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[8])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {3, 0, 0, 10, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 337};
+    const __Pyx_PyCode_New_function_description descr = {3, 0, 0, 10, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 344};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_data, __pyx_mstate->__pyx_n_u_at, __pyx_mstate->__pyx_n_u_seq, __pyx_mstate->__pyx_n_u_h, __pyx_mstate->__pyx_n_u_size, __pyx_mstate->__pyx_n_u_place, __pyx_mstate->__pyx_n_u_found, __pyx_mstate->__pyx_n_u_witness, __pyx_mstate->__pyx_n_u_synced, __pyx_mstate->__pyx_n_u_start};
     __pyx_mstate_global->__pyx_codeobj_tab[9] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_dita__journal_pyx, __pyx_mstate->__pyx_n_u_later, __pyx_mstate->__pyx_kp_b_iso88591_RRS_4vQa_A_A_A_1_t2S_a_havT_uCq, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[9])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 371};
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 378};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_data, __pyx_mstate->__pyx_n_u_at};
     __pyx_mstate_global->__pyx_codeobj_tab[10] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_dita__journal_pyx, __pyx_mstate->__pyx_n_u_used, __pyx_mstate->__pyx_kp_b_iso88591_C1_t2S_d_havT_V1A_s_T_q_q_3b_Kq, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[10])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 387};
+    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 394};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_packed, __pyx_mstate->__pyx_n_u_e, __pyx_mstate->__pyx_n_u_i};
     __pyx_mstate_global->__pyx_codeobj_tab[11] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_dita__journal_pyx, __pyx_mstate->__pyx_n_u_fields, __pyx_mstate->__pyx_kp_b_iso88591_Q_q_1_haz_1_2Qa_1C_q_2Q_ha_A_1A, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[11])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 414};
+    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 421};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_packed, __pyx_mstate->__pyx_n_u_e};
     __pyx_mstate_global->__pyx_codeobj_tab[12] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_dita__journal_pyx, __pyx_mstate->__pyx_n_u_order_no, __pyx_mstate->__pyx_kp_b_iso88591_q_q_1_haz_1_2Qa_1C_5_S, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[12])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 423};
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 430};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_packed, __pyx_mstate->__pyx_n_u_number, __pyx_mstate->__pyx_n_u_e};
     __pyx_mstate_global->__pyx_codeobj_tab[13] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_dita__journal_pyx, __pyx_mstate->__pyx_n_u_with_order_no, __pyx_mstate->__pyx_kp_b_iso88591_Q_q_1_haz_1_2Qa_1C_1_AWAS, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[13])) goto bad;
   }

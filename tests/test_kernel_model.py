@@ -750,6 +750,19 @@ def test_kernel_equals_model(config: KernelConfig, numbers: list[int], cut: int)
     pair.finish()
 
 
+@given(st.lists(st.integers(0, 50), min_size=60, max_size=160))
+def test_ids_are_forgotten_by_generations(ids: list[int]) -> None:
+    """An id is known for at least as many ids as a generation holds, then given up with its own."""
+    pair = Pair(KernelConfig(slot_limit=1, seen=16))
+    for number, flow in enumerate(ids):
+        pair.apply(
+            VenueEvent(kind=Kind.FUNDING_FEE, received_ms=1 + number, event_id=f"{flow}", amount=1)
+        )
+    pair.split()
+    pair.apply(VenueEvent(kind=Kind.FUNDING_FEE, received_ms=10**6, event_id="0", amount=1))
+    pair.finish()
+
+
 # -- properties of money ---------------------------------------------------------------------------
 
 

@@ -4,21 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.resources
 import shutil
+import signal
+import stat
+import subprocess
+import sys
 import tempfile
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import price_tape
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from venue_contract import CHECKS, Check, Kind, MakeStand, Stand, ref_of, run_check
+from venue_contract import (
+    BUY,
+    CHECKS,
+    SELL,
+    Check,
+    Kind,
+    MakeStand,
+    Stand,
+    ref_of,
+    run_check,
+)
 
 from dita.clock import ManualClock
 from dita.contracts import (
     ENDED_STATUSES,
+    BalanceReason,
     Effect,
     EffectKind,
     KernelCommandType,
@@ -28,14 +46,16 @@ from dita.contracts import (
     OrderType,
     RejectReason,
     TradeSide,
-    TradeStage,
     VenueEvent,
+    VenueOrderStatus,
 )
 from dita.engine import Engine, Outcome
+from dita.errors import AlreadyRunning, OperatorError, SettingsError, VenueError
 from dita.kernel import KernelConfig
-from dita.units import MONEY_ONE, PRICE_ONE, QUANTITY_ONE
+from dita.units import MONEY_ONE, PRICE_ONE, QUANTITY_ONE, parse_money, parse_price
 from dita.venues import (
     FillReport,
+    IncomeKind,
     NotSent,
     OrderRef,
     OrderReport,
@@ -60,13 +80,18 @@ from dita.venues.mock import (
     BINGX_STYLE,
     Chance,
     Do,
+    Dump,
     MockConfig,
     MockVenue,
     Noise,
     Rule,
+    Script,
     Style,
     Verb,
     fet_config,
+    half_even,
+    read_tape,
+    split,
 )
 from dita.venues.remote import RemoteVenue, ServeConfig, Server
 
@@ -390,7 +415,8 @@ class Driver:
             asked = self.venue.now_ms()
             reports = [p for p in await self.venue.positions() if p.asset in self.to_compare]
             now = self.clock.now_ms()
-            self.answers.extend(position_events(reports, self.to_compare, now, asked))
+            hedge = self.venue.config.hedge
+            self.answers.extend(position_events(reports, self.to_compare, now, asked, hedge))
             self.to_compare.clear()
 
     async def weigh(self) -> None:
@@ -405,11 +431,9 @@ class Driver:
                 self.apply(event)
 
     async def look_for_strangers(self) -> None:
-        """What closed a position that disagrees?  Only what filled after the trade began."""
+        """Whose orders closed what was ours?  Only what filled after the trade began."""
         kernel = self.engine.kernel
         for slot in kernel.active_slots():
-            if slot.state is not TradeStage.STALE_STATE_RECONCILING:
-                continue
             fills = await self.venue.fills(slot.asset, 0)
             own = {o.venue_order_id for o in kernel.orders_of(slot.trade_no)}
             since = min((f.filled_ms for f in fills if f.venue_order_id in own), default=0)
@@ -510,6 +534,7 @@ configs = st.builds(
     fet_config,
     parts=st.integers(1, 4),
     slip_ticks=st.integers(0, 3),
+    hedge=st.booleans(),
     style=st.builds(
         Style,
         priced=st.booleans(),
@@ -518,6 +543,8 @@ configs = st.builds(
         figures=st.booleans(),
         acks=st.booleans(),
         zero_balances=st.booleans(),
+        positions=st.booleans(),
+        stream_first=st.booleans(),
     ),
     noise=st.builds(
         Noise,
@@ -535,7 +562,7 @@ steps = st.lists(
     st.tuples(
         st.sampled_from(
             ["enter", "enter", "enter_limit", "exit", "exit", "exit_limit", "cancel", "move"]
-            + ["pass", "pass", "calm", "calm", "fund", "transfer", "liquidate"]
+            + ["pass", "pass", "calm", "calm", "fund", "transfer", "liquidate", "hand"]
         ),
         st.integers(0, 7),
         st.integers(1, 60),
@@ -608,7 +635,12 @@ async def act(driver: Driver, number: int, step: Step) -> None:
     elif what == "transfer":
         driver.venue.transfer((size - 30) * MONEY_ONE)
     elif what == "liquidate" and size > 45:
-        driver.venue.liquidate(asset)
+        driver.venue.liquidate(asset, adl=bool(choice & 2))
+    elif what == "hand":
+        for held in driver.venue.dump().positions:
+            if held.asset == asset and not driver.venue.config.hedge:
+                quantity = min(held.quantity_e8, size * QUANTITY_ONE)
+                driver.venue.trade_by_hand(asset, OrderSide(-held.side), quantity)
 
 
 async def play(config: MockConfig, day: list[Step], flat: bool) -> Driver:
@@ -655,3 +687,538 @@ def test_kernel_and_venue_end_with_the_same_books(
     config: MockConfig, day: list[Step], flat: bool
 ) -> None:
     asyncio.run(asyncio.wait_for(play(config, day, flat), 60))
+
+
+@given(
+    config=configs.map(
+        lambda config: msgspec.structs.replace(
+            config,
+            style=msgspec.structs.replace(config.style, increments=True, client_ids=True),
+            noise=Noise(duplicate=config.noise.duplicate),
+            rules=tuple(rule for rule in config.rules if rule.verb is not Verb.STREAM),
+        )
+    ),
+    day=steps,
+    flat=st.booleans(),
+)
+def test_increments_end_with_the_same_books(
+    config: MockConfig, day: list[Step], flat: bool
+) -> None:
+    """Each fill by itself; duplicates are known by their ids.  Nothing is lost or late here."""
+    asyncio.run(asyncio.wait_for(play(config, day, flat), 60))
+
+
+# -- the book, to the last digit -------------------------------------------------------------------
+
+
+def run(test: Callable[[MockVenue, ManualClock], Coroutine[Any, Any, None]], **config: Any) -> None:
+    """A test with a connected mock."""
+
+    async def connected() -> None:
+        clock = ManualClock(START_MS)
+        venue = MockVenue(fet_config(**config), clock)
+        await venue.connect()
+        await asyncio.wait_for(test(venue, clock), 10)
+        await venue.close()
+
+    asyncio.run(connected())
+
+
+def market(name: str, side: OrderSide, lots: int, **fields: Any) -> SubmitOrder:
+    return SubmitOrder(
+        client_order_id=name,
+        asset=FET,
+        side=side,
+        order_type=OrderType.MARKET,
+        quantity_e8=lots * QUANTITY_ONE,
+        **fields,
+    )
+
+
+def limit(name: str, side: OrderSide, lots: int, price: str) -> SubmitOrder:
+    order = market(name, side, lots)
+    return msgspec.structs.replace(
+        order, order_type=OrderType.LIMIT, limit_price_e10=parse_price(price)
+    )
+
+
+async def report(venue: MockVenue, name: str) -> OrderReport:
+    found = await venue.order(OrderRef(asset=FET, client_order_id=name))
+    assert found is not None
+    return found
+
+
+def kinds(frames: tuple[VenueEvent, ...]) -> list[str]:
+    return [frame.kind.name for frame in frames]
+
+
+def test_a_short_in_two_legs_to_the_cent() -> None:
+    async def test(venue: MockVenue, clock: ManualClock) -> None:
+        await venue.submit(market("in", SELL, 1000))
+        venue.advance(FET, parse_price("0.45"))
+        await venue.submit(market("out1", BUY, 400, reduce_only=True))
+        venue.advance(FET, parse_price("0.52"))
+        await venue.submit(market("out2", BUY, 600, reduce_only=True))
+        realized = [r.amount for r in venue.book.income if r.kind is IncomeKind.REALIZED]
+        assert realized == [parse_money("20"), parse_money("-12")]
+        fees = parse_money("0.25") + parse_money("0.09") + parse_money("0.156")
+        assert venue.dump().wallet == parse_money("10008") - fees
+        assert venue.dump().available_margin == venue.dump().wallet
+
+    run(test)
+
+
+def test_one_way_orders_turn_a_position_around() -> None:
+    async def test(venue: MockVenue, clock: ManualClock) -> None:
+        await venue.submit(market("a", BUY, 100))
+        venue.advance(FET, parse_price("0.6"))
+        await venue.submit(market("b", SELL, 150))
+        (position,) = await venue.positions()
+        assert (position.side, position.quantity_e8) == (SELL, 50 * QUANTITY_ONE)
+        assert position.average_price_e10 == parse_price("0.6")
+        assert (await report(venue, "b")).realized == parse_money("10")
+
+    run(test)
+
+
+def test_hedge_mode_holds_both_sides() -> None:
+    async def test(venue: MockVenue, clock: ManualClock) -> None:
+        await venue.submit(market("long", BUY, 100))
+        await venue.submit(market("short", SELL, 40))
+        sides = {p.side: p.quantity_e8 // QUANTITY_ONE for p in await venue.positions()}
+        assert sides == {BUY: 100, SELL: 40}
+        await venue.submit(market("out", SELL, 100, reduce_only=True))
+        assert [p.side for p in await venue.positions()] == [SELL]
+
+    run(test, hedge=True)
+
+
+def test_precision_is_cut_off_silently() -> None:
+    async def test(venue: MockVenue, clock: ManualClock) -> None:
+        order = msgspec.structs.replace(market("a", BUY, 10), quantity_e8=1_099_999_999)
+        await venue.submit(order)
+        assert (await report(venue, "a")).quantity_e8 == 10 * QUANTITY_ONE
+
+    run(test)
+
+
+def test_makers_pay_less() -> None:
+    async def test(venue: MockVenue, clock: ManualClock) -> None:
+        await venue.submit(limit("a", BUY, 100, "0.4"))
+        venue.advance(FET, parse_price("0.39"))
+        assert (await report(venue, "a")).fee == parse_money("0.008")
+        await venue.submit(limit("b", BUY, 100, "0.5"))
+        assert (await report(venue, "b")).fee == parse_money("0.0195")
+
+    run(test)
+
+
+def test_funding_is_told_as_a_balance_and_read_as_income() -> None:
+    async def test(venue: MockVenue, clock: ManualClock) -> None:
+        await venue.submit(market("a", SELL, 1000))
+        venue.take()
+        assert venue.fund(FET, 100_000) == parse_money("0.05")
+        (frame,) = venue.take()
+        assert (frame.kind, frame.balance_reason) == (Kind.ACCOUNT_UPDATE, BalanceReason.FUNDING)
+        row = (await venue.income(0))[-1]
+        assert (row.kind, row.amount) == (IncomeKind.FUNDING, parse_money("0.05"))
+
+    run(test)
+
+
+def test_a_falling_price_liquidates() -> None:
+    async def test(venue: MockVenue, clock: ManualClock) -> None:
+        await venue.submit(market("a", BUY, 30_000, leverage=3))
+        venue.take()
+        venue.advance(FET, parse_price("0.18"))
+        frames = venue.take()
+        assert kinds(frames)[0] == "LIQUIDATION"
+        assert (frames[0].client_order_id, frames[0].side) == ("", SELL)
+        assert await venue.positions() == ()
+
+    run(test, maintenance_e9=10_000_000)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "parts", "step", "pieces"),
+    [(10, 3, 1, [3, 3, 4]), (10, 3, 5, [10]), (0, 3, 1, []), (7, 1, 2, [7]), (2, 3, 1, [2])],
+)
+def test_parts(quantity: int, parts: int, step: int, pieces: list[int]) -> None:
+    assert split(quantity, parts, step) == pieces
+
+
+def test_half_goes_to_the_even_neighbour() -> None:
+    assert [half_even(n, 2) for n in (1, 3, 5, -1, -3)] == [0, 2, 2, 0, -2]
+
+
+# -- the script ------------------------------------------------------------------------------------
+
+
+def rule(verb: Verb, do: Do, **fields: Any) -> Rule:
+    return Rule(verb=verb, do=do, **fields)
+
+
+def test_rules_count_their_own_calls() -> None:
+    rules = [rule(Verb.SUBMIT, Do.LOST, nth=2), rule(Verb.SUBMIT, Do.REJECT, nth=3, times=0)]
+    script = Script(rules)
+    seen = [script.match(Verb.SUBMIT, FET) for _ in range(5)]
+    assert [found and found.do for found in seen] == [None, Do.LOST, *[Do.REJECT] * 3]
+    script = Script([rule(Verb.QUERY, Do.FAIL, asset=FET, times=2)])
+    asked = (Verb.ORDER, Verb.SUBMIT, Verb.FILLS, Verb.FILLS)
+    assert [bool(script.match(verb, FET)) for verb in asked] == [True, False, True, False]
+    assert script.match(Verb.ORDER, "TRX-USDT") is None
+
+
+def test_a_rule_that_makes_no_sense_is_refused() -> None:
+    with pytest.raises(SettingsError, match="stream cannot reject"):
+        Script([rule(Verb.STREAM, Do.REJECT)])
+    with pytest.raises(SettingsError, match="fills cannot lost"):
+        Script([rule(Verb.FILLS, Do.LOST)])
+
+
+@pytest.mark.parametrize("wait_ms", [0, 30_000])
+def test_rate_limit(wait_ms: int) -> None:
+    async def test(venue: MockVenue, clock: ManualClock) -> None:
+        (limited,) = await venue.submit(market("a", BUY, 100))
+        assert (limited.kind, limited.retry_after_ms) == (Kind.RATE_LIMITED, wait_ms)
+        assert venue.dump().orders == ()
+
+    run(test, rules=(rule(Verb.SUBMIT, Do.RATE_LIMIT, wait_ms=wait_ms),))
+
+
+def test_not_sent() -> None:
+    async def test(venue: MockVenue, clock: ManualClock) -> None:
+        with pytest.raises(NotSent):
+            await venue.submit(market("a", BUY, 100))
+        assert venue.dump().orders == ()
+
+    run(test, rules=(rule(Verb.SUBMIT, Do.NOT_SENT),))
+
+
+def test_a_part_now_and_the_rest_later() -> None:
+    async def test(venue: MockVenue, clock: ManualClock) -> None:
+        await venue.submit(market("a", BUY, 100))
+        assert (await report(venue, "a")).filled_e8 == 30 * QUANTITY_ONE
+        clock.advance_ms(400)
+        assert (await report(venue, "a")).status is VenueOrderStatus.WORKING
+        clock.advance_ms(100)
+        assert (await report(venue, "a")).status is VenueOrderStatus.FILLED
+        await venue.submit(market("b", BUY, 100))
+        ended = await report(venue, "b")
+        assert (ended.status, ended.filled_e8) == (VenueOrderStatus.EXPIRED, 50 * QUANTITY_ONE)
+
+    run(
+        test,
+        rules=(
+            rule(Verb.SUBMIT, Do.PARTIAL, share_e9=300_000_000, wait_ms=500),
+            rule(Verb.SUBMIT, Do.EXPIRE, share_e9=500_000_000, nth=2),
+        ),
+    )
+
+
+def test_a_late_answer_comes_when_it_is_time() -> None:
+    async def test(venue: MockVenue, clock: ManualClock) -> None:
+        sent = asyncio.ensure_future(venue.submit(market("a", BUY, 100)))
+        await asyncio.sleep(0)
+        assert (await report(venue, "a")).filled_e8
+        clock.advance_ms(699)
+        venue.run()
+        await asyncio.sleep(0)
+        assert not sent.done()
+        clock.advance_ms(1)
+        venue.run()
+        (ack,) = await sent
+        assert ack.received_ms - ack.exchange_ms == 700
+
+    run(test, rules=(rule(Verb.SUBMIT, Do.DELAY, wait_ms=700),))
+
+
+def test_closing_leaves_a_late_answer_unknown() -> None:
+    async def test(venue: MockVenue, clock: ManualClock) -> None:
+        sent = asyncio.ensure_future(venue.submit(market("a", BUY, 100)))
+        await asyncio.sleep(0)
+        await venue.close()
+        with pytest.raises(OutcomeUnknown):
+            await sent
+
+    run(test, rules=(rule(Verb.SUBMIT, Do.DELAY, wait_ms=700),))
+
+
+@pytest.mark.parametrize(("wait_ms", "orders"), [(4_999, 1), (5_001, 0)])
+def test_nothing_is_executed_after_the_receive_window(wait_ms: int, orders: int) -> None:
+    async def test(venue: MockVenue, clock: ManualClock) -> None:
+        with pytest.raises(OutcomeUnknown):
+            await venue.submit(market("a", BUY, 100))
+        assert venue.dump().orders == ()
+        clock.advance_ms(10_000)
+        assert len(venue.dump().orders) == orders
+        assert [order.updated_ms - START_MS for order in venue.dump().orders] == [4_999][:orders]
+
+    run(test, rules=(rule(Verb.SUBMIT, Do.SILENT_LATE, wait_ms=wait_ms),))
+
+
+def test_a_hidden_order_is_in_no_answer() -> None:
+    async def test(venue: MockVenue, clock: ManualClock) -> None:
+        await venue.submit(market("a", BUY, 100))
+        assert await venue.order(OrderRef(asset=FET, client_order_id="a")) is None
+        assert await venue.all_orders(FET, 0) == ()
+        assert await venue.fills(FET, 0) == ()
+        assert len(await venue.positions()) == 1
+        clock.advance_ms(2_000)
+        assert len(await venue.fills(FET, 0)) == 1
+
+    run(test, rules=(rule(Verb.SUBMIT, Do.HIDE, wait_ms=2_000),))
+
+
+def test_a_fill_overtakes_its_cancel() -> None:
+    async def test(venue: MockVenue, clock: ManualClock) -> None:
+        await venue.submit(limit("a", BUY, 100, "0.4"))
+        (rejected,) = await venue.cancel(OrderRef(asset=FET, client_order_id="a"))
+        assert rejected.kind is Kind.CANCEL_REJECT
+        assert (await report(venue, "a")).status is VenueOrderStatus.FILLED
+
+    run(test, rules=(rule(Verb.CANCEL, Do.FILL_FIRST),))
+
+
+# -- the stream ------------------------------------------------------------------------------------
+
+
+def test_frames_are_lost_doubled_held_and_cut_off() -> None:
+    async def test(venue: MockVenue, clock: ManualClock) -> None:
+        for name in "abcd":
+            await venue.submit(limit(name, BUY, 100, "0.4"))
+        assert [frame.client_order_id for frame in venue.take()] == ["b", "b", "d", "c"]
+        await venue.submit(limit("e", BUY, 100, "0.4"))
+        assert venue.lost
+        assert venue.take() == ()
+        venue.events()
+        await venue.submit(limit("f", BUY, 100, "0.4"))
+        assert [frame.client_order_id for frame in venue.take()] == ["f"]
+
+    run(
+        test,
+        rules=(
+            rule(Verb.STREAM, Do.DROP, nth=1),
+            rule(Verb.STREAM, Do.DUPLICATE, nth=2),
+            rule(Verb.STREAM, Do.HOLD, nth=3),
+            rule(Verb.STREAM, Do.END, nth=5),
+        ),
+    )
+
+
+def test_a_held_frame_does_not_wait_for_ever() -> None:
+    async def test(venue: MockVenue, clock: ManualClock) -> None:
+        await venue.submit(limit("a", BUY, 100, "0.4"))
+        assert venue.take() == ()
+        clock.advance_ms(1_000)
+        (frame,) = venue.take()
+        assert frame.received_ms - frame.exchange_ms == 1_000
+
+    run(test, rules=(rule(Verb.STREAM, Do.HOLD),))
+
+
+def test_bingx_frames_say_less() -> None:
+    async def test(venue: MockVenue, clock: ManualClock) -> None:
+        await venue.submit(market("a", BUY, 100))
+        ack, fill, balance = venue.take()
+        assert (ack.client_order_id, fill.client_order_id) == ("", "")
+        assert (fill.last_price_e10, fill.price_e10) == (0, parse_price("0.5"))
+        assert balance.kind is Kind.ACCOUNT_UPDATE
+
+    run(test, style=BINGX_STYLE)
+
+
+def test_the_other_ways_to_speak() -> None:
+    async def test(venue: MockVenue, clock: ManualClock) -> None:
+        await venue.submit(market("a", BUY, 100))
+        first, zero, _, position, second, *_ = venue.take()
+        assert (first.event_id, first.increment, first.price_e10) == ("fill:1", True, 0)
+        assert (second.kind, second.event_id) == (Kind.FULL_FILL, "fill:2")
+        assert (zero.kind, zero.amount) == (Kind.ACCOUNT_UPDATE, 0)
+        assert (position.kind, position.quantity_e8) == (Kind.POSITION, 50 * QUANTITY_ONE)
+
+    style = Style(increments=True, priced=False, zero_balances=True, positions=True, acks=False)
+    run(test, parts=2, style=style)
+
+
+def test_the_same_seed_gives_the_same_bytes() -> None:
+    def day(seed: int) -> bytes:
+        frames: list[VenueEvent] = []
+
+        async def test(venue: MockVenue, clock: ManualClock) -> None:
+            for i in range(40):
+                await venue.submit(market(f"o{i}", BUY if i % 3 else SELL, 10 + i))
+                clock.advance_ms(300)
+                frames.extend(venue.take())
+            frames.append(balance_event(await venue.balance(), 1))
+
+        noise = Noise(drop=200, duplicate=200, hold=200)
+        run(test, seed=seed, noise=noise, parts=3, slip_ticks=1, tape=TAPE)
+        return msgspec.json.encode(frames)
+
+    assert day(7) == day(7)
+    assert day(7) != day(8)
+
+
+# -- the tape --------------------------------------------------------------------------------------
+
+TAPE = ((0, FET, PRICE_ONE // 2), (1_000, FET, PRICE_ONE // 4), (2_000, FET, PRICE_ONE))
+
+
+def test_the_shipped_tape_is_what_its_maker_makes() -> None:
+    shipped = importlib.resources.files("dita.configs") / "tapes" / price_tape.PATH.name
+    text = shipped.read_text(encoding="ascii")
+    assert text == price_tape.tape()
+    rows = read_tape(text)
+    assert len(rows) == 2 * price_tape.STEPS
+    assert {row.asset for row in rows} == {FET, "TRX-USDT"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a,b\n", "time_ms,asset,price\n1,X,1\n0,X,1\n", "time_ms,asset,price\n-1,X,1\n"]
+    + ["time_ms,asset,price\n1,X\n", "time_ms,asset,price\n1,X,nan\n"],
+)
+def test_a_bad_tape_is_refused(text: str) -> None:
+    with pytest.raises(OperatorError, match="refused"):
+        read_tape(text)
+
+
+def test_the_tape_moves_prices_at_its_own_times() -> None:
+    async def test(venue: MockVenue, clock: ManualClock) -> None:
+        await venue.submit(limit("a", BUY, 100, "0.3"))
+        clock.advance_ms(1_700)  # nobody looked when it was time
+        filled = await report(venue, "a")
+        assert filled.updated_ms == START_MS + 1_000
+        clock.advance_ms(700)
+        assert venue.dump().prices[FET] == PRICE_ONE
+        clock.advance_ms(1_000)
+        assert venue.dump().prices[FET] == PRICE_ONE // 4
+
+    run(test, tape=TAPE, tape_repeats=True)
+
+
+# -- another process -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short one: the path of a unix socket has about a hundred characters."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def served(folder: Path, config: ServeConfig) -> Iterator[subprocess.Popen[str]]:
+    """A server process that is ready."""
+    file = folder / "config.json"
+    file.write_bytes(msgspec.json.encode(config))
+    command = [sys.executable, "-m", "dita.venues.remote"]
+    command += ["--socket", str(folder / "venue"), "--config", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            ready = msgspec.json.decode(process.stdout.readline())
+            assert ready == {
+                "ready": True,
+                "socket": str(folder / "venue"),
+                "pid": process.pid,
+            }
+            yield process
+        finally:
+            process.kill()
+
+
+def test_the_socket_is_ours_alone_and_goes_with_the_server(folder: Path) -> None:
+    with served(folder, ServeConfig(mock=fet_config())) as process:
+        assert stat.S_IMODE((folder / "venue").stat().st_mode) == 0o600
+        with pytest.raises(AlreadyRunning):
+            asyncio.run(Server(ServeConfig(mock=fet_config())).start(folder / "venue"))
+        process.terminate()
+        assert process.wait(10) == 0
+        assert not (folder / "venue").exists()
+
+
+def test_nobody_there_means_not_sent(folder: Path) -> None:
+    async def test() -> None:
+        venue = RemoteVenue(folder / "venue")
+        with pytest.raises(VenueError, match="cannot be reached"):
+            await venue.connect()
+        with pytest.raises(NotSent):
+            await venue.submit(market("a", BUY, 100))
+        with pytest.raises(QueryFailed):
+            await venue.positions()
+
+    asyncio.run(test())
+
+
+def test_a_venue_that_dies_leaves_the_outcome_unknown(folder: Path) -> None:
+    late = rule(Verb.SUBMIT, Do.DELAY, wait_ms=60_000)
+
+    async def test(process: subprocess.Popen[str]) -> None:
+        venue = RemoteVenue(folder / "venue")
+        await venue.connect()
+        events = venue.events()
+        sent = asyncio.ensure_future(venue.submit(market("a", BUY, 100)))
+        assert (await anext(events)).kind is Kind.ORDER_ACK
+        process.kill()
+        with pytest.raises(OutcomeUnknown):
+            await sent
+        assert [frame.kind async for frame in events][:1] == [Kind.FULL_FILL]  # and it ends
+        with pytest.raises(NotSent):
+            await venue.submit(market("b", BUY, 100))
+        await venue.close()
+
+    with served(folder, ServeConfig(mock=fet_config(rules=(late,)))) as process:
+        asyncio.run(test(process))
+    # What a killed server leaves behind is no obstacle to the next one.
+    with served(folder, ServeConfig(mock=fet_config())):
+        pass
+
+
+TRADER = """
+import asyncio, sys
+from dita.contracts import OrderSide, OrderType
+from dita.venues import SubmitOrder
+from dita.venues.remote import RemoteVenue
+
+async def trade():
+    venue = RemoteVenue(sys.argv[1])
+    await venue.connect()
+    order = SubmitOrder(client_order_id="a", asset="FET-USDT", side=OrderSide.BUY,
+                        order_type=OrderType.MARKET, quantity_e8=100 * 10**8)
+    await venue.submit(order)
+
+asyncio.run(trade())
+"""
+
+
+def test_a_trader_is_killed_and_the_venue_lives_on(folder: Path) -> None:
+    late = rule(Verb.SUBMIT, Do.DELAY, wait_ms=60_000)
+
+    async def look(trader: subprocess.Popen[bytes]) -> Dump:
+        venue = RemoteVenue(folder / "venue")
+        await venue.connect()
+        while not (await venue.dump()).fills:
+            await asyncio.sleep(0.01)
+        trader.send_signal(signal.SIGKILL)
+        trader.wait()
+        dump = await venue.dump()
+        await venue.close()
+        return dump
+
+    with served(folder, ServeConfig(mock=fet_config(rules=(late,)))):
+        command = [sys.executable, "-c", TRADER, str(folder / "venue")]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as trader:
+            dump = asyncio.run(asyncio.wait_for(look(trader), 20))
+    (order,) = dump.orders
+    assert (order.client_order_id, order.filled_e8) == ("a", 100 * QUANTITY_ONE)
+
+
+def test_a_bad_config_ends_with_its_exit_code(folder: Path) -> None:
+    (folder / "config.json").write_text('{"mock": {"wallet": "much"}}')
+    command = [sys.executable, "-m", "dita.venues.remote"]
+    command += ["--socket", str(folder / "venue"), "--config", str(folder / "config.json")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 78
+    assert "wallet" in done.stderr

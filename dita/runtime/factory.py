@@ -6,15 +6,15 @@ that needs any of it comes here; nothing else opens a journal or makes a venue.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from dita.clock import Clock
-from dita.engine import Engine
+from dita.contracts import ControlAction
 from dita.errors import SettingsError
-from dita.journal import GroupCommit, Journal, SnapshotStore
+from dita.journal import GroupCommit, Journal, JournalFull, SnapshotStore
 from dita.runtime.inquiry import Inquiry
 from dita.runtime.lock import StartBudget, StateLock
 from dita.runtime.loop import Input, RunState, Runtime
@@ -22,37 +22,39 @@ from dita.runtime.service import Cadence, Service
 from dita.settings import Settings, VenueKind
 from dita.venues import Venue
 
+if TYPE_CHECKING:
+    from dita.venues.mock import MockVenue
+
 JOURNAL_FOLDER: Final = "journal"
 SNAPSHOT_FOLDER: Final = "snapshots"
+#: Twenty minutes of tape in half a minute.
+DEMO_SPEED: Final = 40
 
 
 class Store:
     """The journal of a state directory and the engine that is a function of it."""
 
     def __init__(self, directory: Path, settings: Settings, clock: Clock) -> None:
-        journal = settings.journal
-        self.directory = directory
+        self.snapshots = SnapshotStore(directory / SNAPSHOT_FOLDER)
+        newest = self.snapshots.newest()
         self.journal = Journal.open(
             directory / JOURNAL_FOLDER,
             namespace=settings.kernel.namespace,
             created_ms=clock.now_ms(),
-            segment_bytes=journal.segment_bytes,
-            kernel=settings.kernel_config,
+            kernel=settings.kernel_config(epoch=1),
             account=settings.account_config(),
+            segment_bytes=settings.journal.segment_bytes,
+            reserve_bytes=settings.journal.reserve_bytes,
+            vouched=newest.seq if newest else 0,
         )
-        self.snapshots = SnapshotStore(directory / SNAPSHOT_FOLDER)
-        self.snapshot_every = journal.snapshot_every
-        self.replayed = 0
-        self.engine = self._recovered()
+        self.snapshot_every = settings.journal.snapshot_every
+        self.engine, self.replayed = self.snapshots.restore(self.journal)
 
-    def _recovered(self) -> Engine:
-        newest = self.snapshots.newest()
-        if newest is None:
-            engine, start = self.journal.epoch.engine(), 1
-        else:
-            engine, start = Engine.restore(newest.state), newest.seq + 1
-        self.replayed = self.journal.replay_into(engine, start)
-        return engine
+    @property
+    def found(self) -> str:
+        """What was found, for an operator."""
+        problems = "".join(f"; {problem}" for problem in self.snapshots.problems)
+        return f"{self.journal.report}{problems}; {self.replayed} inputs replayed"
 
 
 class JournalLog:
@@ -62,6 +64,8 @@ class JournalLog:
         self._store = store
         self._commit = commit
         self._since_snapshot = 0
+        #: Called once when the disk is full and only the reserve is left: no new risk from then on.
+        self.on_full: Callable[[], None] = lambda: None
 
     def append(self, record: Input, packed: bytes) -> int:
         """Take a record; durable after the next commit."""
@@ -70,26 +74,36 @@ class JournalLog:
 
     async def commit(self) -> int:
         """Make everything appended durable, and take a snapshot when it is time for one."""
-        synced = await self._commit.commit()
+        synced = await self._synced()
         if self._since_snapshot >= self._store.snapshot_every:
-            self._since_snapshot = 0
-            await self.snapshot(synced)
+            await self.snapshot()
         return synced
 
-    async def snapshot(self, seq: int) -> None:
-        """Save the whole state as of a synced record; the loop does not wait for the disk."""
-        engine = self._store.engine
-        await self._commit.snapshot(self._store.snapshots, seq, engine)
+    async def _synced(self) -> int:
+        try:
+            return await self._commit.commit()
+        except JournalFull:
+            # The reserve is for this: exits still have to be journalled before they are sent.
+            if not self._store.journal.free_reserve():
+                raise
+            self.on_full()
+            return await self._commit.commit()
+
+    async def snapshot(self) -> None:
+        """Save the whole state as of now; the loop does not wait for the disk."""
+        self._since_snapshot = 0
+        journal = self._store.journal
+        await self._commit.snapshot(self._store.snapshots, journal.last_seq, self._store.engine)
 
 
-def venue_of(settings: Settings, clock: Clock) -> Venue:
-    """The venue that the settings name."""
+def venue_of(settings: Settings, clock: Clock, *, demo: bool = False) -> Venue:
+    """The venue that the settings name; a demo plays its tape faster than it was recorded."""
     if settings.venue.kind is VenueKind.REMOTE:
         from dita.venues.remote import RemoteVenue
 
         return RemoteVenue(settings.venue.mock_socket)
     if settings.venue.kind is VenueKind.MOCK:
-        return mock_venue(settings, clock)
+        return mock_venue(settings, clock, faster=DEMO_SPEED if demo else 1)
     raise SettingsError(
         "this version has no adapter for the venue",
         expected="venue.kind = mock or remote",
@@ -98,22 +112,25 @@ def venue_of(settings: Settings, clock: Clock) -> Venue:
     )
 
 
-def mock_venue(settings: Settings, clock: Clock, **changes: Any) -> Any:
+def mock_venue(settings: Settings, clock: Clock, faster: int) -> MockVenue:
     """The embedded mock on its tape."""
     from dita.venues.mock import MockVenue, fet_config, read_tape
 
+    tape = [(row.time_ms // faster, *row[1:]) for row in read_tape(tape_of(settings))]
+    config = fet_config(seed=settings.venue.mock_seed, tape=tuple(tape))
+    return MockVenue(config, clock, pulse_ms=min(50, settings.runtime.tick_ms))
+
+
+def tape_of(settings: Settings) -> str:
+    """The text of the price tape; SettingsError when it is not there."""
     name = settings.venue.mock_tape
-    source = (
-        Path(name) if "/" in name else resources.files("dita.configs") / "tapes" / f"{name}.csv"
-    )
+    packaged = resources.files("dita.configs") / "tapes" / f"{name}.csv"
     try:
-        text = source.read_text()
+        return (Path(name) if "/" in name else packaged).read_text()
     except FileNotFoundError as missing:
         raise SettingsError(
             "price tape not found", expected="a packaged tape, or a path with a slash", found=name
         ) from missing
-    config = fet_config(seed=settings.venue.mock_seed, tape=read_tape(text), **changes)
-    return MockVenue(config, clock, pulse_ms=settings.runtime.tick_ms)
 
 
 class Bundle:
@@ -133,7 +150,7 @@ class Bundle:
         )
         self.crash_loop = self.budget.start(clock.now_ms())
         self.store = Store(directory, settings, clock)
-        self.venue = venue_of(settings, clock)
+        self.venue = venue_of(settings, clock, demo=demo)
         self.commit = GroupCommit(self.store.journal)
         self.log = JournalLog(self.store, self.commit)
         self.runtime = Runtime(
@@ -142,18 +159,23 @@ class Bundle:
         self.runtime.state = RunState.RECOVERING
         inquiry = Inquiry(self.runtime, absence_fence_ms=1_000 * settings.venue.absence_fence_s)
         self.service = Service(self.runtime, inquiry, _cadence(settings))
+        self.log.on_full = self._disk_full
 
     async def start(self, say: Callable[[str], None]) -> None:
         """Recover and become READY, or HOLD after too many crashes."""
-        say(f"journal: {self.store.journal.report}; replayed {self.store.replayed}")
+        say(f"journal: {self.store.found}")
         hold = "crash loop: start budget used up" if self.crash_loop else ""
         await self.service.start(hold=hold)
+
+    def _disk_full(self) -> None:
+        hold = self.service.control(ControlAction.HOLD, "disk full", "journal")
+        self.runtime.spawn(_ignore(hold), "hold: disk full")
 
     async def stop(self) -> bool:
         """Drain, take a last snapshot, let go of everything; True when nothing is unknown."""
         quiet = await self.service.drain()
         await self.service.close()
-        await self.log.snapshot(await self.commit.commit())
+        await self.log.snapshot()
         self.close()
         self.budget.stopped_cleanly()
         return quiet
@@ -163,6 +185,10 @@ class Bundle:
         self.commit.close()
         self.store.journal.close()
         self.lock.release()
+
+
+async def _ignore(work: Awaitable[object]) -> None:
+    await work
 
 
 def _cadence(settings: Settings) -> Cadence:

@@ -135,12 +135,13 @@ async def serve(
     say: Callable[[str], None],
     *,
     once: bool = False,
+    seen: Callable[[dict[str, Any]], None] = lambda status: None,
     beside: Callable[[Bundle], Awaitable[None]] | None = None,
 ) -> bool:
     """Run until stopped; True when nothing is unknown at the end.
 
-    ``once`` stops as soon as READY is reached.  ``beside`` runs next to the service (a table, a
-    demo strategy); when it ends, serve ends.
+    ``once`` stops as soon as READY is reached, and shows the status then to ``seen``.  ``beside``
+    runs next to the service (a table, a demo strategy); when it ends, serve ends.
     """
     loop = asyncio.get_running_loop()
     service = bundle.service
@@ -152,6 +153,7 @@ async def serve(
         await bundle.start(say)
         say(f"{bundle.runtime.state.name}: {bundle.settings.kernel.namespace}")
         if once:
+            seen(current_status(bundle))
             service.stop_requested.set()
         elif beside is not None:
             bundle.runtime.spawn(_then_stop(beside(bundle), service.stop_requested), "beside")

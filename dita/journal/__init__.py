@@ -1,0 +1,35 @@
+"""The journal: every input in its order, durable before anybody outside may see what it did.
+
+Append-only segments of chained, checksummed records; one writer; snapshots beside them.  The
+runtime appends, commits and recovers through this package, commands read through it; what a record
+means is the engine's matter.
+"""
+
+from __future__ import annotations
+
+from dita.journal.commit import GroupCommit
+from dita.journal.disk import Disk, OsDisk
+from dita.journal.lines import export_json, import_json
+from dita.journal.reader import JournalReader, Report
+from dita.journal.records import UPCASTERS, Entry, Epoch, Input, Mark
+from dita.journal.snapshots import Snapshot, SnapshotStore
+from dita.journal.writer import Journal, JournalFull
+
+__all__ = [
+    "UPCASTERS",
+    "Disk",
+    "Entry",
+    "Epoch",
+    "GroupCommit",
+    "Input",
+    "Journal",
+    "JournalFull",
+    "JournalReader",
+    "Mark",
+    "OsDisk",
+    "Report",
+    "Snapshot",
+    "SnapshotStore",
+    "export_json",
+    "import_json",
+]

@@ -1,0 +1,99 @@
+"""Commits for an asyncio loop, many at once.
+
+One thread writes and syncs; whatever was appended while it did goes with the next sync, so that a
+hundred inputs cost one.  The loop never waits for a disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import deque
+from queue import SimpleQueue
+
+from dita.engine import Engine
+from dita.errors import KernelFault
+from dita.journal.snapshots import Snapshot, SnapshotStore
+from dita.journal.writer import Journal
+
+
+class GroupCommit:
+    """``await commit()``: what was appended before is durable when it returns."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self._waiters: deque[tuple[int, asyncio.Future[int]]] = deque()
+        self._calls: SimpleQueue[asyncio.AbstractEventLoop | None] = SimpleQueue()
+        self._busy = False
+        self._thread: threading.Thread | None = None
+
+    async def commit(self) -> int:
+        """Wait until everything appended before this call is durable; up to where it is then."""
+        journal = self.journal
+        wanted = journal.last_seq
+        if wanted <= journal.synced_up_to:
+            return journal.synced_up_to
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[int] = loop.create_future()
+        self._waiters.append((wanted, waiter))
+        if not self._busy:
+            self._call(loop)
+        return await waiter
+
+    async def snapshot(self, store: SnapshotStore, seq: int, engine: Engine) -> Snapshot:
+        """Save the engine's state, in which everything up to ``seq`` is applied.
+
+        It is taken as of the newest record, marked in the journal, and written once it is durable;
+        the loop waits for no disk.
+        """
+        if seq > self.journal.last_seq:
+            raise KernelFault(
+                "a snapshot of the future",
+                expected=f"at most {self.journal.last_seq}",
+                found=f"{seq}",
+            )
+        snapshot = Snapshot.of(engine, self.journal)
+        self.journal.append_mark(snapshot.state_hash)
+        await self.commit()
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, store.write, snapshot)
+        return snapshot
+
+    def close(self) -> None:
+        """End the thread; what was not committed stays with the journal."""
+        if self._thread is not None:
+            self._calls.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _call(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._busy = True
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
+            self._thread.start()
+        self._calls.put(loop)
+
+    def _work(self) -> None:
+        while (loop := self._calls.get()) is not None:
+            error: BaseException | None = None
+            try:
+                self.journal.write_and_sync()
+            except BaseException as bad:  # noqa: BLE001 - it is the waiters' to raise
+                error = bad
+            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits
+                loop.call_soon_threadsafe(self._settle, loop, error)
+
+    def _settle(self, loop: asyncio.AbstractEventLoop, error: BaseException | None) -> None:
+        synced = self.journal.synced_up_to
+        while self._waiters and (self._waiters[0][0] <= synced or error is not None):
+            wanted, waiter = self._waiters.popleft()
+            if waiter.done():  # cancelled
+                continue
+            if wanted <= synced:
+                waiter.set_result(synced)
+            elif error is not None:
+                waiter.set_exception(error)
+        self._busy = False
+        if self._waiters:
+            self._call(loop)

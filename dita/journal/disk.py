@@ -1,0 +1,132 @@
+"""The file system as the journal uses it, behind one small protocol.
+
+Writer and snapshots call it; tests put a disk in its place that is full, fails or loses what was
+never synced.  It knows nothing of what is in the files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+FULL_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class Disk(Protocol):
+    """The file system as the journal uses it; tests put a faulty one in its place."""
+
+    def make_directory(self, path: str) -> None: ...
+    def list(self, directory: str) -> list[str]: ...
+    def size(self, path: str) -> int: ...
+    def read(self, path: str, limit: int | None = None) -> bytes | bytearray: ...
+    def create(self, path: str) -> int: ...
+    def open(self, path: str) -> int: ...
+    def close(self, fd: int) -> None: ...
+    def fallocate(self, fd: int, size: int) -> None: ...
+    def pwrite(self, fd: int, data: memoryview, offset: int) -> int: ...
+    def fdatasync(self, fd: int) -> None: ...
+    def fsync_directory(self, path: str) -> None: ...
+    def rename(self, source: str, target: str) -> None: ...
+    def unlink(self, path: str) -> None: ...
+    def free(self, path: str) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OsDisk:
+    """The machine's own."""
+
+    def make_directory(self, path: str) -> None:
+        """Create a directory for the owner alone, durably; fine when it is there."""
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+            self.fsync_directory(os.path.dirname(os.path.abspath(path)))
+
+    def list(self, directory: str) -> list[str]:
+        """Names in a directory, sorted."""
+        return sorted(os.listdir(directory))
+
+    def size(self, path: str) -> int:
+        """Bytes of a file."""
+        return os.stat(path).st_size
+
+    def read(self, path: str, limit: int | None = None) -> bytearray:
+        """A file, or its start.  Copied, not mapped: a read error must not be a SIGBUS."""
+        with open(path, "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            data = bytearray(size if limit is None else min(size, limit))
+            view, done = memoryview(data), 0
+            while done < len(data) and (count := file.readinto(view[done:])):
+                done += count
+            return data if done == len(data) else data[:done]
+
+    def create(self, path: str) -> int:
+        """A new file of the owner's, open for writing."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        return os.open(path, flags, 0o600)
+
+    def open(self, path: str) -> int:
+        """A file that is there, open for writing."""
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
+    def close(self, fd: int) -> None:
+        """Close a file."""
+        os.close(fd)
+
+    def fallocate(self, fd: int, size: int) -> None:
+        """Give a file all its blocks."""
+        os.posix_fallocate(fd, 0, size)
+
+    def pwrite(self, fd: int, data: memoryview, offset: int) -> int:
+        """Write at a place; may take less than it was given."""
+        return os.pwrite(fd, data, offset)
+
+    def fdatasync(self, fd: int) -> None:
+        """Make a file's content durable."""
+        os.fdatasync(fd)
+
+    def fsync_directory(self, path: str) -> None:
+        """Make the names in a directory durable."""
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def rename(self, source: str, target: str) -> None:
+        """Give a file another name, over what had it."""
+        os.rename(source, target)
+
+    def unlink(self, path: str) -> None:
+        """Remove a file."""
+        os.unlink(path)
+
+    def free(self, path: str) -> int:
+        """Bytes that an ordinary user may still write."""
+        found = os.statvfs(path)
+        return found.f_bavail * found.f_frsize
+
+
+def write_all(disk: Disk, fd: int, data: bytes | memoryview, offset: int) -> None:
+    """Write everything, however little each call takes."""
+    view = memoryview(data)
+    while view:
+        try:
+            count = disk.pwrite(fd, view, offset)
+        except InterruptedError:
+            continue
+        if count <= 0:
+            raise OSError(errno.EIO, "a write took nothing")
+        view, offset = view[count:], offset + count
+
+
+def publish(disk: Disk, directory: str, fd: int, temporary: str, name: str) -> None:
+    """Content first, then the name, then the directory: a name never stands for half a file."""
+    try:
+        disk.fdatasync(fd)
+        disk.rename(f"{directory}/{temporary}", f"{directory}/{name}")
+        disk.fsync_directory(directory)
+    except OSError as bad:  # whatever its number: a failed sync is never "disk full, try again"
+        raise OSError(errno.EIO, f"a failed sync: {bad}") from bad

@@ -1,0 +1,154 @@
+"""Snapshots: the whole state after a record, so that a start need not replay everything.
+
+They are a convenience and no truth: all of them may be deleted while the journal is complete.  The
+runtime takes them and starts from them; two are kept, so that one may be damaged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+from dita import _journal
+from dita.contracts import Record
+from dita.engine import Engine
+from dita.errors import OperatorError, SettingsError
+from dita.journal.disk import Disk, OsDisk, publish, write_all
+from dita.journal.reader import JournalReader
+from dita.journal.segments import FORMAT_VERSION, SNAPSHOT_NAME, name_of, newer, numbers_of
+from dita.journal.writer import Journal
+
+SNAPSHOTS_KEPT: Final = 2
+
+_SNAPSHOT_MAGIC: Final = b"DITASNAP"
+_SNAPSHOT: Final = struct.Struct("<8sB7xQQ32sQ")  # seq, epoch, state hash, size; state; crc
+
+
+class Snapshot(Record, frozen=True, kw_only=True):
+    """The whole state after record ``seq``."""
+
+    seq: int
+    epoch: int
+    state_hash: str
+    state: bytes
+
+    @classmethod
+    def of(cls, engine: Engine, journal: Journal) -> Snapshot:
+        """The engine as it is, with everything appended applied to it."""
+        return cls(
+            seq=journal.last_seq,
+            epoch=journal.report.epoch,
+            state_hash=engine.state_hash(),
+            state=engine.save(),
+        )
+
+    def encode(self) -> bytes:
+        """The file."""
+        head = _SNAPSHOT.pack(
+            _SNAPSHOT_MAGIC,
+            FORMAT_VERSION,
+            self.seq,
+            self.epoch,
+            bytes.fromhex(self.state_hash),
+            len(self.state),
+        )
+        body = head + self.state
+        return body + _journal.crc32c(body).to_bytes(4, "little")
+
+    @classmethod
+    def decode(cls, data: bytes) -> Snapshot:
+        """ValueError for what is no sound snapshot, SettingsError for a newer one."""
+        body = data[:-4]
+        if len(data) < _SNAPSHOT.size + 4 or not data.startswith(_SNAPSHOT_MAGIC):
+            raise ValueError("not a snapshot")
+        if _journal.crc32c(body).to_bytes(4, "little") != data[-4:]:
+            raise ValueError("its checksum does not match")
+        _, version, seq, epoch, state_hash, size = _SNAPSHOT.unpack_from(body)
+        if version > FORMAT_VERSION:
+            raise newer("a snapshot", version)
+        state = body[_SNAPSHOT.size :]
+        if len(state) != size:
+            raise ValueError(f"{len(state)} bytes of state instead of {size}")
+        return cls(seq=seq, epoch=epoch, state_hash=state_hash.hex(), state=state)
+
+
+class SnapshotStore:
+    """Snapshots in a directory; the newest two are kept, so that one may be damaged."""
+
+    def __init__(self, directory: str | os.PathLike[str], *, disk: Disk | None = None) -> None:
+        self.directory = os.path.realpath(directory)
+        self._disk = disk or OsDisk()
+        #: What was wrong with newer snapshots than the one that ``newest`` gave.
+        self.problems: tuple[str, ...] = ()
+
+    def write(self, snapshot: Snapshot) -> None:
+        """Store a snapshot whose record is durable.  Blocks; call it in a thread."""
+        disk, name = self._disk, name_of(SNAPSHOT_NAME, snapshot.seq)
+        temporary = f"{name}.tmp"
+        try:
+            disk.make_directory(self.directory)
+            with contextlib.suppress(FileNotFoundError):
+                disk.unlink(f"{self.directory}/{temporary}")
+            fd = disk.create(f"{self.directory}/{temporary}")
+            try:
+                write_all(disk, fd, snapshot.encode(), 0)
+                publish(disk, self.directory, fd, temporary, name)
+            finally:
+                disk.close(fd)
+            for old in self.numbers()[:-SNAPSHOTS_KEPT]:
+                disk.unlink(f"{self.directory}/{name_of(SNAPSHOT_NAME, old)}")
+        except OSError as bad:
+            with contextlib.suppress(OSError):
+                disk.unlink(f"{self.directory}/{temporary}")
+            raise OperatorError(
+                "the snapshot was not written",
+                expected=f"room for {len(snapshot.state)} bytes in {self.directory}",
+                found=str(bad),
+                action="the journal has everything; a restart only takes longer",
+            ) from bad
+
+    def numbers(self) -> list[int]:
+        """Their records' numbers, oldest first, read from the names alone."""
+        try:
+            return numbers_of(SNAPSHOT_NAME, self._disk.list(self.directory))
+        except FileNotFoundError:
+            return []
+
+    def newest(self) -> Snapshot | None:
+        """The newest sound one.  A damaged one is passed over and told in ``problems``."""
+        return next(self._sound(), None)
+
+    def _sound(self) -> Iterator[Snapshot]:
+        self.problems = ()
+        for number in reversed(self.numbers()):
+            name = name_of(SNAPSHOT_NAME, number)
+            try:
+                found = Snapshot.decode(bytes(self._disk.read(f"{self.directory}/{name}")))
+                if found.seq != number:
+                    raise ValueError(f"it is of record {found.seq}")
+            except (ValueError, OSError) as bad:
+                self.problems += (f"{name}: {bad}",)
+            else:
+                yield found
+
+    def restore(self, journal: JournalReader) -> tuple[Engine, int]:
+        """The state at the journal's end, and how many inputs were replayed to get there."""
+        for snapshot in self._sound():
+            if snapshot.epoch != journal.report.epoch:
+                raise SettingsError(
+                    "the snapshots belong to another journal",
+                    expected=f"epoch {journal.report.epoch}",
+                    found=f"epoch {snapshot.epoch}",
+                    action="move the snapshots away; they are rebuilt from the journal",
+                )
+            try:
+                engine = Engine.restore(snapshot.state)
+            except OperatorError as bad:  # of another release
+                self.problems += (f"{name_of(SNAPSHOT_NAME, snapshot.seq)}: {bad}",)
+                continue
+            return engine, journal.replay_into(engine, snapshot.seq + 1)
+        engine = journal.epoch.engine()
+        return engine, journal.replay_into(engine)

@@ -1,0 +1,428 @@
+"""Writing a journal: collect, write, sync; roll over to the next segment; keep a reserve.
+
+The runtime appends and commits here and nowhere else.  A full disk is an answer that can be mended
+(JournalFull); any other error ends all writing at once (JournalFault), and nothing is tried again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from typing import Final
+from weakref import WeakSet
+
+import msgspec
+
+from dita import _journal
+from dita.account import AccountConfig
+from dita.errors import (
+    AlreadyRunning,
+    DitaError,
+    ExitCode,
+    JournalFault,
+    OperatorError,
+    SettingsError,
+    shown,
+)
+from dita.journal.disk import FULL_ERRORS, Disk, OsDisk, publish, write_all
+from dita.journal.reader import JournalReader
+from dita.journal.records import Epoch, Input, epoch_payload, texts_of
+from dita.journal.segments import (
+    RESERVE_NAME,
+    SEGMENT_HEADER,
+    SEGMENT_NAME,
+    TEMPORARY,
+    Segment,
+    name_of,
+    namespace_hash_of,
+    numbers_of,
+)
+from dita.kernel import KernelConfig
+
+SEGMENT_BYTES: Final = 64 * 2**20
+SEGMENT_BYTES_MIN: Final = 8_192
+#: Records that wait in memory for a disk that takes nothing; beyond it appends are refused.
+PENDING_BYTES_MAX: Final = 64 * 2**20
+
+
+class JournalFull(OperatorError):
+    """The disk takes no more.  Nothing is lost: what was appended waits in memory, in its order.
+
+    Stop new risk, make room or call ``Journal.free_reserve``, then commit again.
+    """
+
+    exit_code = ExitCode.JOURNAL
+
+
+_open_here: WeakSet[Journal] = WeakSet()
+
+
+class Journal(JournalReader):
+    """The one writer.  ``append`` collects, ``write_and_sync`` makes durable, in that order.
+
+    The two may run in different threads; everything else belongs to the thread that appends.
+    """
+
+    def __init__(self, directory: str, disk: Disk, segment_bytes: int) -> None:
+        super().__init__(directory, disk)
+        self._segment_bytes = segment_bytes
+        self._lock = threading.Lock()
+        self._broken = ""
+        self._fd = -1
+        self._size = 0  # of the current segment
+        self._end = 0  # of what was written to it
+        self._crc = 0  # of the last record written
+        self._batch = b""  # sealed, and not yet all written
+        self._batch_at = 0
+        self._writer = _journal.Writer(1, 0, PENDING_BYTES_MAX)
+        self._reserve: list[str] = []
+        self._reserve_is_free = False
+        #: Every record up to this number is durable.
+        self.synced_up_to = 0
+
+    @classmethod
+    def open(  # type: ignore[override]
+        cls,
+        directory: str | os.PathLike[str],
+        *,
+        namespace: str,
+        created_ms: int,
+        kernel: KernelConfig | None = None,
+        account: AccountConfig | None = None,
+        segment_bytes: int = SEGMENT_BYTES,
+        reserve_bytes: int = 0,
+        vouched: int = 0,
+        disk: Disk | None = None,
+    ) -> Journal:
+        """Open for writing; an empty directory becomes a new journal.
+
+        ``created_ms``, ``kernel`` and ``account`` count only then: its epoch is minted from the
+        time.  ``vouched`` is a number that the caller knows to have been synced (its newest
+        snapshot's, a sink's): a journal that ends before it is damaged, not torn.
+        """
+        fixed = {"namespace": namespace, "epoch": created_ms}
+        config = msgspec.structs.replace(kernel or KernelConfig(), **fixed)
+        epoch = Epoch(created_ms=created_ms, kernel=config, account=account or AccountConfig())
+        journal = cls._locked(directory, disk or OsDisk(), segment_bytes)
+        try:
+            journal._start(epoch, vouched, reserve_bytes)
+        except BaseException:
+            journal._let_go()
+            raise
+        return journal
+
+    @classmethod
+    def _locked(cls, directory: str | os.PathLike[str], disk: Disk, segment_bytes: int) -> Journal:
+        path = os.path.realpath(directory)
+        if segment_bytes < SEGMENT_BYTES_MIN or segment_bytes % 8:
+            raise SettingsError(
+                "segment size refused",
+                expected=f"a multiple of 8 from {SEGMENT_BYTES_MIN} bytes",
+                found=shown(segment_bytes),
+            )
+        if any(other.directory == path and other._disk == disk for other in _open_here):
+            raise AlreadyRunning(
+                "the journal is open in this process already",
+                found=path,
+                action="use the one that is open, or close it",
+            )
+        journal = cls(path, disk, segment_bytes)
+        _open_here.add(journal)
+        return journal
+
+    # -- opening -----------------------------------------------------------------------------------
+
+    def _start(self, epoch: Epoch, vouched: int, reserve_bytes: int) -> None:
+        disk = self._disk
+        disk.make_directory(self.directory)
+        leftovers = [n for n in disk.list(self.directory) if n.endswith(".tmp")]
+        for name in leftovers:
+            disk.unlink(f"{self.directory}/{name}")
+        created = not numbers_of(SEGMENT_NAME, disk.list(self.directory))
+        if created:
+            if vouched:
+                raise self._damage(name_of(SEGMENT_NAME, 1), 0, 1, f"none; {vouched} was synced")
+            self._create(epoch)
+        self._survey(vouched)
+        if self._segments[0].namespace_hash != namespace_hash_of(epoch.namespace):
+            raise SettingsError(
+                "the journal belongs to another namespace",
+                expected=epoch.namespace,
+                found=self._epoch.namespace if self._epoch else "another",
+                action="correct the namespace or the journal's directory",
+            )
+        self._adopt_tail()
+        self.report = msgspec.structs.replace(
+            self.report, created=created, leftovers=tuple(leftovers)
+        )
+        self.hold_reserve(reserve_bytes)
+
+    def _create(self, epoch: Epoch) -> None:
+        """The first segment, its first record in it before it gets its name."""
+        space = namespace_hash_of(epoch.namespace)
+        segment = Segment(name_of(SEGMENT_NAME, 1), 1, 0, space, epoch.number)
+        writer = _journal.Writer(1, 0, PENDING_BYTES_MAX)
+        writer.put_other(_journal.EPOCH, epoch_payload(epoch))
+        try:
+            fd, _ = self._new_file()
+            try:
+                write_all(self._disk, fd, segment.header() + writer.take(0), 0)
+                publish(self._disk, self.directory, fd, TEMPORARY, segment.name)
+            finally:
+                self._disk.close(fd)
+        except OSError as bad:
+            raise self._failed(bad) from bad
+
+    def _adopt_tail(self) -> None:
+        """Cut what is torn, and make durable what a dead process may have left in the cache.
+
+        Written again before it is synced: after a failed sync a page may be clean and yet not on
+        the disk, and then syncing alone would say yes and do nothing.
+        """
+        tail, name = self._tail, self._segments[-1].name
+        path = f"{self.directory}/{name}"
+        data = self._read(name)
+        self._fd, self._size, self._end = self._disk.open(path), len(data), tail.end
+        try:
+            again = memoryview(data)[tail.unsynced_at : tail.end]
+            write_all(self._disk, self._fd, again, tail.unsynced_at)
+            write_all(self._disk, self._fd, bytes(tail.torn_end - tail.end), tail.end)
+        except OSError as bad:
+            raise self._failed(bad) from bad
+        self._sync(self._fd)
+        self._crc, self.synced_up_to = tail.crc, tail.next_seq - 1
+        self._writer = _journal.Writer(tail.next_seq, tail.crc, PENDING_BYTES_MAX)
+
+    # -- appending ---------------------------------------------------------------------------------
+
+    def append(self, record: Input, packed: bytes) -> int:
+        """Collect an input, packed by the kernel that applies it next.  Gives its number.
+
+        BadField for a reason that is too long, JournalFull when nothing more can wait.
+        """
+        if self._broken:
+            raise self._refusal()
+        texts = texts_of(record, packed)
+        try:
+            return self._writer.put_input(packed, texts)
+        except BufferError:
+            raise self._full("an input was not accepted: too many wait already") from None
+
+    def append_mark(self, state_hash: str) -> int:
+        """Collect the hash of the state after everything appended so far.  Gives its number."""
+        if self._broken:
+            raise self._refusal()
+        try:
+            return self._writer.put_other(_journal.MARK, bytes.fromhex(state_hash))
+        except BufferError:
+            raise self._full("a mark was not accepted: too many records wait already") from None
+
+    @property
+    def last_seq(self) -> int:
+        """Number of the newest record, durable or not."""
+        return self._writer.next_seq - 1
+
+    @property
+    def pending(self) -> int:
+        """Records that are not durable yet."""
+        return self.last_seq - self.synced_up_to
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes that wait in memory."""
+        return len(self._batch) - self._batch_at + self._writer.pending_bytes
+
+    @property
+    def _until(self) -> int:
+        return self.synced_up_to + 1
+
+    # -- making durable ----------------------------------------------------------------------------
+
+    def write_and_sync(self) -> int:
+        """Write everything that was appended, and sync.  Gives ``synced_up_to``.
+
+        JournalFull when the disk is: what does not go in waits, and a later call tries again.
+        JournalFault for any other error: nothing is tried again, the journal refuses everything.
+        """
+        with self._lock:
+            if self._broken:
+                raise self._refusal()
+            try:
+                if self._batch:
+                    self._write_batch()
+                if self._writer.pending:
+                    self._batch, self._batch_at = self._writer.take(self.synced_up_to), 0
+                    self._write_batch()
+            except OSError as bad:
+                raise self._failed(bad) from bad
+            return self.synced_up_to
+
+    def _write_batch(self) -> None:
+        batch = self._batch
+        while self._batch_at < len(batch):
+            start = self._batch_at
+            end, last, crc = _journal.fit(batch, start, self._size - self._end)
+            if end > start:
+                write_all(self._disk, self._fd, memoryview(batch)[start:end], self._end)
+                self._sync(self._fd)
+                self._end += end - start
+                self._ends[self._segments[-1].name] = self._end
+                self._batch_at, self._crc, self.synced_up_to = end, crc, last
+            if end < len(batch):
+                self._roll()
+        self._batch = b""
+
+    def _sync(self, fd: int) -> None:
+        try:
+            self._disk.fdatasync(fd)
+        except OSError as bad:
+            raise self._break(f"a failed sync: {bad}") from bad
+
+    def _roll(self) -> None:
+        """Begin the next segment.  All of the current one is synced: its successor says so."""
+        first = self._segments[0]
+        name = name_of(SEGMENT_NAME, self.synced_up_to + 1)
+        segment = Segment(name, self.synced_up_to + 1, self._crc, first.namespace_hash, first.epoch)
+        fd, size = self._new_file()
+        try:
+            write_all(self._disk, fd, segment.header(), 0)
+            self._sync(fd)
+            self._disk.rename(f"{self.directory}/{TEMPORARY}", f"{self.directory}/{name}")
+        except BaseException:
+            self._drop(fd)
+            raise
+        try:
+            self._disk.fsync_directory(self.directory)
+        except OSError as bad:
+            self._disk.close(fd)
+            raise self._break(f"a failed sync of the directory: {bad}") from bad
+        self._disk.close(self._fd)
+        self._fd, self._size, self._end = fd, size, SEGMENT_HEADER.size
+        self._ends[name] = self._end
+        self._segments.append(segment)
+
+    def _new_file(self) -> tuple[int, int]:
+        """A segment's file with all its blocks; from the reserve when there is no other space."""
+        path = f"{self.directory}/{TEMPORARY}"
+        fd = -1
+        try:
+            fd = self._disk.create(path)
+            self._disk.fallocate(fd, self._segment_bytes)
+            return fd, self._segment_bytes
+        except OSError as bad:
+            self._drop(fd)
+            if bad.errno not in FULL_ERRORS or not (self._reserve_is_free and self._reserve):
+                raise
+        reserve = f"{self.directory}/{self._reserve[-1]}"
+        self._disk.rename(reserve, path)
+        self._reserve.pop()
+        return self._disk.open(path), self._disk.size(path)
+
+    def _drop(self, fd: int) -> None:
+        with contextlib.suppress(OSError):
+            if fd >= 0:
+                self._disk.close(fd)
+        with contextlib.suppress(OSError):
+            self._disk.unlink(f"{self.directory}/{TEMPORARY}")
+
+    # -- space -------------------------------------------------------------------------------------
+
+    @property
+    def reserve_bytes(self) -> int:
+        """Space that is kept for exits."""
+        paths = (f"{self.directory}/{name}" for name in self._reserve)
+        return sum(self._disk.size(path) for path in paths)
+
+    def hold_reserve(self, at_least: int) -> int:
+        """Set space aside, in whole segments; how much there is now, less than asked if full."""
+        with self._lock:
+            self._reserve_is_free = False
+            numbers = numbers_of(RESERVE_NAME, self._disk.list(self.directory))
+            self._reserve = [name_of(RESERVE_NAME, number) for number in numbers]
+            number = numbers[-1] if numbers else 0
+            while self.reserve_bytes < at_least:
+                number += 1
+                if not self._set_aside(name_of(RESERVE_NAME, number)):
+                    break
+        return self.reserve_bytes
+
+    def _set_aside(self, name: str) -> bool:
+        try:
+            fd, _ = self._new_file()
+            try:
+                publish(self._disk, self.directory, fd, TEMPORARY, name)
+            finally:
+                self._disk.close(fd)
+        except OSError as bad:
+            if bad.errno in FULL_ERRORS:
+                return False
+            raise self._failed(bad) from bad
+        self._reserve.append(name)
+        return True
+
+    def free_reserve(self) -> int:
+        """Let the coming segments use the space set aside; how much that is.
+
+        The files become segments as they are, so nobody else can take the space in between.
+        """
+        self._reserve_is_free = True
+        return self.reserve_bytes
+
+    def low_space(self, limit: int) -> bool:
+        """Is less than this many bytes left on the disk, the reserve not counted?"""
+        return self._disk.free(self.directory) < limit
+
+    # -- the end -----------------------------------------------------------------------------------
+
+    def close(self, state_hash: str = "") -> None:
+        """Make everything durable and let go of the files.
+
+        With the final state's hash a MARK is written last, in a batch of its own: it says that all
+        before it was synced.
+        """
+        try:
+            if not self._broken:
+                self.write_and_sync()
+                if state_hash:
+                    self.append_mark(state_hash)
+                    self.write_and_sync()
+        finally:
+            self._broken = self._broken or "it was closed"
+            self._let_go()
+
+    def _let_go(self) -> None:
+        _open_here.discard(self)
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                self._disk.close(self._fd)
+            self._fd = -1
+
+    # -- what can go wrong -------------------------------------------------------------------------
+
+    def _failed(self, bad: OSError) -> DitaError:
+        if bad.errno in FULL_ERRORS:
+            return self._full(f"{self.pending} records wait in memory ({bad.strerror})")
+        return self._break(f"a failed write: {bad}")
+
+    def _full(self, found: str) -> JournalFull:
+        return JournalFull(
+            "the journal's disk is full",
+            expected=f"room for a segment of {self._segment_bytes} bytes in {self.directory}",
+            found=found,
+            action="stop entries, make room or free the reserve, commit again",
+        )
+
+    def _break(self, found: str) -> JournalFault:
+        self._broken = found
+        return JournalFault(
+            "the journal cannot be written",
+            expected=f"records up to {self.last_seq} to become durable in {self.directory}",
+            found=found,
+            action="nothing was tried again; stop, check the disk, start again and it is re-read",
+        )
+
+    def _refusal(self) -> JournalFault:
+        return JournalFault(
+            "the journal takes nothing any more", found=self._broken, action="start again"
+        )
