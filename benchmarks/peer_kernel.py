@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from time import perf_counter_ns
 
 from benchmarks import stream
-from benchmarks.peer_rounds import Fill, Plan, serve
+from benchmarks.peer_rounds import Fill, Plan, Stopwatch, serve
 from dita import _kernel
 from dita.contracts import VenueEvent
 from dita.kernel import ExecutionKernel
@@ -67,15 +66,15 @@ def main() -> None:
 
     def measure() -> float:
         core.restore(work.saved_core)
-        taken = 0
+        watch = Stopwatch()
         for before, fills in groups:
             for event in before:
                 apply(event)
-            start = perf_counter_ns()
+            watch.start()
             for event in fills:
                 apply(event)
-            taken += perf_counter_ns() - start
-        return taken / plan.timed
+            watch.stop(len(fills))
+        return watch.per_fill()
 
     serve({}, measure)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from decimal import Decimal
 from pathlib import Path
-from time import perf_counter_ns
 from typing import Any
 
 import nautilus_trader
@@ -33,7 +32,7 @@ from nautilus_trader.model.objects import Money, Price, Quantity
 from nautilus_trader.model.orders import MarketOrder
 from nautilus_trader.model.position import Position
 
-from benchmarks.peer_rounds import Fill, Plan, serve
+from benchmarks.peer_rounds import Fill, Plan, Stopwatch, serve
 
 FEE = Decimal("0.0005")
 TICK = Decimal("0.00001")
@@ -124,7 +123,7 @@ class Peer:
         """One pass over fresh orders: nanoseconds per timed fill, and the positions."""
         plan, positions = self.plan, {}
         orders = {n: accepted_order(n, self.sides[n], lots) for n, lots in plan.order_lots.items()}
-        taken = 0
+        watch = Stopwatch()
         for run in plan.runs:
             first = plan.fills[run[0]]
             if first.opens:
@@ -136,12 +135,12 @@ class Peer:
                 (orders[plan.fills[i].order], positions[plan.fills[i].trade], self.events[i])
                 for i in run
             ]
-            start = perf_counter_ns()
+            watch.start()
             for order, position, event in work:
                 order.apply(event)
                 position.apply(event)
-            taken += perf_counter_ns() - start
-        return taken / plan.timed, positions
+            watch.stop(len(work))
+        return watch.per_fill(), positions
 
     def figures(self) -> dict[str, list[str]]:
         """Per trade: the quantity left and the realized PnL without commissions."""

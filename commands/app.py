@@ -19,9 +19,11 @@ from dita import __version__
 from dita.errors import ExitCode
 
 from .config import config, config_show
+from .explain import explain
 from .golden import golden
 from .hold import hold
 from .intent import intent, intent_cancel, intent_enter, intent_exit, intent_flatten
+from .journal import journal, journal_export, journal_import, journal_tail, journal_verify
 from .render import note, reported, show
 from .replay import replay
 from .resume import resume
@@ -35,6 +37,8 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     intent,
     hold,
     resume,
+    explain,
+    journal,
     replay,
     golden,
     config,
@@ -43,6 +47,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 # A command that is a group only explains itself; `config_show` is typed `pink-ctl config show`.
 SUBCOMMANDS: dict[Callable[..., None], tuple[Callable[..., None], ...]] = {
     config: (config_show,),
+    journal: (journal_verify, journal_tail, journal_export, journal_import),
     intent: (intent_enter, intent_exit, intent_cancel, intent_flatten),
 }
 

@@ -67,7 +67,7 @@ def _ask(directory: Path) -> dict[str, Any]:
 
 def _is_stale(record: dict[str, Any]) -> bool:
     age = record["age_ms"]["balance"]
-    return record["state"] == "READY" and (age < 0 or age > 90_000)
+    return bool(record["state"] == "READY" and (age < 0 or age > 90_000))
 
 
 def _draw(record: dict[str, Any], *, clear: bool) -> None:

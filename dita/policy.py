@@ -125,7 +125,7 @@ class DemoStrategy:
             asset=self.asset,
             side=TradeSide.LONG if move > 0 else TradeSide.SHORT,
             conviction=("0.5", "2.5", "5", "9")[self._count % 4],
-            trade_id=f"demo-{self._count}",
+            trade_id=f"{self.asset.partition('-')[0].lower()}-{self._count}",
             legs_e9=(500_000_000, 10**9) if self._count % 2 else (10**9,),
             reason="momentum",
         )

@@ -26,13 +26,12 @@ def tape() -> str:
     walks = {"FET-USDT": 5_000, "TRX-USDT": 3_000}  # in ticks
     start = dict(walks)
     for i in range(STEPS):
-        for asset in walks:
+        for asset, first in start.items():
             swing = 1 if (i // 75) % 2 == 0 else -1
-            walks[asset] += chance.below(7) - 3 + swing * chance.below(2)
-            walks[asset] = max(walks[asset], start[asset] // 2)
-            ticks = walks[asset]
+            ticks = walks[asset] + chance.below(7) - 3 + swing * chance.below(2)
+            walks[asset] = ticks = max(ticks, first // 2)
             if DROP_AT <= i < DROP_AT + 20:
-                ticks -= start[asset] // 25 * (20 - abs(2 * (i - DROP_AT) - 20)) // 20
+                ticks -= first // 25 * (20 - abs(2 * (i - DROP_AT) - 20)) // 20
             lines.append(f"{i * STEP_MS},{asset},{format_price(ticks * TICK)}")
     return "\n".join(lines) + "\n"
 

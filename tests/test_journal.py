@@ -17,7 +17,7 @@ import struct
 import subprocess
 import sys
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -57,14 +57,11 @@ from dita.errors import (
 )
 from dita.journal import (
     UPCASTERS,
-    Entry,
-    Epoch,
     GroupCommit,
     Journal,
     JournalFull,
     JournalReader,
     Mark,
-    OsDisk,
     Snapshot,
     SnapshotStore,
     export_json,
@@ -77,7 +74,7 @@ SECTOR: Final = 512
 HEADER: Final = 64  # of a segment
 SAMPLE: Final = Path(__file__).parent / "data" / "journal-v1"
 #: Of the sample's last state.  A release that reads it otherwise has broken every old journal.
-SAMPLE_HASH: Final = ""
+SAMPLE_HASH: Final = "6150c897d9ea7e14ec041b19ce2aedfaf1ab4033df49922fa9bfafea4a27333a"
 
 Input = KernelIntent | VenueEvent
 
@@ -133,6 +130,7 @@ class SimDisk:
         self.short = 1 << 30
         self.room = 1 << 40
         self.calls = 0
+        self.opened = 0
 
     def _call(self, operation: str) -> None:
         self.calls += 1
@@ -164,13 +162,12 @@ class SimDisk:
         return self.open(path)
 
     def open(self, path: str) -> int:
-        fd = len(self.open_files) + 3
-        self.open_files[fd] = self.names[path]
-        return fd
+        self.opened += 1
+        self.open_files[self.opened] = self.names[path]
+        return self.opened
 
     def close(self, fd: int) -> None:
         del self.open_files[fd]
-        self.open_files[fd + 1_000_000] = SimFile()  # the number is not used again
 
     def fallocate(self, fd: int, size: int) -> None:
         self._call("fallocate")
@@ -260,7 +257,7 @@ def segments(folder: Path) -> list[Path]:
     return sorted(folder.glob("journal-*.seg"))
 
 
-def record_places(data: bytes) -> list[tuple[int, int]]:
+def record_places(data: bytes | bytearray) -> list[tuple[int, int]]:
     """(offset, size) of each record of a segment."""
     found: list[tuple[int, int]] = []
     at = HEADER
@@ -519,3 +516,1014 @@ def _floats(value: Any) -> bool:
     if isinstance(value, dict):
         return any(map(_floats, value.values()))
     return any(map(_floats, value)) if isinstance(value, list) else isinstance(value, float)
+
+
+# -- torn, or damaged ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_batches(tmp_path: Path) -> Path:
+    """A journal of three synced records and a last batch of three that nothing vouches for."""
+    journal = opened(tmp_path / "j")
+    put(journal, tick(1), tick(2))
+    journal.write_and_sync()
+    put(journal, tick(3), tick(4, venue_order_id="no number"), tick(5))
+    journal.write_and_sync()
+    journal.close()
+    return tmp_path / "j"
+
+
+def test_a_torn_tail_is_cut_and_told_at_every_byte_of_the_last_batch(two_batches: Path) -> None:
+    file = segments(two_batches)[0]
+    whole = file.read_bytes()
+    places = record_places(whole)
+    assert len(places) == 6
+    end = sum(places[-1])
+    for cut in range(places[3][0], end):
+        file.write_bytes(whole[:cut].ljust(len(whole), b"\0"))
+        journal = opened(two_batches)
+        kept = sum(1 for start, size in places if not any(whole[cut : start + size]))
+        report = journal.report
+        assert (report.records, journal.last_seq, report.first_lost_seq) == (
+            kept,
+            kept,
+            kept + 1 if report.torn_bytes else 0,
+        )
+        left = len(whole[:cut].rstrip(b"\0"))
+        assert report.torn_bytes == max(0, left - sum(places[kept - 1]))
+        assert ("torn tail" in str(report)) == bool(report.torn_bytes)
+        # It is gone for good, and the journal goes on where it was cut.
+        put(journal, tick(99))
+        journal.write_and_sync()
+        journal.close()
+        again = opened(two_batches)
+        assert again.report.torn_bytes == 0
+        assert inputs_of(again) == [*map(_two_batches, range(1, kept)), tick(99)]
+        again.close()
+
+
+def _two_batches(number: int) -> VenueEvent:
+    return tick(number, venue_order_id="no number") if number == 4 else tick(number)
+
+
+def test_a_flipped_bit_stops_everywhere_but_in_the_last_batch(two_batches: Path) -> None:
+    file = segments(two_batches)[0]
+    whole = file.read_bytes()
+    for number, (start, size) in enumerate(record_places(whole), 1):
+        for at in range(start, start + size):
+            damaged = bytearray(whole)
+            damaged[at] ^= 1 << at % 8
+            file.write_bytes(damaged)
+            if number <= 3:
+                with pytest.raises(JournalFault, match=f"record {number} .*byte {start}") as stop:
+                    opened(two_batches)
+                assert stop.value.exit_code == ExitCode.JOURNAL
+                assert file.name in str(stop.value) and "flatten --emergency" in str(stop.value)
+                assert file.read_bytes() == damaged  # nothing was repaired
+            else:
+                reader = JournalReader.open(two_batches)
+                assert reader.report.first_lost_seq == number
+
+
+def test_a_record_lost_as_zeros_is_damage_too(two_batches: Path) -> None:
+    file = segments(two_batches)[0]
+    whole = bytearray(file.read_bytes())
+    start, size = record_places(whole)[1]
+    whole[start : start + size] = bytes(size)
+    file.write_bytes(whole)
+    with pytest.raises(JournalFault, match="damaged at record 2"):
+        opened(two_batches)
+
+
+def test_a_lost_end_is_damage_when_somebody_knows_it_was_synced(two_batches: Path) -> None:
+    file = segments(two_batches)[0]
+    whole = file.read_bytes()
+    assert opened(two_batches, vouched=6).report.records == 6
+    start = record_places(whole)[4][0]
+    file.write_bytes(whole[:start].ljust(len(whole), b"\0"))
+    with pytest.raises(JournalFault, match=r"damaged at record 5.* 6 was synced"):
+        opened(two_batches, vouched=6)
+    shutil.rmtree(two_batches)
+    with pytest.raises(JournalFault, match="6 was synced"):
+        opened(two_batches, vouched=6)
+
+
+def test_a_clean_end_leaves_only_its_mark_unprotected(tmp_path: Path) -> None:
+    journal = opened(tmp_path / "j")
+    engine = live(journal, long_day().inputs[:6], 100)
+    journal.close(engine.state_hash())
+    file = segments(tmp_path / "j")[0]
+    whole = file.read_bytes()
+    places = record_places(whole)
+    for number, (start, _) in enumerate(places, 1):
+        damaged = bytearray(whole)
+        damaged[start + 40] ^= 1
+        file.write_bytes(damaged)
+        if number < len(places):
+            with pytest.raises(JournalFault):
+                JournalReader.open(tmp_path / "j")
+        else:
+            assert JournalReader.open(tmp_path / "j").report.first_lost_seq == number
+
+
+@pytest.fixture
+def three_segments(tmp_path: Path) -> Path:
+    journal = opened(tmp_path / "j")
+    while len(segments(tmp_path / "j")) < 3:
+        put(journal, tick(journal.last_seq))
+        journal.write_and_sync()
+    journal.close()
+    return tmp_path / "j"
+
+
+def test_damage_before_the_last_segment_is_never_a_torn_tail(three_segments: Path) -> None:
+    for file in segments(three_segments)[:-1]:
+        whole = file.read_bytes()
+        for at in (0, 9, 30, 63, HEADER + 4, record_places(whole)[-1][0] + 50):
+            damaged = bytearray(whole)
+            damaged[at] ^= 4
+            file.write_bytes(damaged)
+            with pytest.raises(JournalFault, match=file.name):
+                JournalReader.open(three_segments)
+        file.write_bytes(whole)
+    opened(three_segments).close()
+
+
+def test_a_missing_segment_is_damage_and_a_missing_beginning_needs_a_snapshot(
+    three_segments: Path,
+) -> None:
+    first, second, _ = segments(three_segments)
+    second.rename(three_segments / "away")
+    with pytest.raises(JournalFault, match="a segment before is missing"):
+        opened(three_segments)
+    (three_segments / "away").rename(second)
+    first.unlink()
+    journal = opened(three_segments)
+    start = journal.first_seq
+    assert start > 1 and journal.report.epoch == 1
+    assert next(journal.records(start)).seq == start
+    with pytest.raises(OperatorError, match="first segment is not here"):
+        _ = journal.epoch
+    with pytest.raises(JournalFault, match="does not have what is asked"):
+        list(journal.records(1))
+    with pytest.raises(JournalFault, match="does not have what is asked"):
+        journal.replay_into(Engine(), journal.last_seq + 2)
+
+
+def test_segments_of_another_journal_are_refused(three_segments: Path, tmp_path: Path) -> None:
+    other = Journal.open(tmp_path / "k", namespace="pink", created_ms=2, segment_bytes=SMALL)
+    while len(segments(tmp_path / "k")) < 3:
+        put(other, tick(other.last_seq))
+        other.write_and_sync()
+    shutil.copy(segments(tmp_path / "k")[2], segments(three_segments)[2])
+    with pytest.raises(JournalFault, match="of another journal"):
+        opened(three_segments)
+    with pytest.raises(SettingsError, match="another namespace") as refused:
+        Journal.open(tmp_path / "k2", namespace="a", created_ms=2).close()
+        Journal.open(tmp_path / "k2", namespace="b", created_ms=2)
+    assert refused.value.exit_code == ExitCode.SETTINGS
+
+
+# -- segments --------------------------------------------------------------------------------------
+
+
+def test_segments_roll_over_at_every_boundary() -> None:
+    """A filler of every size before the records moves the boundary through a whole record."""
+    for filler in range(0, 400, 8):
+        disk = SimDisk()
+        journal = opened(disk=disk)
+        reason = KernelIntent(command=KernelCommandType.CONTROL, received_ms=1, reason="x" * filler)
+        records: list[Input] = [reason, *map(tick, range(60))]
+        put(journal, *records[:30])
+        journal.write_and_sync()
+        put(journal, *records[30:])
+        assert journal.write_and_sync() == 62
+        names = [n for n in disk.list("/j") if n.endswith(".seg")]
+        assert len(names) == 3
+        assert inputs_of(journal) == records
+        journal.close()
+        again = opened(disk=disk)
+        assert (again.report.records, again.report.segments, again.report.torn_bytes) == (62, 3, 0)
+        assert inputs_of(again) == records
+        assert [e.seq for e in again.records(40)] == list(range(40, 63))
+        again.close()
+
+
+def test_files_are_the_owners_alone(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        journal = opened(tmp_path / "j", reserve_bytes=SMALL)
+        store = SnapshotStore(tmp_path / "s")
+        store.write(Snapshot.of(journal.epoch.engine(), journal))
+        journal.close()
+    finally:
+        os.umask(old)
+    for folder in (tmp_path / "j", tmp_path / "s"):
+        assert folder.stat().st_mode & 0o777 == 0o700
+        files = list(folder.iterdir())
+        assert files and all(f.stat().st_mode & 0o777 == 0o600 for f in files)
+    assert segments(tmp_path / "j")[0].stat().st_size == SMALL
+
+
+def test_a_journal_is_open_once_in_a_process(tmp_path: Path) -> None:
+    journal = opened(tmp_path / "j")
+    (tmp_path / "link").symlink_to(tmp_path / "j")
+    for name in ("j", "link"):
+        with pytest.raises(AlreadyRunning):
+            opened(tmp_path / name)
+    journal.close()
+    opened(tmp_path / "link").close()
+
+
+def test_a_refused_opening_leaves_it_free(two_batches: Path) -> None:
+    with pytest.raises(JournalFault):
+        opened(two_batches, vouched=60)
+    opened(two_batches).close()
+    for size in (SMALL - 8, SMALL + 4):
+        with pytest.raises(SettingsError, match="segment size"):
+            opened(two_batches, segment_bytes=size)
+
+
+def test_leftovers_of_a_dead_process_are_removed_and_told(two_batches: Path) -> None:
+    (two_batches / "segment.tmp").write_bytes(b"half")
+    journal = opened(two_batches)
+    assert journal.report.leftovers == ("segment.tmp",)
+    assert "segment.tmp" in str(journal.report)
+    assert not (two_batches / "segment.tmp").exists()
+    journal.close()
+
+
+def test_a_reader_works_beside_the_writer_and_changes_nothing(tmp_path: Path) -> None:
+    journal = opened(tmp_path / "j")
+    put(journal, *map(tick, range(40)))
+    assert list(journal.records(2)) == []  # nothing durable yet
+    journal.write_and_sync()
+    put(journal, tick(99))
+    reader = JournalReader.open(tmp_path / "j")
+    assert inputs_of(reader) == list(map(tick, range(40)))
+    assert reader.verify() == journal.verify() == reader.report
+    with pytest.raises(OperatorError, match="no journal here"):
+        JournalReader.open(tmp_path)
+    journal.close()
+    assert JournalReader.open(tmp_path / "j").report.records == 42
+
+
+# -- a failing disk --------------------------------------------------------------------------------
+
+
+def failing(operation: str, error: int, *, at: int = 1, times: int = 1) -> Callable[[str], None]:
+    """Raise at the nth call of an operation."""
+    seen = 0
+
+    def before(name: str) -> None:
+        nonlocal seen
+        if name == operation:
+            seen += 1
+            if at <= seen < at + times:
+                raise OSError(error, os.strerror(error))
+
+    return before
+
+
+def test_short_and_interrupted_writes_are_carried_on() -> None:
+    disk = SimDisk()
+    journal = opened(disk=disk)
+    disk.short = 5
+    disk.before = failing("pwrite", errno.EINTR, at=3, times=20)
+    put(journal, *map(tick, range(30)))
+    assert journal.write_and_sync() == 31
+    disk.before = lambda operation: None
+    journal.close()
+    assert inputs_of(opened(disk=disk)) == list(map(tick, range(30)))
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("operation", ["fallocate", "create", "pwrite", "rename"])
+def test_a_full_disk_loses_nothing_and_is_tried_again(operation: str, error: int) -> None:
+    disk = SimDisk()
+    journal = opened(disk=disk)
+    records = list(map(tick, range(60)))
+    disk.before = failing(operation, error, times=3)
+    put(journal, *records[:50])
+    for _ in range(3):
+        with pytest.raises(JournalFull, match="disk is full") as full:
+            journal.write_and_sync()
+        assert full.value.exit_code == ExitCode.JOURNAL
+        assert journal.synced_up_to + journal.pending == journal.last_seq == 51
+    put(journal, *records[50:])
+    assert journal.write_and_sync() == 61
+    journal.close()
+    again = opened(disk=disk)
+    assert inputs_of(again) == records and not again.report.leftovers
+
+
+def test_what_a_full_disk_did_take_is_durable_and_the_rest_is_not_half_there() -> None:
+    disk = SimDisk()
+    journal = opened(disk=disk)
+    disk.room = SMALL
+    put(journal, *map(tick, range(60)))
+    with pytest.raises(JournalFull):
+        journal.write_and_sync()
+    synced = journal.synced_up_to
+    assert 20 < synced < 30
+    again = opened(disk=disk.crashed(Random(1)))
+    assert inputs_of(again) == list(map(tick, range(synced - 1)))
+
+
+def test_too_much_waiting_is_refused_and_not_half_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dita.journal.writer.PENDING_BYTES_MAX", 3_000)
+    journal = opened(disk=SimDisk())
+    with pytest.raises(JournalFull, match="not accepted"):
+        put(journal, *map(tick, range(60)))
+    taken = journal.pending
+    with pytest.raises(JournalFull, match="not accepted"):
+        for _ in range(60):
+            journal.append_mark("00" * 32)
+    assert 0 < journal.pending_bytes <= 3_000
+    journal.write_and_sync()
+    assert inputs_of(journal) == list(map(tick, range(taken)))
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC, errno.EINTR, errno.EDQUOT])
+@pytest.mark.parametrize("operation", ["fdatasync", "fsync_directory"])
+def test_a_failed_sync_ends_everything_and_is_never_tried_again(operation: str, error: int) -> None:
+    disk = SimDisk()
+    journal = opened(disk=disk)
+    disk.before = failing(operation, error, at=2 if operation == "fdatasync" else 1)
+    put(journal, *map(tick, range(60)))
+    with pytest.raises(JournalFault, match="failed sync") as fault:
+        journal.write_and_sync()
+    assert fault.value.exit_code == 74
+    calls = disk.calls
+    for attempt in (
+        journal.write_and_sync,
+        lambda: put(journal, tick(1)),
+        lambda: journal.append_mark("00"),
+    ):
+        with pytest.raises(JournalFault, match="takes nothing any more"):
+            attempt()
+    journal.close()
+    assert disk.calls == calls
+    assert inputs_of(opened(disk=disk.crashed(Random(2))))[:5] == list(map(tick, range(5)))
+
+
+def test_an_error_at_every_call_is_a_fault_or_full_and_loses_nothing_synced() -> None:
+    for at in range(1, 200):
+        disk = SimDisk()
+        count = 0
+
+        def before(operation: str, at: int = at) -> None:
+            nonlocal count
+            count += 1
+            if count == at:
+                raise OSError(errno.EIO, "broken")
+
+        disk.before = before
+        synced = 0
+        try:
+            journal = opened(disk=disk, reserve_bytes=SMALL)
+            for number in range(40):
+                put(journal, tick(number))
+                synced = journal.write_and_sync()
+        except (JournalFault, OSError) as bad:
+            assert isinstance(bad, JournalFault) or at <= 3, bad
+        else:
+            return  # every call was tried
+        again = opened(disk=disk.crashed(Random(at)))
+        assert again.last_seq >= synced
+        assert inputs_of(again) == list(map(tick, range(again.last_seq - 1)))
+    pytest.fail("more calls than expected")
+
+
+def test_a_reader_tells_a_read_error_as_damage() -> None:
+    disk = SimDisk()
+    opened(disk=disk).close()
+    disk.before = failing("read", errno.EIO, times=9)
+    with pytest.raises(JournalFault, match="a read error"):
+        JournalReader.open("/j", disk=disk)
+
+
+# -- power loss ------------------------------------------------------------------------------------
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, 2**32), st.lists(st.integers(0, 12), min_size=1, max_size=20))
+def test_power_loss_keeps_what_was_synced_and_invents_nothing(
+    seed: int, batches: list[int]
+) -> None:
+    """Crash at a random call, lose and tear what was not synced; do it again with what is left."""
+    chance = Random(seed)
+    disk = SimDisk()
+    told: list[Input] = []  # everything that was ever appended, by number
+    synced = 0
+    for _ in range(3):
+        left = chance.randrange(1, 80)
+
+        def before(operation: str) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise PowerCut
+
+        disk.before = before
+        disk.short = chance.choice([100, 700, 1 << 20])
+        try:
+            journal = opened(disk=disk)
+            kept = inputs_of(journal)
+            assert len(kept) >= synced - 1 and kept == told[: len(kept)]
+            del told[len(kept) :]
+            for size in batches:
+                records = [tick(chance.randrange(10**6)) for _ in range(size)]
+                told += records
+                put(journal, *records)
+                synced = max(synced, journal.write_and_sync())
+        except PowerCut:
+            pass
+        disk.before = lambda operation: None
+        disk = disk.crashed(chance)
+    journal = opened(disk=disk)
+    kept = inputs_of(journal)
+    assert len(kept) >= synced - 1 and kept == told[: len(kept)]
+    put(journal, tick(7))
+    journal.write_and_sync()
+    journal.close()
+    assert inputs_of(opened(disk=disk)) == [*kept, tick(7)]
+
+
+class PowerCut(BaseException):
+    """The machine stops here."""
+
+
+KILLED: Final = """
+import sys
+from dita.contracts import KernelEventKind, VenueEvent
+from dita.journal import Journal
+from dita.kernel import ExecutionKernel
+journal = Journal.open(sys.argv[1], namespace="pink", created_ms=1, segment_bytes=8192)
+kernel = ExecutionKernel()
+for number in range(journal.last_seq, 100):
+    event = VenueEvent(kind=KernelEventKind.TICK, received_ms=1_000 + number)
+    journal.append(event, kernel.pack(event).pack())
+    print(journal.write_and_sync(), flush=True)
+"""
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="kill -9 at a system call needs strace")
+@pytest.mark.parametrize("call", ["fdatasync", "pwrite64", "fsync", "rename"])
+def test_kill_9_at_every_kind_of_call_loses_nothing_acknowledged(call: str, tmp_path: Path) -> None:
+    last = 0
+    for when in (1, 2, 3):
+        inject = f"inject={call}:signal=KILL:when={when}"
+        command = ["strace", "-f", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject]
+        done = subprocess.run(
+            [*command, sys.executable, "-c", KILLED, tmp_path / "j"],
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode == 0:
+            break
+        if "PTRACE" in done.stderr:
+            pytest.skip("no ptrace here")
+        assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), done.stderr
+        numbers = [int(line) for line in done.stdout.split()]
+        last = max([last, *numbers])
+        if segments(tmp_path / "j") if (tmp_path / "j").exists() else ():
+            reader = JournalReader.open(tmp_path / "j")
+            assert reader.report.last_seq >= last
+            found = inputs_of(reader)
+            assert found == [tick(n) for n in range(1, len(found) + 1)]
+    assert last or call != "fdatasync"
+
+
+# -- the reserve -----------------------------------------------------------------------------------
+
+
+def test_the_reserve_is_for_the_end_and_nobody_else_can_take_it() -> None:
+    disk = SimDisk()
+    journal = opened(disk=disk, reserve_bytes=2 * SMALL - 8)
+    assert journal.reserve_bytes == 2 * SMALL
+    disk.room = 3 * SMALL  # full from now on
+    assert journal.low_space(1) and not journal.low_space(0)
+    records = list(map(tick, range(60)))
+    put(journal, *records)
+    with pytest.raises(JournalFull):
+        journal.write_and_sync()
+    assert journal.free_reserve() == 2 * SMALL
+    assert journal.write_and_sync() == 61
+    assert journal.reserve_bytes == 0
+    put(journal, *map(tick, range(60)))
+    with pytest.raises(JournalFull):
+        journal.write_and_sync()
+    disk.room = 1 << 40
+    assert journal.hold_reserve(SMALL) == SMALL
+    journal.write_and_sync()
+    journal.close()
+    again = opened(disk=disk)
+    assert again.reserve_bytes == SMALL
+    assert inputs_of(again)[:60] == records
+
+
+def test_a_reserve_that_does_not_fit_is_as_large_as_it_gets() -> None:
+    disk = SimDisk()
+    disk.room = 3 * SMALL
+    journal = opened(disk=disk, reserve_bytes=10 * SMALL)
+    assert journal.reserve_bytes == 2 * SMALL
+    assert not disk.names.keys() & {"/j/segment.tmp"}
+
+
+def test_a_real_disk_tells_what_is_free(tmp_path: Path) -> None:
+    journal = opened(tmp_path / "j")
+    assert not journal.low_space(1) and journal.low_space(1 << 62)
+
+
+# -- replay ----------------------------------------------------------------------------------------
+
+
+def test_replay_gives_the_live_state_and_checks_its_marks(tmp_path: Path) -> None:
+    desk = long_day()
+    journal = opened(tmp_path / "j")
+    engine = live(journal, desk.inputs)
+    assert engine.state_hash() == desk.engine.state_hash()
+    journal.close(engine.state_hash())
+    journal = opened(tmp_path / "j")
+    again = journal.epoch.engine()
+    assert journal.replay_into(again) == len(desk.inputs)
+    assert (again.save(), again.snapshot) == (engine.save(), engine.snapshot)
+    assert [e.record for e in journal.records()][-1] == Mark(engine.state_hash())
+    # The replayed kernel goes on as the live one would: it knows its client order ids.
+    more = tick(10**7)
+    assert again.kernel.pack(more).pack() == engine.kernel.pack(more).pack()
+
+
+def test_a_mark_that_does_not_fit_the_replay_is_a_fault() -> None:
+    journal = opened(disk=SimDisk())
+    live(journal, long_day().inputs)
+    seq = journal.append_mark("ab" * 32)
+    put(journal, tick(10**7))
+    journal.write_and_sync()
+    with pytest.raises(KernelFault, match=f"replay differs .* before record {seq}"):
+        replayed(journal)
+
+
+def test_replay_goes_through_many_chunks_and_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dita.journal.reader._CHUNK_INPUTS", 3)
+    monkeypatch.setattr("dita.journal.reader._CHUNK_RECORDS", 4)
+    journal = opened(disk=SimDisk())
+    desk = long_day()
+    engine = journal.epoch.engine()
+    for record in desk.inputs:
+        journal.append(record, engine.kernel.pack(record).pack())
+        engine.apply(record)
+        journal.append_mark(engine.state_hash())
+    journal.write_and_sync()
+    assert replayed(journal).save() == engine.save()
+    assert [e.seq for e in journal.records()] == list(range(1, 2 * len(desk.inputs) + 2))
+
+
+def test_refused_inputs_teach_no_names() -> None:
+    """A refused ENTER spells the symbol otherwise; the accepted one's spelling is the state's."""
+    desk = Desk()
+    desk.anchor("25000")
+    desk.enter(0, "10", asset="FETUSDT")
+    desk.enter(5, "10", asset="FET-USDT", venue_order_id="v")
+    desk.order("T1", Kind.ORDER_ACK, venue_order_id="not a number")
+    journal = opened(disk=SimDisk())
+    engine = live(journal, desk.inputs)
+    again = replayed(journal)
+    assert again.save() == engine.save()
+    assert again.kernel.slot(0) == engine.kernel.slot(0)
+    assert again.kernel.slot(0).asset == "FET-USDT"
+
+
+_OPS: Final = "enter ack part full final exit cancel reject unknown expire anchor tick external"
+OPS = st.sampled_from([*_OPS.split(), "fund", "odd"])
+
+
+def random_day(chance: Random, ops: list[str]) -> list[Input]:
+    """A history of one desk: sensible and foolish inputs mixed."""
+    desk = Desk()
+    desk.anchor("25000")
+    names = 0
+    for op in ops:
+        trade = f"T{chance.randrange(3)}"
+        known = list(desk.venue_ids)
+        name = chance.choice(known) if known else ""
+        quantity = chance.randrange(1, 40)
+        price = f"{chance.randrange(900, 1_100)}e-2"
+        if op == "enter":
+            desk.enter(quantity, price, trade=trade, side=chance.choice((SHORT, TradeSide.LONG)))
+        elif op == "exit":
+            names += 1
+            desk.exit(trade=trade, name=f"X{names}")
+        elif op == "cancel":
+            desk.cancel(trade=trade)
+        elif op in ("anchor", "fund"):
+            wallet = f"{chance.randrange(20_000, 30_000)}"
+            desk.anchor(wallet, balance_reason=BalanceReason(2 if op == "fund" else 0))
+        elif op == "tick":
+            desk.tick(chance.randrange(10_000, 200_000))
+        elif op == "external":
+            desk.event(
+                Kind.LIQUIDATION, asset="FET-USDT", side=OrderSide.SELL, venue_order_id="88",
+                quantity_e8=q(quantity), price_e10=p(price),
+            )  # fmt: skip
+        elif op == "odd":
+            desk.event(Kind.PARTIAL_FILL, client_order_id="foreign", quantity_e8=q(1))
+        elif name:
+            _order_event(desk, op, name, chance, quantity)
+    return desk.inputs
+
+
+def _order_event(desk: Desk, op: str, name: str, chance: Random, quantity: int) -> None:
+    venue = chance.choice([{}, {"venue_order_id": f"venue-{name}"}])
+    kinds = {
+        "ack": Kind.ORDER_ACK,
+        "part": Kind.PARTIAL_FILL,
+        "full": Kind.FULL_FILL,
+        "final": Kind.ORDER_FINAL,
+        "reject": Kind.ORDER_REJECT,
+        "unknown": Kind.ORDER_UNKNOWN,
+        "expire": Kind.ORDER_EXPIRED,
+    }
+    desk.order(name, kinds[op], quantity_e8=q(quantity), price_e10=p("10"), fee=m("0.1"), **venue)
+
+
+@given(st.integers(0, 2**32), st.lists(OPS, max_size=40), st.integers(1, 9))
+def test_replay_of_random_histories_gives_the_live_state(
+    seed: int, ops: list[str], sync_every: int
+) -> None:
+    inputs = random_day(Random(seed), ops)
+    journal = opened(disk=SimDisk())
+    engine = live(journal, inputs, sync_every)
+    journal.append_mark(engine.state_hash())
+    journal.write_and_sync()
+    again = replayed(journal)
+    assert again.save() == engine.save()
+    text = io.StringIO()
+    export_json(journal, text)
+    text.seek(0)
+    imported = import_json(text, "/k", segment_bytes=SMALL, disk=SimDisk())
+    assert replayed(imported).state_hash() == engine.state_hash()
+    journal.close()
+    imported.close()
+
+
+# -- snapshots -------------------------------------------------------------------------------------
+
+
+def days_with_snapshots(folder: Path, every: int) -> tuple[Journal, SnapshotStore, Engine]:
+    journal, store = opened(folder / "j"), SnapshotStore(folder / "s")
+    engine = journal.epoch.engine()
+    for number, record in enumerate(long_day().inputs, 1):
+        journal.append(record, engine.kernel.pack(record).pack())
+        engine.apply(record)
+        if number % every == 0:
+            journal.write_and_sync()
+            store.write(Snapshot.of(engine, journal))
+    journal.write_and_sync()
+    return journal, store, engine
+
+
+def test_a_start_from_a_snapshot_replays_only_the_rest(tmp_path: Path) -> None:
+    journal, store, engine = days_with_snapshots(tmp_path, 6)
+    assert store.numbers() == [19, 25]
+    again, count = store.restore(journal)
+    assert (again.save(), count) == (engine.save(), journal.last_seq - 25)
+
+
+def test_a_damaged_snapshot_falls_back_to_the_older_and_then_to_the_journal(tmp_path: Path) -> None:
+    journal, store, engine = days_with_snapshots(tmp_path, 6)
+    older, newest = sorted((tmp_path / "s").iterdir())
+    whole = newest.read_bytes()
+    for at in (*range(0, 80), *range(80, len(whole), 9_973), len(whole) - 1):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1
+        newest.write_bytes(damaged)
+        found = store.newest()
+        assert found is not None and found.seq == 19
+        assert len(store.problems) == 1 and newest.name in store.problems[0]
+    for bad in (b"", whole[:50], whole[:-1]):
+        newest.write_bytes(bad)
+        assert store.restore(journal)[0].save() == engine.save()
+    shutil.copy(older, newest)
+    assert store.restore(journal)[0].save() == engine.save()
+    assert "of record 19" in store.problems[0]
+    older.write_bytes(b"")
+    newest.write_bytes(b"")
+    again, count = store.restore(journal)
+    assert (again.save(), count, len(store.problems)) == (engine.save(), 25, 2)
+
+
+def test_a_snapshot_whose_state_this_release_cannot_read_is_passed_over(tmp_path: Path) -> None:
+    journal, store, engine = days_with_snapshots(tmp_path, 6)
+    foreign = Snapshot(seq=26, epoch=1, state_hash="00" * 32, state=b"of another release")
+    store.write(foreign)
+    assert store.numbers() == [25, 26]
+    assert store.restore(journal)[0].save() == engine.save()
+    assert len(store.problems) == 1
+
+
+def test_a_snapshot_newer_than_the_journal_stops(tmp_path: Path) -> None:
+    journal, store, engine = days_with_snapshots(tmp_path, 100)
+    put(journal, tick(10**7))
+    store.write(Snapshot.of(engine, journal))
+    assert journal.pending == 1
+    with pytest.raises(JournalFault, match="does not have what is asked"):
+        put_back = SnapshotStore(tmp_path / "s")
+        put_back.restore(JournalReader.open(tmp_path / "j"))
+
+
+def test_a_snapshot_of_another_journal_or_a_newer_release_is_refused(tmp_path: Path) -> None:
+    journal, store, engine = days_with_snapshots(tmp_path, 100)
+    store.write(Snapshot(seq=5, epoch=9, state_hash="00" * 32, state=engine.save()))
+    with pytest.raises(SettingsError, match="another journal"):
+        store.restore(journal)
+    newer = bytearray(Snapshot.of(engine, journal).encode()[:-4])
+    newer[8] = 2
+    data = bytes(newer) + _journal.crc32c(newer).to_bytes(4, "little")
+    with pytest.raises(SettingsError, match="newer release"):
+        Snapshot.decode(data)
+
+
+@pytest.mark.parametrize(
+    "operation", ["mkdir", "create", "pwrite", "fdatasync", "rename", "fsync_directory"]
+)
+def test_a_snapshot_that_cannot_be_written_leaves_the_older_ones(operation: str) -> None:
+    disk = SimDisk()
+    journal = opened(disk=disk)
+    store = SnapshotStore("/s", disk=disk)
+    engine = live(journal, long_day().inputs)
+    assert store.newest() is None
+    first = Snapshot.of(engine, journal)
+    store.write(first)
+    put(journal, tick(10**7))
+    disk.before = failing(operation, errno.ENOSPC)
+    with pytest.raises(OperatorError, match="snapshot was not written"):
+        store.write(Snapshot.of(engine, journal))
+    assert SnapshotStore("/s", disk=disk.crashed(Random(1))).newest() is not None
+    assert not [n for n in disk.names if n.endswith(".tmp")]
+
+
+@given(st.integers(0, 2**32))
+def test_power_loss_while_snapshots_are_written_leaves_a_sound_one(seed: int) -> None:
+    chance = Random(seed)
+    disk = SimDisk()
+    store = SnapshotStore("/s", disk=disk)
+    left = chance.randrange(10, 60)
+
+    def before(operation: str) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise PowerCut
+
+    disk.before = before
+    written = 0
+    try:
+        for number in range(1, 9):
+            state = chance.randbytes(2_000)
+            store.write(Snapshot(seq=number, epoch=1, state_hash="00" * 32, state=state))
+            written = number
+    except PowerCut:
+        pass
+    disk.before = lambda operation: None
+    again = SnapshotStore("/s", disk=disk.crashed(chance))
+    found = again.newest()
+    assert (found.seq if found else 0) in (written, written + 1)
+    assert not again.problems
+
+
+# -- versions --------------------------------------------------------------------------------------
+
+
+def test_the_sample_of_version_1_is_readable_for_ever(tmp_path: Path) -> None:
+    shutil.copytree(SAMPLE, tmp_path / "sample")
+    journal = Journal.open(
+        tmp_path / "sample" / "journal", namespace="pink", created_ms=5, segment_bytes=SMALL
+    )
+    assert (journal.report.records, journal.report.segments, journal.epoch.number) == (28, 2, 1)
+    assert replayed(journal).state_hash() == SAMPLE_HASH
+    assert inputs_of(journal) == long_day().inputs
+    store = SnapshotStore(tmp_path / "sample" / "snapshots")
+    engine, count = store.restore(journal)
+    assert (engine.state_hash(), count, store.problems) == (SAMPLE_HASH, 5, ())
+
+
+def test_older_payloads_are_brought_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if version 0 had been written with the texts before the packed part."""
+    monkeypatch.setitem(UPCASTERS, 0, _upcast)
+    journal = opened(disk=SimDisk())
+    live(journal, long_day().inputs)
+    chunk = next(journal._walk(2))
+    old = array("Q", chunk.notes)
+    data = bytearray(chunk.data)
+    for index in range(chunk.noted):
+        old[2 * index + 1] &= ~(0xFF << 40)
+        start = old[2 * index] + 32
+        length = old[2 * index + 1] & 0xFFFFFFFF
+        payload = data[start : start + length]
+        data[start : start + length] = payload[256:] + payload[:256]
+    older = chunk._replace(
+        data=data, notes=old, oldest=0, inputs=bytearray(len(chunk.inputs)), named_count=0
+    )
+    monkeypatch.setattr(journal, "_walk", lambda *args, **more: iter([older]))
+    again = journal.epoch.engine()
+    assert journal.replay_into(again, 2) == chunk.inputs_count
+    reference = journal.epoch.engine()
+    for record in inputs_of(journal):
+        reference.apply(record)
+    assert again.save() == reference.save()
+    del UPCASTERS[0]
+    with pytest.raises(SettingsError, match="version 0 of record 2"):
+        inputs_of(journal)
+
+
+def _upcast(kind: int, payload: bytes) -> bytes:
+    return payload[-256:] + payload[:-256] if kind == _journal.INPUT else payload
+
+
+def test_what_a_newer_release_wrote_is_refused_by_its_version(two_batches: Path) -> None:
+    file = segments(two_batches)[0]
+    whole = file.read_bytes()
+    head = bytearray(whole[:60])
+    head[8] = 2
+    file.write_bytes(head + _journal.crc32c(head).to_bytes(4, "little") + whole[64:])
+    with pytest.raises(SettingsError, match="newer release: expected format version up to 1; fo"):
+        opened(two_batches)
+    start, size = record_places(whole)[-1]
+    for place, value in ((28, 4), (29, 2), (30, 1)):  # an unknown kind, version, flag
+        record = bytearray(whole[start : start + size])
+        record[place] = value
+        crc = _journal.crc32c(record[8:], _journal.crc32c(record[:4]))
+        record[4:8] = crc.to_bytes(4, "little")
+        file.write_bytes(whole[:start] + record + whole[start + size :])
+        with pytest.raises(SettingsError, match=r"record 6 .* newer release"):
+            opened(two_batches)
+
+
+# -- JSON ------------------------------------------------------------------------------------------
+
+
+def exported(records: list[Input]) -> tuple[list[str], Engine]:
+    journal = opened(disk=SimDisk())
+    engine = live(journal, records)
+    journal.append_mark(engine.state_hash())
+    journal.write_and_sync()
+    text = io.StringIO()
+    export_json(journal, text)
+    return text.getvalue().splitlines(keepends=True), engine
+
+
+def test_an_import_of_an_export_is_the_same_journal(tmp_path: Path) -> None:
+    lines, engine = exported(long_day().inputs)
+    journal = import_json(io.StringIO("".join(lines)), tmp_path / "k", segment_bytes=SMALL)
+    assert replayed(journal).save() == engine.save()
+    text = io.StringIO()
+    export_json(journal, text)
+    assert text.getvalue() == "".join(lines)
+    put(journal, tick(10**7))
+    journal.close()
+    for folder in (tmp_path / "k", tmp_path):
+        with pytest.raises(OperatorError, match="not empty"):
+            import_json(io.StringIO("".join(lines)), folder)
+
+
+@pytest.mark.parametrize(
+    ("line", "change"),
+    [
+        (1, lambda t: t.replace("epoch", "mark", 1)),
+        (1, lambda t: ""),
+        (2, lambda t: t.replace('"seq":2', '"seq":3')),
+        (2, lambda t: t.replace("ACCOUNT_UPDATE", "NO_SUCH_KIND")),
+        (2, lambda t: t.replace('"25000"', '"1e400"')),
+        (2, lambda t: t.replace('"25000"', "25000.5")),
+        (2, lambda t: t.replace('"asset"', '"assets"')),
+        (2, lambda t: t.replace('"event"', '"offer"')),
+        (2, lambda t: t.replace('"USDT"', '"\\u0007"')),
+        (3, lambda t: t[: len(t) // 2]),
+        (3, lambda t: t.replace('"contract":{', '"contract":{"x":1,')),
+        (5, lambda t: t.replace('"order_no":1', '"order_no":-1')),
+        (27, lambda t: t.replace('"state_hash":"', '"state_hash":"zz')),
+        (27, lambda t: t.replace('"state_hash":"', '"state_hash":"00')),
+        (1, lambda t: t.replace('"created_ms":1', '"created_ms":"1"')),
+        (1, lambda t: t.replace('"account":{', '"account":5,"x":{')),
+    ],
+)
+def test_a_line_that_is_wrong_is_named(line: int, change: Callable[[str], str]) -> None:
+    lines, _ = exported(long_day().inputs)
+    changed = change(lines[line - 1])
+    assert changed != lines[line - 1]
+    lines[line - 1] = changed
+    with pytest.raises(OperatorError, match=f"line {line if changed else 1} cannot be imported"):
+        import_json(io.StringIO("".join(lines)), "/k", disk=SimDisk())
+
+
+def test_an_import_of_nothing_is_refused() -> None:
+    with pytest.raises(OperatorError, match="line 0 cannot be imported"):
+        import_json(io.StringIO(""), "/k", disk=SimDisk())
+
+
+# -- group commit ----------------------------------------------------------------------------------
+
+
+def test_commits_that_come_while_the_disk_works_share_one_sync() -> None:
+    disk = SimDisk()
+    journal = opened(disk=disk, segment_bytes=2**20)
+    syncs: list[str] = []
+    disk.before = lambda operation: syncs.append(operation) if operation == "fdatasync" else None
+
+    async def one(commit: GroupCommit, number: int) -> None:
+        seq = put(journal, tick(number))
+        assert await commit.commit() >= seq
+
+    async def many() -> None:
+        commit = GroupCommit(journal)
+        assert await commit.commit() == 1  # nothing to do
+        await asyncio.gather(*(one(commit, n) for n in range(200)))
+        commit.close()
+
+    asyncio.run(many())
+    assert journal.synced_up_to == 201
+    assert len(syncs) <= 10
+    assert inputs_of(journal) == list(map(tick, range(200)))
+
+
+def test_a_cancelled_waiter_does_not_disturb_the_others() -> None:
+    journal = opened(disk=SimDisk())
+
+    async def run() -> int:
+        commit = GroupCommit(journal)
+        put(journal, tick(1))
+        first = asyncio.ensure_future(commit.commit())
+        second = asyncio.ensure_future(commit.commit())
+        await asyncio.sleep(0)
+        first.cancel()
+        synced = await second
+        commit.close()
+        commit.close()
+        return synced
+
+    assert asyncio.run(run()) == 2
+
+
+def test_a_full_disk_and_a_fault_reach_whoever_waits() -> None:
+    disk = SimDisk()
+    journal = opened(disk=disk)
+
+    async def run() -> None:
+        commit = GroupCommit(journal)
+        disk.before = failing("pwrite", errno.ENOSPC)
+        put(journal, tick(1))
+        with pytest.raises(JournalFull):
+            await commit.commit()
+        assert await commit.commit() == 2  # it was kept, and goes in with the next
+        disk.before = failing("fdatasync", errno.EIO)
+        put(journal, tick(2))
+        waiting = [asyncio.ensure_future(commit.commit()) for _ in range(3)]
+        for waiter in waiting:
+            with pytest.raises(JournalFault):
+                await waiter
+        with pytest.raises(JournalFault, match="takes nothing"):
+            await commit.commit()
+        commit.close()
+
+    asyncio.run(run())
+
+
+def test_a_snapshot_is_marked_and_written_beside_the_loop(tmp_path: Path) -> None:
+    journal = opened(tmp_path / "j")
+    store = SnapshotStore(tmp_path / "s")
+    engine = live(journal, long_day().inputs)
+
+    async def run() -> Snapshot:
+        commit = GroupCommit(journal)
+        with pytest.raises(KernelFault, match="future"):
+            await commit.snapshot(store, journal.last_seq + 1, engine)
+        snapshot = await commit.snapshot(store, journal.last_seq, engine)
+        commit.close()
+        return snapshot
+
+    snapshot = asyncio.run(run())
+    assert store.newest() == snapshot
+    assert (snapshot.seq, journal.synced_up_to) == (26, 27)
+    again, count = store.restore(journal)
+    assert (again.save(), count) == (engine.save(), 0)
+    journal.close()
+
+
+# -- the sample ------------------------------------------------------------------------------------
+
+
+def make_sample(folder: Path) -> str:
+    """Write tests/data/journal-v1; needed once, when version 1 was new."""
+    journal, store = opened(folder / "journal"), SnapshotStore(folder / "snapshots")
+    engine = journal.epoch.engine()
+    for number, record in enumerate(long_day().inputs, 1):
+        journal.append(record, engine.kernel.pack(record).pack())
+        engine.apply(record)
+        journal.write_and_sync()
+        if number == 20:
+            store.write(Snapshot.of(engine, journal))
+            journal.append_mark(engine.state_hash())
+    journal.close(engine.state_hash())
+    return engine.state_hash()

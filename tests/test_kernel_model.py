@@ -41,7 +41,7 @@ from dita.contracts import (
     VenueEvent,
 )
 from dita.errors import BadField
-from dita.identity import client_order_id
+from dita.identity import client_order_id, venue_key_of
 from dita.kernel import ExecutionKernel, KernelConfig
 
 Code = KernelDiagnosticCode
@@ -761,6 +761,53 @@ def test_ids_are_forgotten_by_generations(ids: list[int]) -> None:
     pair.split()
     pair.apply(VenueEvent(kind=Kind.FUNDING_FEE, received_ms=10**6, event_id="0", amount=1))
     pair.finish()
+
+
+def closed_trade(world: World, number: int, venue_ids: tuple[str, str]) -> Iterator[Record]:
+    """A trade that goes in and out, with these ids for its two orders."""
+    terms = {
+        "contract": CONTRACT,
+        "quantity_e8": LOT,
+        "asset": SYMBOLS[0],
+        "trade_id": f"N{number}",
+    }
+    enter = world.intent(Command.ENTER, **terms, reference_price_e10=10**10)
+    leave = world.intent(Command.EXIT, trade_id=f"N{number}")
+    for intent, venue_id in zip((enter, leave), venue_ids, strict=True):
+        yield intent
+        yield VenueEvent(
+            kind=Kind.ORDER_FINAL,
+            received_ms=world.now,
+            venue_order_id=venue_id,
+            client_order_id=client_order_id("pink", 1, intent.intent_id, 0),
+            quantity_e8=LOT,
+            cost=LOT * 10**10,
+            realized=0,
+            source=EvidenceSource.FILL_HISTORY,
+        )
+
+
+@settings(max_examples=EXAMPLES // 200)
+@given(st.integers(0, 2**32))
+def test_full_tables_give_up_the_oldest_and_find_the_rest(number: int) -> None:
+    """Hundreds of trades: what is still there is found by both ids, what is not by neither."""
+    c, world = Choices(number), World()
+    kernel = ExecutionKernel(KernelConfig(slot_limit=1, seen=1_024))
+    used: set[str] = set()
+    for count in range(150):
+        venue_ids = (str(c.below(2**30) * 3 + 1), f"{world.name('hashed-')}-{c.below(2**30)}")
+        used |= set(venue_ids)
+        for record in closed_trade(world, count, venue_ids):
+            assert kernel.apply(record).accepted
+        if count % 30:
+            continue
+        assert kernel.trade(f"N{count}") is not None
+        there = [o for t in kernel.trades() for o in kernel.orders_of(t.trade_no)]
+        for order in there:
+            assert kernel._core.order_of_venue(venue_key_of(order.venue_order_id)) == order.order_no
+        for gone in used - {order.venue_order_id for order in there}:
+            assert kernel._core.order_of_venue(venue_key_of(gone)) == 0
+    assert kernel.trade("N0") is None
 
 
 # -- properties of money ---------------------------------------------------------------------------

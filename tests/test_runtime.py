@@ -205,11 +205,13 @@ def test_hold_refuses_entries_and_lets_exits_go() -> None:
         await floor.exit()
         await floor.until(TradeStage.IDLE)
         await floor.service.control(ControlAction.RESUME, "test", "me")
-        assert floor.runtime.state is RunState.READY
+        states.append(floor.runtime.state)
 
+    states: list[RunState] = []
     floor = on_the_floor(scene)
     reasons = [r.reason for r in floor.log.records if isinstance(r, KernelIntent) and r.reason]
     assert "me: test" in reasons
+    assert states == [RunState.READY]
 
 
 def test_nothing_is_published_or_sent_before_the_commit() -> None:

@@ -143,7 +143,7 @@ def is_flat(record: dict[str, Any]) -> bool:
 
 def money_agrees(record: dict[str, Any]) -> bool:
     balance: str = record["exchange_balance"]
-    return balance == record["capital"] == record["k_capital"]
+    return {balance} == {record["capital"], record["k_capital"]}
 
 
 def test_a_round_trip_by_hand_and_a_clean_stop(station: Station) -> None:
@@ -254,7 +254,36 @@ def test_the_demo_trades_and_ends_with_equal_money(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert record["trades"] >= 2
-    assert record["capital"] == record["exchange_balance"] == record["k_capital"]
+    assert money_agrees(record)
+    the_journal_of_a_demo(tmp_path)
+
+
+def the_journal_of_a_demo(folder: Path) -> None:
+    """It verifies, explains, and an export of it makes the same state again."""
+    state, copy, lines = folder / "state", folder / "copy", folder / "demo.jsonl"
+    sound = json.loads(pink("journal", "verify", "--state-dir", str(state), "--json").stdout)
+    assert sound["sound"]
+    tail = json.loads(pink("journal", "tail", "--state-dir", str(state), "--json").stdout)
+    assert len(tail["records"]) == 20
+    story = json.loads(pink("explain", "fet-1", "--state-dir", str(state), "--json").stdout)
+    assert [link["input"] for link in story["links"]][0] == "ENTER"
+    assert story["links"][-1]["after"] in ("IDLE", "CLOSED")
+    nothing = pink("explain", "nobody", "--state-dir", str(state))
+    assert (nothing.returncode, "called that" in nothing.stderr) == (2, True)
+    assert pink("journal", "export", "--out", str(lines), "--state-dir", str(state)).returncode == 0
+    made = pink("journal", "import", str(lines), "--state-dir", str(copy), "--json")
+    assert json.loads(made.stdout)["state_hash"] == sound["state_hash"]
+    again = pink("journal", "import", str(lines), "--state-dir", str(copy))
+    assert again.returncode != 0
+    segment = next((state / "journal").glob("journal-*.seg"))
+    with segment.open("r+b") as file:
+        file.seek(2_000)
+        byte = file.read(1)
+        file.seek(2_000)
+        file.write(bytes([byte[0] ^ 1]))
+    damaged = pink("journal", "verify", "--state-dir", str(state))
+    assert damaged.returncode == 74
+    assert "journal-" in damaged.stderr
 
 
 @pytest.mark.parametrize(

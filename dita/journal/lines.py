@@ -16,6 +16,7 @@ from dita import _journal
 from dita.account import AccountConfig
 from dita.contracts import (
     BalanceReason,
+    ContractRules,
     ControlAction,
     EvidenceSource,
     KernelCommandType,
@@ -28,7 +29,7 @@ from dita.contracts import (
     TradeSide,
     VenueEvent,
 )
-from dita.errors import BadField, OperatorError, UnitError, shown
+from dita.errors import OperatorError, shown
 from dita.journal.disk import Disk, OsDisk
 from dita.journal.reader import JournalReader
 from dita.journal.records import Entry, Epoch, Input, Mark
@@ -77,20 +78,21 @@ def _plain(struct: msgspec.Struct, brief: bool = True) -> dict[str, Any]:
     return found
 
 
-def _struct(plain: dict[str, Any], kind: type[T]) -> T:
-    return msgspec.convert(_money_parsed(plain), type=kind, strict=True)
-
-
-def _money_parsed(plain: dict[str, Any]) -> dict[str, Any]:
+def _struct(plain: Any, kind: type[T]) -> T:
+    if not isinstance(plain, dict):
+        raise TypeError(f"not an object: {shown(plain)}")
+    unknown = sorted(plain.keys() - set(kind.__struct_fields__))
+    if unknown:
+        raise ValueError(f"no such field: {shown(unknown[0])}")
     found: dict[str, Any] = {}
     for name, value in plain.items():
         if isinstance(value, dict):
-            found[name] = _money_parsed(value)
+            found[name] = _struct(value, ContractRules)
         elif name in _MONEY_FIELDS and value is not None:
             found[name] = parse_money(value, field=name)
         else:
             found[name] = value
-    return found
+    return msgspec.convert(found, type=kind, strict=True)
 
 
 def _input(plain: dict[str, Any], kind: type[T]) -> T:
@@ -129,7 +131,8 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
             raise ValueError(f"expected an epoch, found {shown(self.type)}")
         kernel = _struct(self.record["kernel"], KernelConfig)
         account = _struct(self.record["account"], AccountConfig)
-        return Epoch(created_ms=self.record["created_ms"], kernel=kernel, account=account)
+        created_ms = msgspec.convert(self.record["created_ms"], type=int, strict=True)
+        return Epoch(created_ms=created_ms, kernel=kernel, account=account)
 
 
 def export_json(journal: JournalReader, stream: TextIO, from_seq: int = 1) -> int:
@@ -168,7 +171,7 @@ def import_json(
             raise ValueError("expected an epoch, found no line")
         journal.write_and_sync()
         return journal
-    except (msgspec.MsgspecError, UnitError, BadField, ValueError, KeyError, TypeError) as bad:
+    except (msgspec.MsgspecError, ValueError, KeyError, TypeError, OverflowError) as bad:
         if journal is not None:
             journal.close()
         raise OperatorError(

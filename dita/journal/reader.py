@@ -43,6 +43,7 @@ _REBUILD: Final = (
     " journal from the exchange's truth"
 )
 _CHUNK_INPUTS: Final = 4_096
+_CHUNK_RECORDS: Final = 2 * _CHUNK_INPUTS
 
 
 class Report(Record, frozen=True, kw_only=True):
@@ -325,7 +326,7 @@ class JournalReader:
         at, seq, crc = SEGMENT_HEADER.size, segment.first_seq, segment.previous
         while seq < until:
             inputs = bytearray(_CHUNK_INPUTS * _journal.INPUT_SIZE)
-            notes = array("Q", bytes(16 * 2 * _CHUNK_INPUTS))
+            notes = array("Q", bytes(16 * _CHUNK_RECORDS))
             named = array("I", bytes(8 * _CHUNK_INPUTS))
             why, at, seq, crc, _, count, inputs_count, named_count, oldest = _journal.scan(
                 data, at, seq, crc, first=from_seq, until=until, inputs=inputs, notes=notes,

@@ -18,6 +18,7 @@ from dita import _journal
 from dita.account import AccountConfig
 from dita.errors import (
     AlreadyRunning,
+    BadField,
     DitaError,
     ExitCode,
     JournalFault,
@@ -44,6 +45,7 @@ SEGMENT_BYTES: Final = 64 * 2**20
 SEGMENT_BYTES_MIN: Final = 8_192
 #: Records that wait in memory for a disk that takes nothing; beyond it appends are refused.
 PENDING_BYTES_MAX: Final = 64 * 2**20
+MARK_BYTES: Final = 32
 
 
 class JournalFull(OperatorError):
@@ -213,8 +215,11 @@ class Journal(JournalReader):
         """Collect the hash of the state after everything appended so far.  Gives its number."""
         if self._broken:
             raise self._refusal()
+        payload = bytes.fromhex(state_hash)
+        if len(payload) != MARK_BYTES:
+            raise BadField("state_hash", state_hash, f"{MARK_BYTES} bytes in hexadecimal")
         try:
-            return self._writer.put_other(_journal.MARK, bytes.fromhex(state_hash))
+            return self._writer.put_other(_journal.MARK, payload)
         except BufferError:
             raise self._full("a mark was not accepted: too many records wait already") from None
 

@@ -232,13 +232,13 @@ def _send(writer: asyncio.StreamWriter, record: Record) -> None:
 async def serve(path: Path, config: ServeConfig) -> None:
     """Serve until SIGTERM or SIGINT; says on stdout when it is ready."""
     server = Server(config)
+    done = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, done.set)
     await server.start(path)
     ready = {"ready": True, "socket": str(path), "pid": os.getpid()}
     sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
     sys.stdout.flush()
-    done = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, done.set)
     await done.wait()
     await server.stop()
     path.unlink(missing_ok=True)

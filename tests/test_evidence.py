@@ -1,0 +1,331 @@
+"""Evidence: what an answer becomes, and when absence is proven."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from dita.contracts import (
+    EvidenceSource,
+    KernelEventKind,
+    OrderSide,
+    OrderType,
+    VenueOrderStatus,
+)
+from dita.units import parse_money, parse_price, parse_quantity
+from dita.venues import (
+    BalanceReport,
+    FillReport,
+    IncomeKind,
+    IncomeReport,
+    OrderRef,
+    OrderReport,
+    PositionReport,
+    QueryFailed,
+)
+from dita.venues.evidence import (
+    AbsenceProof,
+    Question,
+    Verdict,
+    balance_event,
+    fills_cover,
+    fills_of,
+    final_event,
+    foreign_event,
+    found_event,
+    income_event,
+    position_events,
+)
+
+Kind = KernelEventKind
+Status = VenueOrderStatus
+Source = EvidenceSource
+BUY, SELL = OrderSide.BUY, OrderSide.SELL
+FET = "FET-USDT"
+
+
+def order(**changes: Any) -> OrderReport:
+    """100 bought of 100, at an average that the venue rounded."""
+    report = OrderReport(
+        client_order_id="mine",
+        venue_order_id="900",
+        asset=FET,
+        side=BUY,
+        order_type=OrderType.MARKET,
+        status=Status.FILLED,
+        quantity_e8=parse_quantity(100),
+        filled_e8=parse_quantity(100),
+        average_price_e10=parse_price("0.50003"),
+        fee=parse_money("0.025002"),
+        realized=parse_money("0"),
+        updated_ms=50,
+    )
+    return msgspec.structs.replace(report, **changes)
+
+
+def fill(name: str, quantity: int, price: str, **changes: Any) -> FillReport:
+    report = FillReport(
+        fill_id=name,
+        client_order_id="",
+        venue_order_id="900",
+        asset=FET,
+        side=BUY,
+        quantity_e8=parse_quantity(quantity),
+        price_e10=parse_price(price),
+        fee=parse_money("0.01"),
+        filled_ms=40,
+    )
+    return msgspec.structs.replace(report, **changes)
+
+
+TWO = (fill("1", 70, "0.5"), fill("2", 30, "0.5001", filled_ms=60))
+
+
+# -- orders ----------------------------------------------------------------------------------------
+
+
+def test_final_figures_are_sums_over_the_fills() -> None:
+    others = (fill("3", 5, "9", venue_order_id="901"), TWO[0])  # another order's, and a duplicate
+    event = final_event(order(), [*TWO, *others], received_ms=99)
+    assert event.kind is Kind.ORDER_FINAL
+    assert (event.source, event.price_e10) == (Source.FILL_HISTORY, 0)
+    assert event.cost == parse_money("50.003")
+    assert event.fee == parse_money("0.02")
+    assert event.realized == 0
+    assert event.quantity_e8 == parse_quantity(100)
+    assert (event.exchange_ms, event.received_ms) == (60, 99)
+
+
+def test_without_all_fills_the_order_speaks_for_itself() -> None:
+    assert not fills_cover(order(), TWO[:1])
+    event = final_event(order(), TWO[:1], received_ms=99)
+    assert (event.source, event.cost) == (Source.ORDER_QUERY, None)
+    assert (event.price_e10, event.fee) == (parse_price("0.50003"), parse_money("0.025002"))
+
+
+def test_fills_that_are_newer_than_the_order_win_but_bring_no_realized() -> None:
+    older = order(status=Status.CANCELLED, filled_e8=parse_quantity(70), side=BUY)
+    event = final_event(older, TWO, received_ms=99)
+    assert event.quantity_e8 == parse_quantity(100)
+    assert event.realized is None
+
+
+def test_an_order_that_filled_nothing_has_no_figures() -> None:
+    empty = order(status=Status.CANCELLED, filled_e8=0, average_price_e10=0, fee=0)
+    event = final_event(empty, (), received_ms=99)
+    assert (event.quantity_e8, event.price_e10) == (0, 0)
+    assert (event.cost, event.fee, event.realized) == (None, None, None)
+
+
+def test_a_working_order_has_no_final_figures() -> None:
+    with pytest.raises(QueryFailed, match="has not ended"):
+        final_event(order(status=Status.WORKING), TWO, received_ms=99)
+
+
+def test_fills_are_matched_by_venue_id_else_by_client_id() -> None:
+    report = order(venue_order_id="", client_order_id="MINE")
+    rows = (fill("1", 1, "1", client_order_id="mine"), fill("2", 1, "1"))
+    assert [f.fill_id for f in fills_of(report, rows)] == ["1"]
+    nameless = order(venue_order_id="", client_order_id="")
+    assert fills_of(nameless, (fill("1", 1, "1", venue_order_id=""),)) == ()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (Status.WORKING, Kind.ORDER_ACK),
+        (Status.FILLED, Kind.FULL_FILL),
+        (Status.CANCELLED, Kind.CANCEL_ACK),
+        (Status.EXPIRED, Kind.ORDER_EXPIRED),
+        (Status.REJECTED, Kind.ORDER_REJECT),
+    ],
+)
+def test_what_was_found(status: Status, kind: Kind) -> None:
+    event = found_event(order(status=status), received_ms=99)
+    assert (event.kind, event.source) == (kind, Source.ORDER_QUERY)
+    assert (event.venue_order_id, event.client_order_id) == ("900", "mine")
+    assert (event.quantity_e8, event.price_e10) == (parse_quantity(100), parse_price("0.50003"))
+
+
+def test_an_order_of_somebody_else_is_told_with_exact_figures() -> None:
+    event = foreign_event(order(client_order_id=""), TWO, received_ms=99)
+    assert event is not None
+    assert (event.kind, event.cost) == (Kind.FULL_FILL, parse_money("50.003"))
+    assert (event.client_order_id, event.source) == ("", Source.FILL_HISTORY)
+    lagging = foreign_event(order(client_order_id=""), (), received_ms=99)
+    assert lagging is not None
+    assert (lagging.cost, lagging.price_e10) == (None, parse_price("0.50003"))
+    assert foreign_event(order(filled_e8=0), (), received_ms=99) is None
+
+
+# -- positions, balance, income --------------------------------------------------------------------
+
+
+def position(asset: str, side: OrderSide, quantity: int) -> PositionReport:
+    return PositionReport(
+        asset=asset,
+        side=side,
+        quantity_e8=parse_quantity(quantity),
+        average_price_e10=1,
+        leverage=1,
+        updated_ms=5,
+    )
+
+
+def test_flat_is_said_of_every_asset_that_matters() -> None:
+    reports = (position("FETUSDT", SELL, 7), position("BTC-USDT", BUY, 1))
+    events = position_events(reports, [FET, "TRX-USDT", "TRX-USDT"], received_ms=99, asked_ms=90)
+    seen = [(e.asset, e.side, e.quantity_e8, e.exchange_ms) for e in events]
+    assert seen == [
+        ("FETUSDT", SELL, parse_quantity(7), 90),
+        ("BTC-USDT", BUY, parse_quantity(1), 90),
+        ("TRX-USDT", OrderSide.UNKNOWN, 0, 90),
+    ]
+
+
+def test_in_hedge_mode_each_side_may_be_flat() -> None:
+    events = position_events((position(FET, SELL, 7),), [FET], received_ms=99, hedge=True)
+    assert [(e.side, e.quantity_e8) for e in events] == [(SELL, parse_quantity(7)), (BUY, 0)]
+
+
+def test_a_balance_carries_both_its_times() -> None:
+    report = BalanceReport(wallet=5, available_margin=3, requested_ms=10, answered_ms=20)
+    event = balance_event(report, received_ms=99)
+    assert (event.kind, event.amount, event.available_margin) == (Kind.ACCOUNT_UPDATE, 5, 3)
+    assert (event.requested_ms, event.exchange_ms) == (10, 20)
+    assert event.source is Source.ORDER_QUERY
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (IncomeKind.FUNDING, Kind.FUNDING_FEE),
+        (IncomeKind.TRANSFER, Kind.TRANSFER),
+        (IncomeKind.FEE, None),
+        (IncomeKind.REALIZED, None),
+    ],
+)
+def test_only_flows_of_no_order_become_events(kind: IncomeKind, expected: Kind | None) -> None:
+    row = IncomeReport(income_id="7_310", kind=kind, asset=FET, amount=-5, trade_id="", time_ms=42)
+    event = income_event(row, received_ms=99)
+    assert (event.kind if event else None) == expected
+    if event:
+        assert (event.amount, event.event_id, event.exchange_ms) == (-5, "income:7_310", 42)
+
+
+# -- absence ---------------------------------------------------------------------------------------
+
+SENT, WINDOW, FENCE = 1_000, 5_000, 15_000
+PAST = SENT + WINDOW + FENCE + 1
+
+
+def proof(**changes: Any) -> AbsenceProof:
+    ref = OrderRef(asset=FET, client_order_id="Mine", **changes)
+    return AbsenceProof(ref, BUY, SENT, WINDOW)
+
+
+def lacking(p: AbsenceProof) -> None:
+    """All four questions, and nobody knows it."""
+    p.order(None)
+    p.open_orders(())
+    p.all_orders(())
+    p.fills(())
+
+
+def verdict(p: AbsenceProof) -> Verdict:
+    return p.verdict
+
+
+def test_absence_needs_all_four_after_the_fence() -> None:
+    p = proof()
+    p.server_time(PAST)
+    p.order(None)
+    p.open_orders(())
+    p.all_orders(())
+    assert verdict(p) is Verdict.OPEN
+    assert p.missing == (Question.FILLS,)
+    p.fills(())
+    assert verdict(p) is Verdict.PROVEN
+
+
+def test_answers_from_before_the_fence_prove_nothing() -> None:
+    p = proof()
+    p.server_time(PAST - 1)
+    lacking(p)
+    assert (verdict(p), p.missing) == (Verdict.OPEN, tuple(Question))
+    p.server_time(PAST)
+    assert verdict(p) is Verdict.OPEN
+    lacking(p)
+    assert verdict(p) is Verdict.PROVEN
+
+
+def test_without_a_server_time_nothing_is_proven() -> None:
+    p = proof()
+    lacking(p)
+    assert verdict(p) is Verdict.OPEN
+
+
+@pytest.mark.parametrize("after", range(4))
+def test_a_failure_takes_back_everything(after: int) -> None:
+    p = proof()
+    p.server_time(PAST)
+    steps: tuple[Callable[[], None], ...] = (
+        lambda: p.order(None),
+        lambda: p.open_orders(()),
+        lambda: p.all_orders(()),
+        lambda: p.fills(()),
+    )
+    for step in steps[:after]:
+        step()
+    p.failed()
+    for step in steps:
+        step()
+    assert verdict(p) is Verdict.OPEN  # the server time has to be read again as well
+    p.server_time(PAST)
+    lacking(p)
+    assert verdict(p) is Verdict.PROVEN
+
+
+@pytest.mark.parametrize(
+    "find",
+    [
+        lambda p: p.order(order()),
+        lambda p: p.open_orders((order(client_order_id="x", venue_order_id="1"), order())),
+        lambda p: p.all_orders((order(client_order_id="MINE"),)),
+        lambda p: p.fills((fill("1", 1, "1", client_order_id="mine"),)),
+    ],
+)
+def test_whoever_finds_it_ends_the_question_at_any_time(
+    find: Callable[[AbsenceProof], None],
+) -> None:
+    p = proof()
+    find(p)
+    assert verdict(p) is Verdict.FOUND
+    p.failed()
+    p.server_time(PAST)
+    lacking(p)
+    assert verdict(p) is Verdict.FOUND
+
+
+def test_it_is_found_by_its_venue_id_too() -> None:
+    p = proof(venue_order_id="900")
+    p.order(order(client_order_id=""))
+    assert verdict(p) is Verdict.FOUND
+    assert p.report is not None
+
+
+def test_a_fill_of_nobody_stands_in_the_way() -> None:
+    p = proof()
+    p.server_time(PAST)
+    lacking(p)
+    p.fills((fill("1", 1, "1", venue_order_id="77"),))
+    assert (verdict(p), p.missing) == (Verdict.OPEN, (Question.FILLS,))
+    p.fills((fill("1", 1, "1", venue_order_id="77", side=SELL),))  # not our side
+    assert verdict(p) is Verdict.PROVEN
+    p.fills((fill("1", 1, "1", venue_order_id="77"),))
+    p.all_orders((order(client_order_id="", venue_order_id="77"),))  # somebody's after all
+    p.fills((fill("1", 1, "1", venue_order_id="77"),))
+    assert verdict(p) is Verdict.PROVEN
