@@ -248,6 +248,7 @@ cdef enum:                      # bits of Order.flags
     FINAL = 1
     EXTERNAL = 2
     BOUND = 4                   # its venue id is known
+    QUERIED = 8                 # its quantity came from a query: an increment may be in it
 
 cdef enum:                      # bits of Trade.flags
     FED = 1
@@ -454,7 +455,7 @@ cdef struct Ledger:             # K: the checksum; and the newest anchor of E
     int64_t anchor_ms
     int64_t anchor_from_ms      # a REST balance: when it was asked for
     int64_t anchor_received_ms
-    int64_t last_fill_received_ms
+    int64_t last_fill_ms        # by the venue's clock, as the time of a balance request is
     int64_t unsettled           # of records that are still open
     int64_t ambiguous_count
     int64_t bridged_count

@@ -237,6 +237,7 @@ class Order:
     status: Status = Status.REQUESTED
     final: bool = False
     external: bool = False
+    queried: bool = False  # its quantity came from a query: an increment may be in it
     level: Level = Level()
     last_fill_ms: int = 0
 
@@ -267,6 +268,8 @@ def level_after(order: Order, e: VenueEvent) -> tuple[Level, bool]:
     old = order.level
     reported = e.quantity_e8
     if e.increment:
+        if order.queried:
+            raise Refused(Code.DUPLICATE_EVENT)
         reported += old.filled
         if reported > INT64_MAX:
             raise Refused(Code.ARITHMETIC_LIMIT)
@@ -630,7 +633,7 @@ class KernelModel:
         self.held: list[VenueEvent] = []
         self.seen: list[set[str]] = [set(), set()]
         self.seen_now = 0
-        self.foreign: dict[str, int] = {}
+        self.foreign: dict[tuple[str, bool], int] = {}  # by symbol, and in hedge mode by side
         self.frozen: set[str] = set()
         self.symbol_texts: dict[str, str] = {}
         self.now_ms = 0
@@ -643,7 +646,7 @@ class KernelModel:
         self.peak = 0
         self.flow_total = 0
         self.routed_by_state = 0
-        self.last_fill_received_ms = 0
+        self.last_fill_ms = 0
         self._answer = ModelOutcome()
         self._effects: list[Effect] = []
 
@@ -918,8 +921,8 @@ class KernelModel:
         trade.recompute()
         now = trade.figures
         if grown:
-            self.last_fill_received_ms = e.received_ms
             order.last_fill_ms = e.exchange_ms or e.received_ms
+            self.last_fill_ms = max(self.last_fill_ms, order.last_fill_ms)
             answer.quantity_delta += new.filled - before.filled
         realized, trueup = now.realized - was.realized, now.trueup - was.trueup
         fees = now.fees - was.fees
@@ -930,6 +933,8 @@ class KernelModel:
         self._notes_on(order, was, grown, excess)
         if e.increment:
             self._remember(e.event_id)
+        if e.source is not EvidenceSource.STREAM:
+            order.queried = True
         if not grown:
             return
         if order.final:
@@ -970,12 +975,18 @@ class KernelModel:
         """News even when nothing else is: later events may carry only this id."""
         return e.venue_order_id != "" and not order.venue_id
 
+    def _answers(self, order: Order, e: VenueEvent) -> bool:
+        """An event that changes no level can still be the first sign that the order is there."""
+        waits = order.status in (Status.REQUESTED, Status.UNKNOWN)
+        return self._tells_venue_id(order, e) or waits
+
     def _or_ack(self, order: Order, e: VenueEvent) -> tuple[Level, bool] | None:
         """The change; None when there is nothing new but the venue id, which is taken."""
         try:
             return self._change(order, e)
         except Refused as refused:
-            if refused.code is Code.DUPLICATE_EVENT and self._tells_venue_id(order, e):
+            duplicate = refused.code is Code.DUPLICATE_EVENT
+            if duplicate and self._answers(order, e) and not e.increment:
                 self._ack(e, order)
                 return None
             raise
@@ -1462,8 +1473,7 @@ class KernelModel:
         self._check_order(i)
         if self._busy(i):
             raise Refused(Code.SLOT_BUSY)
-        foreign = self.foreign.get(plain_symbol(i.asset), 0)
-        if foreign and (not self.config.hedge or (foreign > 0) == (i.side > 0)):
+        if self.foreign.get(self._place(i.asset, i.side)):
             raise Refused(Code.FOREIGN_POSITION)
         self._entries_allowed(i)
         self._accept(i)
@@ -1603,7 +1613,7 @@ class KernelModel:
         trade.carried = i.carried_realized
         trade.recompute()
         self._open(index, trade)
-        self.foreign.pop(trade.asset, None)
+        self.foreign.pop(self._place(trade.asset, trade.terms.side), None)
         self._answer.trade_no = trade.trade_no
         if not priced:
             self._note(Code.ENTRY_BASIS_MISSING)
@@ -1662,6 +1672,10 @@ class KernelModel:
 
     # -- positions, balances, time -----------------------------------------------------------------
 
+    def _place(self, asset: str, side: int) -> tuple[str, bool]:
+        """Where a position of others stands: in hedge mode each side is one of its own."""
+        return plain_symbol(asset), self.config.hedge and side < 0
+
     def _position(self, e: VenueEvent) -> None:
         """The venue's position on a symbol, against ours; without a slot it is somebody else's."""
         if not e.asset:
@@ -1672,7 +1686,9 @@ class KernelModel:
         theirs = -e.quantity_e8 if e.side is OrderSide.SELL else e.quantity_e8
         if slot is None:
             self._accept(e)
-            self.foreign[plain_symbol(e.asset)] = theirs
+            self.foreign[self._place(e.asset, e.side)] = theirs
+            if not e.side:
+                self.foreign.pop(self._place(e.asset, -1), None)
             return
         cell, answer = TRANSITIONS[slot.state, Kind.POSITION], self._answer
         answer.slot, answer.before = slot.index, slot.state
@@ -1719,7 +1735,7 @@ class KernelModel:
             self.seed += missing
             self.seeded = True
         self._accept(e)
-        after_fills = 0 < e.requested_ms >= self.last_fill_received_ms
+        after_fills = 0 < e.requested_ms >= self.last_fill_ms
         self.anchor = Anchor(
             wallet=e.amount,
             available_margin=e.available_margin,

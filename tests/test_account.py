@@ -145,6 +145,18 @@ def test_a_balance_asked_for_while_an_order_is_in_flight_is_not_quiet(desk: Desk
     assert not desk.engine.kernel.ledger().anchor_quiet
 
 
+def test_quiet_is_judged_by_the_venues_clock_alone(desk: Desk) -> None:
+    desk.open(100, "10", side=SHORT)
+    desk.exit()
+    ahead = 3_000  # the venue's clock
+    desk.fill("X1", 100, "9", full=True, exchange_ms=desk.now + STEP_MS + ahead)
+    desk.anchor(
+        "25000", source=REST, requested_ms=desk.now - 1_000 + ahead, exchange_ms=desk.now + ahead
+    )
+    assert not desk.engine.kernel.ledger().anchor_quiet
+    assert account(desk).ambiguous == m(100)
+
+
 def test_a_rest_balance_covers_the_time_of_its_request(desk: Desk) -> None:
     desk.open(100, "10", side=SHORT)
     desk.exit()

@@ -770,6 +770,36 @@ def test_ids_beyond_2_53_are_exact(desk: Desk) -> None:
     refused(desk, Code.UNRESOLVED_SLOT)
 
 
+def test_increment_after_a_query_is_not_counted_twice(desk: Desk) -> None:
+    desk.enter()
+    desk.final("T1", 100, cost="1000")
+    desk.order(
+        "T1", Kind.FULL_FILL, event_id="f1", increment=True, quantity_e8=q(100), price_e10=p(10)
+    )
+    refused(desk, Code.DUPLICATE_EVENT)
+    assert desk.slot.size_e8 == q(100)
+
+
+def test_an_event_without_news_still_answers_an_unknown_order(desk: Desk) -> None:
+    desk.enter()
+    desk.fill("T1", 50, "10")
+    desk.order("T1", Kind.ORDER_UNKNOWN)
+    desk.fill("T1", 50, "10")
+    assert desk.last.kernel.accepted
+    order = desk.slot.active_entry_order
+    assert order is not None
+    assert order.status is VenueOrderStatus.WORKING
+
+
+def test_the_other_side_of_somebody_else_stays_in_hedge_mode() -> None:
+    desk = Desk(hedge=True)
+    desk.event(Kind.POSITION, asset="FET-USDT", side=OrderSide.BUY, quantity_e8=q(10))
+    desk.event(Kind.POSITION, asset="FET-USDT", side=OrderSide.SELL, quantity_e8=0)
+    desk.enter()
+    refused(desk, Code.FOREIGN_POSITION)
+    assert desk.enter(trade="T2", side=SHORT).kernel.accepted
+
+
 # -- slots that were used again --------------------------------------------------------------------
 
 

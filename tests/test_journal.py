@@ -100,7 +100,11 @@ class SimFile:
             self.versions.setdefault(sector, []).append(version)
 
     def sync(self) -> None:
-        self.safe = bytearray(self.cache)
+        """Only what is dirty reaches the platter, as with a real cache."""
+        self.safe.extend(bytes(len(self.cache) - len(self.safe)))
+        for sector, versions in self.versions.items():
+            start = sector * SECTOR
+            self.safe[start : start + SECTOR] = versions[-1][: len(self.safe) - start]
         self.versions.clear()
 
     def after_crash(self, chance: Random) -> bytes:
@@ -149,9 +153,10 @@ class SimDisk:
     def size(self, path: str) -> int:
         return len(self.names[path].cache)
 
-    def read(self, path: str, limit: int | None = None) -> bytes:
+    def read(self, path: str, start: int = 0, size: int = -1) -> bytes:
         self._call("read")
-        return bytes(self.names[path].cache[:limit])
+        rest = self.names[path].cache[start:]
+        return bytes(rest if size < 0 else rest[:size])
 
     def create(self, path: str) -> int:
         self._call("create")
@@ -654,7 +659,7 @@ def test_a_missing_segment_is_damage_and_a_missing_beginning_needs_a_snapshot(
 ) -> None:
     first, second, _ = segments(three_segments)
     second.rename(three_segments / "away")
-    with pytest.raises(JournalFault, match="a segment before is missing"):
+    with pytest.raises(JournalFault, match="what came before is missing"):
         opened(three_segments)
     (three_segments / "away").rename(second)
     first.unlink()
@@ -901,6 +906,46 @@ def test_a_reader_tells_a_read_error_as_damage() -> None:
     disk.before = failing("read", errno.EIO, times=9)
     with pytest.raises(JournalFault, match="a read error"):
         JournalReader.open("/j", disk=disk)
+
+
+@pytest.mark.parametrize("lying", [False, True])
+def test_what_a_dead_process_left_in_the_cache_is_made_durable_before_it_counts(
+    lying: bool,
+) -> None:
+    """After a failed sync pages are clean and yet not on the disk; syncing alone would not help."""
+    disk = SimDisk()
+    journal = opened(disk=disk)
+    put(journal, tick(1), tick(2))
+
+    def before(operation: str) -> None:
+        if operation == "fdatasync":
+            for file in disk.names.values() if lying else ():
+                file.versions.clear()
+            raise OSError(errno.EIO, "broken")
+
+    disk.before = before
+    with pytest.raises(JournalFault):
+        journal.write_and_sync()
+    disk.before = lambda operation: None
+    again = opened(disk=disk)
+    assert (again.synced_up_to, inputs_of(again)) == (3, [tick(1), tick(2)])
+    assert inputs_of(opened(disk=disk.crashed(Random(3)))) == [tick(1), tick(2)]
+
+
+def test_an_interruption_in_the_middle_of_a_write_ends_everything() -> None:
+    disk = SimDisk()
+    journal = opened(disk=disk)
+
+    def before(operation: str) -> None:
+        raise KeyboardInterrupt
+
+    put(journal, tick(1))
+    disk.before = before
+    with pytest.raises(KeyboardInterrupt):
+        journal.write_and_sync()
+    disk.before = lambda operation: None
+    with pytest.raises(JournalFault, match="an interruption"):
+        journal.write_and_sync()
 
 
 # -- power loss ------------------------------------------------------------------------------------
@@ -1324,7 +1369,7 @@ def test_older_payloads_are_brought_up_to_date(monkeypatch: pytest.MonkeyPatch) 
         payload = data[start : start + length]
         data[start : start + length] = payload[256:] + payload[:256]
     older = chunk._replace(
-        data=data, notes=old, oldest=0, inputs=bytearray(len(chunk.inputs)), named_count=0
+        data=bytes(data), notes=old, oldest=0, inputs=bytearray(len(chunk.inputs)), named_count=0
     )
     monkeypatch.setattr(journal, "_walk", lambda *args, **more: iter([older]))
     again = journal.epoch.engine()

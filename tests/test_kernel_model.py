@@ -855,8 +855,9 @@ class Books:
         if trade.trade_no not in self.carried:
             assert trade.entered_e8 == sum(o.filled_e8 for o in entries)
             assert trade.entry_cost == sum(o.cost for o in entries)
-        elif not trade.entry_cost:
-            return
+        inner = self.kernel._core.trade(trade.trade_no)
+        if inner is None or inner[6] < inner[5]:
+            return  # an adopted part without a basis: nothing is booked from prices
         if any(o.priced_e8 != o.filled_e8 for o in orders) or trade.entered_e8 != trade.exited_e8:
             return
         proceeds = sum(o.cost for o in exits)

@@ -21,7 +21,7 @@ class Disk(Protocol):
     def make_directory(self, path: str) -> None: ...
     def list(self, directory: str) -> list[str]: ...
     def size(self, path: str) -> int: ...
-    def read(self, path: str, limit: int | None = None) -> bytes | bytearray: ...
+    def read(self, path: str, start: int = 0, size: int = -1) -> bytes: ...
     def create(self, path: str) -> int: ...
     def open(self, path: str) -> int: ...
     def close(self, fd: int) -> None: ...
@@ -52,15 +52,17 @@ class OsDisk:
         """Bytes of a file."""
         return os.stat(path).st_size
 
-    def read(self, path: str, limit: int | None = None) -> bytearray:
-        """A file, or its start.  Copied, not mapped: a read error must not be a SIGBUS."""
+    def read(self, path: str, start: int = 0, size: int = -1) -> bytes:
+        """A part of a file, or all.  Copied, not mapped: a read error must not be a SIGBUS."""
         with open(path, "rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            data = bytearray(size if limit is None else min(size, limit))
-            view, done = memoryview(data), 0
-            while done < len(data) and (count := file.readinto(view[done:])):
-                done += count
-            return data if done == len(data) else data[:done]
+            file.seek(start)
+            if size < 0:
+                return file.readall()
+            pieces: list[bytes] = []
+            while size and (piece := file.read(size)):
+                pieces.append(piece)
+                size -= len(piece)
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def create(self, path: str) -> int:
         """A new file of the owner's, open for writing."""

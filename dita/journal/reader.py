@@ -44,6 +44,8 @@ _REBUILD: Final = (
 )
 _CHUNK_INPUTS: Final = 4_096
 _CHUNK_RECORDS: Final = 2 * _CHUNK_INPUTS
+_WINDOW_BYTES: Final = 2**20
+_RECORD_BYTES_MAX: Final = _journal.HEADER_SIZE + _journal.PAYLOAD_LIMIT
 
 
 class Report(Record, frozen=True, kw_only=True):
@@ -81,11 +83,33 @@ class Report(Record, frozen=True, kw_only=True):
         return text
 
 
+class _Window:
+    """A piece of a file that moves along with a walk, so that a walk stays in the caches."""
+
+    def __init__(self, read: Callable[[int, int], bytes], limit: int) -> None:
+        self._read = read
+        self._limit = limit
+        self.start = 0
+        self.data = b""
+
+    def place(self, offset: int) -> int:
+        """Where an offset is in ``data``, with room for any one record behind it."""
+        ends = self.start + len(self.data)
+        near_end = offset + _RECORD_BYTES_MAX > ends and ends < self._limit
+        if near_end or offset < self.start:
+            self.start = offset
+            self.data = self._read(offset, min(_WINDOW_BYTES, self._limit - offset))
+        return offset - self.start
+
+
 class Chunk(NamedTuple):
-    """Records that were walked through, and where their parts are."""
+    """Records that were walked through, and where their parts are.
+
+    The arrays are used again for the next chunk.
+    """
 
     segment: str
-    data: bytes | bytearray
+    data: bytes
     first_seq: int
     notes: array[int]
     noted: int
@@ -220,59 +244,81 @@ class JournalReader:
         )
 
     def _survey_segment(self, name: str, before: Tail, is_last: bool, vouched: int) -> Tail:
-        data = self._read(name)
-        segment = self._segment_of(name, data)
+        segment = self._segment_of(name, self._read(name, 0, SEGMENT_HEADER.size))
         if self._segments and segment.journal != self._segments[0].journal:
             raise self._damage(name, 0, before.next_seq, "a segment of another journal")
         chained = before.crc in (-1, segment.previous)
         if segment.first_seq != before.next_seq or not chained:
-            found = f"{name} begins at record {segment.first_seq}, and a segment before is missing"
+            found = f"{name} begins at record {segment.first_seq}; what came before is missing"
             raise self._damage(name, 0, before.next_seq, found)
-        why, at, seq, crc, synced, *_ = _journal.scan(
-            data, SEGMENT_HEADER.size, segment.first_seq, segment.previous
-        )
+        why, at, seq, crc, unsynced_at = self._scan_through(segment)
         if why == _journal.NEWER:
             raise newer(f"record {seq} in {name}", "a newer kind or version")
         if not is_last and why == _journal.BAD:
             found = "bad bytes, although the next segment says that all of this one was synced"
             raise self._damage(name, at, seq, found)
         if not self._segments and segment.first_seq == 1:
-            self._epoch = self._read_epoch(name, data)
+            self._epoch = self._read_epoch(name)
         self._segments.append(segment)
         self._ends[name] = at
-        if not is_last:
-            return Tail(at, seq, crc, at, at)
-        torn_end = self._torn_end(name, data, at, seq, vouched)
-        _, unsynced_at, *_ = _journal.scan(
-            data, SEGMENT_HEADER.size, segment.first_seq, segment.previous, until=synced + 1
-        )
+        torn_end = self._torn_end(name, at, seq, vouched) if is_last else at
         return Tail(at, seq, crc, unsynced_at, torn_end)
 
-    def _torn_end(self, name: str, data: bytes | bytearray, at: int, seq: int, vouched: int) -> int:
+    def _scan_through(self, segment: Segment) -> tuple[int, int, int, int, int]:
+        """Why the records end, where, next number, last checksum, from where nothing vouches."""
+        window = self._window(segment.name, self._disk.size(self._path(segment.name)))
+        at, seq, crc = SEGMENT_HEADER.size, segment.first_seq, segment.previous
+        synced = seq - 1  # the segment before was, when this one was begun
+        places = [(at, seq, crc)]  # of each window's start
+        while True:
+            local = window.place(at)
+            why, end, seq, crc, found, *_ = _journal.scan(window.data, local, seq, crc)
+            at, synced = window.start + end, max(synced, found)
+            if end == local:
+                break
+            places.append((at, seq, crc))
+        unsynced_at, first, previous = next(p for p in reversed(places) if p[1] <= synced + 1)
+        while first <= synced:
+            local = window.place(unsynced_at)
+            _, end, first, previous, *_ = _journal.scan(
+                window.data, local, first, previous, until=synced + 1
+            )
+            unsynced_at = window.start + end
+        return why, at, seq, crc, unsynced_at
+
+    def _torn_end(self, name: str, at: int, seq: int, vouched: int) -> int:
         """Where a torn tail ends.  JournalFault when it is not one: its data had been synced."""
-        _, witness, synced = _journal.later(data, at, seq)
+        rest = self._read(name, at)
+        _, witness, synced = _journal.later(rest, 0, seq)
         if synced >= seq:
             found = f"bad bytes, although record {witness} says that all up to {synced} was synced"
             raise self._damage(name, at, seq, found)
         if vouched >= seq:
             found = f"the end of the journal, although {vouched} was synced (a snapshot has it)"
             raise self._damage(name, at, seq, found)
-        return _journal.used(data, at)
+        return at + _journal.used(rest, 0)
 
-    def _read(self, name: str, limit: int | None = None) -> bytes | bytearray:
+    def _path(self, name: str) -> str:
+        return f"{self.directory}/{name}"
+
+    def _read(self, name: str, start: int, size: int = -1) -> bytes:
         try:
-            return self._disk.read(f"{self.directory}/{name}", limit)
+            return self._disk.read(self._path(name), start, size)
         except OSError as bad:
-            raise self._damage(name, 0, 0, f"a read error: {bad}") from bad
+            raise self._damage(name, start, 0, f"a read error: {bad}") from bad
 
-    def _segment_of(self, name: str, data: bytes | bytearray) -> Segment:
-        segment = read_header(name, bytes(data[: SEGMENT_HEADER.size]))
+    def _window(self, name: str, limit: int) -> _Window:
+        return _Window(lambda start, size: self._read(name, start, size), limit)
+
+    def _segment_of(self, name: str, head: bytes) -> Segment:
+        segment = read_header(name, head)
         if segment is None:  # it was synced before the file got this name
             number = numbers_of(SEGMENT_NAME, [name])[0]
             raise self._damage(name, 0, number, "no sound segment header")
         return segment
 
-    def _read_epoch(self, name: str, data: bytes | bytearray) -> Epoch:
+    def _read_epoch(self, name: str) -> Epoch:
+        data = self._read(name, 0, _WINDOW_BYTES)
         notes, named = array("Q", bytes(16)), array("I", bytes(8))
         inputs = bytearray(_journal.INPUT_SIZE)
         _, _, seq, *_ = _journal.scan(
@@ -322,23 +368,24 @@ class JournalReader:
     def _walk_segment(
         self, segment: Segment, from_seq: int, until: int, stop_at_mark: bool
     ) -> Iterator[Chunk]:
-        data = self._read(segment.name, self._ends[segment.name])
+        window = self._window(segment.name, self._ends[segment.name])
         at, seq, crc = SEGMENT_HEADER.size, segment.first_seq, segment.previous
+        inputs = bytearray(_CHUNK_INPUTS * _journal.INPUT_SIZE)
+        notes = array("Q", bytes(16 * _CHUNK_RECORDS))
+        named = array("I", bytes(8 * _CHUNK_INPUTS))
         while seq < until:
-            inputs = bytearray(_CHUNK_INPUTS * _journal.INPUT_SIZE)
-            notes = array("Q", bytes(16 * _CHUNK_RECORDS))
-            named = array("I", bytes(8 * _CHUNK_INPUTS))
-            why, at, seq, crc, _, count, inputs_count, named_count, oldest = _journal.scan(
-                data, at, seq, crc, first=from_seq, until=until, inputs=inputs, notes=notes,
-                named=named, stop_at_mark=stop_at_mark,
+            local = window.place(at)
+            why, end, seq, crc, _, count, inputs_count, named_count, oldest = _journal.scan(
+                window.data, local, seq, crc, first=from_seq, until=until, inputs=inputs,
+                notes=notes, named=named, stop_at_mark=stop_at_mark,
             )  # fmt: skip
-            at_mark = why == _journal.AT_MARK
-            yield Chunk(
-                segment.name, data, seq - count, notes, count, inputs, inputs_count, named,
-                named_count, oldest, at_mark,
-            )  # fmt: skip
-            if why not in (_journal.FULL, _journal.AT_MARK) and seq < until:
+            if end == local:
                 raise self._damage(segment.name, at, seq, "bad bytes that were sound when opened")
+            at = window.start + end
+            yield Chunk(
+                segment.name, window.data, seq - count, notes, count, inputs, inputs_count, named,
+                named_count, oldest, why == _journal.AT_MARK,
+            )  # fmt: skip
 
     def records(self, from_seq: int = 1) -> Iterator[Entry]:
         """Every record from a number on, decoded."""
@@ -367,9 +414,8 @@ class JournalReader:
         for chunk in self._walk(from_seq, stop_at_mark=True):
             names = chunk.bring_up_to_date()
             if chunk.inputs_count:
-                inputs = chunk.inputs
-                del inputs[chunk.inputs_count * _journal.INPUT_SIZE :]
-                count, outcomes = engine.apply_batch(inputs)
+                inputs = memoryview(chunk.inputs)[: chunk.inputs_count * _journal.INPUT_SIZE]
+                count, outcomes = engine.apply_batch(bytes(inputs))
                 self._learn(engine, chunk, names, outcomes)
                 done += count
             if chunk.at_mark:

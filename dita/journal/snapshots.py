@@ -126,7 +126,7 @@ class SnapshotStore:
         for number in reversed(self.numbers()):
             name = name_of(SNAPSHOT_NAME, number)
             try:
-                found = Snapshot.decode(bytes(self._disk.read(f"{self.directory}/{name}")))
+                found = Snapshot.decode(self._disk.read(f"{self.directory}/{name}"))
                 if found.seq != number:
                     raise ValueError(f"it is of record {found.seq}")
             except (ValueError, OSError) as bad:

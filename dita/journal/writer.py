@@ -183,11 +183,10 @@ class Journal(JournalReader):
         the disk, and then syncing alone would say yes and do nothing.
         """
         tail, name = self._tail, self._segments[-1].name
-        path = f"{self.directory}/{name}"
-        data = self._read(name)
-        self._fd, self._size, self._end = self._disk.open(path), len(data), tail.end
+        path = self._path(name)
+        again = self._read(name, tail.unsynced_at, tail.end - tail.unsynced_at)
+        self._fd, self._size, self._end = self._disk.open(path), self._disk.size(path), tail.end
         try:
-            again = memoryview(data)[tail.unsynced_at : tail.end]
             write_all(self._disk, self._fd, again, tail.unsynced_at)
             write_all(self._disk, self._fd, bytes(tail.torn_end - tail.end), tail.end)
         except OSError as bad:
@@ -261,6 +260,11 @@ class Journal(JournalReader):
                     self._write_batch()
             except OSError as bad:
                 raise self._failed(bad) from bad
+            except DitaError:
+                raise
+            except BaseException as bad:  # in the middle of something, and nobody knows of what
+                self._broken = self._broken or f"an interruption ({type(bad).__name__})"
+                raise
             return self.synced_up_to
 
     def _write_batch(self) -> None:

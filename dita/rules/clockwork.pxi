@@ -70,7 +70,7 @@ cdef int anchor(State* st, const Input* e, Result* out) except -1 nogil:
     k.anchor_received_ms = e.received_ms
     k.anchor_reason = e.reason
     k.anchor_quiet = (e.source != FROM_STREAM and e.limit_ms > 0
-                      and e.limit_ms >= k.last_fill_received_ms and not in_flight(st))
+                      and e.limit_ms >= k.last_fill_ms and not in_flight(st))
     k.frozen &= ~FREEZE_WALLET
     flows_anchor(st)
     track_peak(k)

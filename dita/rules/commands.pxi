@@ -95,9 +95,8 @@ cdef int asset_free(const State* st, const Input* e) noexcept nogil:
         if t.asset_key == e.asset_key and (not st.config.hedge or t.side == e.side):
             return D_SLOT_BUSY
     for i in range(st.foreign_count):
-        if st.foreign[i].asset_key == e.asset_key and st.foreign[i].quantity_e8 != 0:
-            if not st.config.hedge or (st.foreign[i].quantity_e8 > 0) == (e.side > 0):
-                return D_FOREIGN_POSITION
+        if st.foreign[i].asset_key == foreign_key(st, e.asset_key, e.side):
+            return D_FOREIGN_POSITION
     return D_OK
 
 
@@ -288,7 +287,7 @@ cdef int adopt(State* st, const Input* e, int32_t slot, Result* out) except -1 n
     t.carried = e.realized
     t.realized = e.realized
     slot_open(st, slot, trade)
-    foreign_set(st, e.asset_key, 0)
+    foreign_set(st, foreign_key(st, e.asset_key, e.side), 0)
     out.trade_no = t.trade_no
     if t.sums.entry_priced_e8 == 0:
         note(out, D_ENTRY_BASIS_MISSING)

@@ -37,6 +37,8 @@ cdef int write_levels(State* st, int32_t order, const Input* e, const Change* c,
     change_commit(st, order, e, c, out)
     if e.flags & INCREMENT:
         remember(st, e.event_key)
+    if e.source != FROM_STREAM:
+        o.flags |= QUERIED
     if not c.grown:
         return 0
     if o.flags & FINAL:
@@ -62,6 +64,11 @@ cdef int end_if_full(State* st, int32_t order) except -1 nogil:
 cdef inline bint tells_venue_id(const Order* o, const Input* e) noexcept nogil:
     # News even when nothing else is: later events may carry only this id.
     return e.venue_key != 0 and not o.flags & BOUND
+
+
+cdef inline bint answers(const Order* o, const Input* e) noexcept nogil:
+    # An event that changes no level can still be the first sign that the order is there.
+    return tells_venue_id(o, e) or o.status == REQUESTED or o.status == UNKNOWN
 
 
 cdef void answered(Order* o) noexcept nogil:
@@ -98,7 +105,7 @@ cdef int fill(State* st, const Input* e, int32_t order, Result* out) except -1 n
     code = change_of(st, o, e, &c)
     if code == D_OK:
         code = room_for_change(st, o, &c)
-    if code == D_DUPLICATE_EVENT and tells_venue_id(o, e):
+    if code == D_DUPLICATE_EVENT and answers(o, e) and not e.flags & INCREMENT:
         return ack(st, e, order, out)
     if code != D_OK:
         return code
@@ -300,7 +307,7 @@ cdef int settled(State* st, const Input* e, int32_t order, Result* out) except -
     code = change_of(st, o, e, &c)
     if code == D_OK:
         code = room_for_change(st, o, &c)
-    if code == D_DUPLICATE_EVENT and tells_venue_id(o, e):
+    if code == D_DUPLICATE_EVENT and answers(o, e) and not e.flags & INCREMENT:
         return ack(st, e, order, out)
     if code != D_OK:
         return code
@@ -354,6 +361,12 @@ cdef int external(State* st, const Input* e, int32_t slot, Result* out) except -
 
 # -- positions -------------------------------------------------------------------------------------
 
+@cython.overflowcheck(False)
+cdef inline uint64_t foreign_key(const State* st, uint64_t asset_key, int side) noexcept nogil:
+    # In hedge mode each side of a symbol is a position of its own.
+    return asset_key ^ 1 if st.config.hedge and side < 0 else asset_key
+
+
 cdef int foreign_set(State* st, uint64_t asset_key, int64_t quantity_e8) noexcept nogil:
     cdef int32_t i
     for i in range(st.foreign_count):
@@ -381,7 +394,9 @@ cdef int position(State* st, const Input* e, int32_t slot, Result* out) except -
         if st.foreign_count == FOREIGN_MAX and theirs != 0:
             return D_LIMIT_REACHED
         accept(st, e, out)
-        foreign_set(st, e.asset_key, theirs)
+        foreign_set(st, foreign_key(st, e.asset_key, e.side), theirs)
+        if e.side == 0:
+            foreign_set(st, foreign_key(st, e.asset_key, -1), 0)    # flat on every side
         return D_OK
     s = &st.slots[slot]
     if e.exchange_ms > 0 and e.exchange_ms < s.last_fill_ms:

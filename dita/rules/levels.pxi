@@ -139,6 +139,8 @@ cdef int level_after(const State* st, const Order* o, const Trade* t, const Inpu
     cdef int64_t room
     new[0] = old[0]
     if e.flags & INCREMENT:
+        if o.flags & QUERIED:
+            return D_DUPLICATE_EVENT    # whether it is in the venue's own figure nobody can tell
         if quantity_add(old.filled_e8, e.quantity_e8, &reported):
             return D_ARITHMETIC_LIMIT
     elif e.kind == IN_FILL_SETTLED and reported == 0:
@@ -304,8 +306,9 @@ cdef void change_commit(State* st, int32_t order, const Input* e, const Change* 
     k.fees_estimated = c.k_fees_estimated
     k.unsettled = c.unsettled
     if c.grown:
-        k.last_fill_received_ms = e.received_ms
         o.last_fill_ms = when
+        if when > k.last_fill_ms:
+            k.last_fill_ms = when
         out.quantity_delta_e8 += o.level.filled_e8 - before
     k.flow_total += money_sign(c.flow) != 0
     flow_add(st, o.last_fill_ms, c.flow)

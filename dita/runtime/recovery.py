@@ -8,6 +8,7 @@ between intent and answer is unknown, never "not sent".
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from dita.contracts import (
     ENDED_STATUSES,
@@ -17,7 +18,7 @@ from dita.contracts import (
 )
 from dita.runtime.inquiry import Inquiry
 from dita.runtime.loop import Runtime
-from dita.venues import OrderRef
+from dita.venues import NotSent, OrderRef, OutcomeUnknown
 
 
 class Recovery:
@@ -32,7 +33,7 @@ class Recovery:
         await self._doubt_unanswered()
         orders = self.runtime.engine.kernel.open_orders()
         await asyncio.gather(*(self.inquiry.order(order.order_no) for order in orders))
-        await self._cancel_again()
+        await self.cancel_again()
         await self.inquiry.positions()
         await self.inquiry.balance()
 
@@ -47,8 +48,8 @@ class Recovery:
                     )
                 )
 
-    async def _cancel_again(self) -> None:
-        # A cancel that the journal asked for may have died with the process before it was sent.
+    async def cancel_again(self) -> None:
+        """Cancel entries that must not work any more: a cancel may have been lost, or died with us."""
         kernel = self.runtime.engine.kernel
         frozen = bool(kernel.freeze_causes())
         for slot in kernel.active_slots():
@@ -61,4 +62,5 @@ class Recovery:
                     client_order_id=entry.client_order_id,
                     venue_order_id=entry.venue_order_id,
                 )
-                await self.runtime.post(*await self.runtime.venue.cancel(ref))
+                with contextlib.suppress(NotSent, OutcomeUnknown):  # the next round tries again
+                    await self.runtime.post(*await self.runtime.venue.cancel(ref))

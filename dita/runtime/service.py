@@ -170,7 +170,8 @@ class Service:
         await self._every(self.cadence.in_flight_s, self.ask_about_orders)
 
     async def ask_about_orders(self) -> None:
-        """One round of questions about orders that are not terminal."""
+        """One round of questions about orders that are not terminal; lost cancels are repeated."""
+        await self.recovery.cancel_again()
         for order in self.runtime.engine.kernel.open_orders():
             self.runtime.spawn(self.inquiry.order(order.order_no), f"order {order.order_no}")
 
