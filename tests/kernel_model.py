@@ -861,7 +861,10 @@ class KernelModel:
         at = 0
         while at < len(self.held):
             e = self.held[at]
-            order = self._order_of_venue(e.venue_order_id)
+            try:
+                order = self._order_by_ids(e)
+            except Refused:
+                order = None  # its ids now name two orders: nobody's, as long as that is so
             if plain_symbol(e.asset) != asset or (order is None and self._unanswered_submit(asset)):
                 at += 1
                 continue

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from desk import LONG, RULES, SHORT, STEP_MS, Desk, Kind, m, p, q
 
+from dita import _kernel
 from dita.contracts import (
     REFUSALS,
     SEVERITY,
@@ -715,6 +716,26 @@ def test_held_event_of_somebody_else_is_let_go_when_the_answer_names_another_id(
     )
     desk.order("T1", Kind.ORDER_ACK, venue_order_id="56")
     assert (desk.slot.size_e8, desk.engine.kernel.held_events) == (0, 0)
+
+
+def test_held_event_whose_ids_come_to_name_two_orders_hangs_nobody(desk: Desk) -> None:
+    """Only garbage can name an own order before it is there; it must not hang the kernel."""
+    desk.enter()
+    desk.fill("T1", 40, "10", client_order_id="", venue_order_id="", slot_id=0)
+    assets = desk.engine.kernel.pack(desk.inputs[0])
+    asset_key = int.from_bytes(assets.pack()[40:48], "little")
+    core = desk.engine.kernel._core
+    garbage = _kernel.Event().report(
+        17, desk.now, desk.now, 0, asset_key, 77, 2, -1, 0, q(5), False, p(10), 0, 0,
+        None, None, None, 1, 0, 0, 0, None,
+    )  # fmt: skip
+    assert core.apply(garbage).code == Code.EVENT_HELD
+    desk.exit()  # order 2, without an answer
+    desk.order("T1", Kind.ORDER_ACK, venue_order_id="77")
+    assert desk.engine.kernel.held_events == 1
+    desk.order("X1", Kind.ORDER_ACK, venue_order_id="78")
+    assert desk.engine.kernel.held_events == 0
+    assert desk.slot.size_e8 == q(40)
 
 
 def test_held_events_are_bounded(desk: Desk) -> None:

@@ -927,6 +927,7 @@ def test_what_a_dead_process_left_in_the_cache_is_made_durable_before_it_counts(
     with pytest.raises(JournalFault):
         journal.write_and_sync()
     disk.before = lambda operation: None
+    journal.close()
     again = opened(disk=disk)
     assert (again.synced_up_to, inputs_of(again)) == (3, [tick(1), tick(2)])
     assert inputs_of(opened(disk=disk.crashed(Random(3)))) == [tick(1), tick(2)]

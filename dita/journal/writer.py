@@ -263,7 +263,7 @@ class Journal(JournalReader):
             except DitaError:
                 raise
             except BaseException as bad:  # in the middle of something, and nobody knows of what
-                self._broken = self._broken or f"an interruption ({type(bad).__name__})"
+                self._break(f"an interruption ({type(bad).__name__})")
                 raise
             return self.synced_up_to
 

@@ -8,7 +8,7 @@ cdef inline int refuse_field(Result* out, int field, int code) noexcept nogil:
     return code
 
 
-cdef void accept(State* st, const Input* e, Result* out) noexcept nogil:
+cdef inline void accept(State* st, const Input* e, Result* out) noexcept nogil:
     # The point of no return: from here on the input is part of the history.
     if out.accepted:
         return

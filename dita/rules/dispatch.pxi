@@ -6,7 +6,7 @@ cdef inline bint is_order_event(int kind) noexcept nogil:
 
 # -- is it well formed? ----------------------------------------------------------------------------
 
-cdef int bad_field(const State* st, const Input* e) noexcept nogil:
+cdef inline int bad_field(const State* st, const Input* e) noexcept nogil:
     # Ranges only; everything that came from outside passes here before anything looks at it.
     if not (IN_ENTER <= e.kind <= IN_CONTROL or IN_ORDER_ACK <= e.kind <= IN_TICK):
         return FIELD_KIND
@@ -73,11 +73,14 @@ cdef int32_t slot_of_trade(const State* st, uint64_t trade_key) noexcept nogil:
     return -1
 
 
-cdef int32_t order_by_ids(const State* st, const Input* e, int* conflict) noexcept nogil:
+cdef inline int32_t order_by_ids(const State* st, const Input* e, int* conflict) noexcept nogil:
     # Venue id first, then client id.  Two ids of two orders, or a second venue id for one: a conflict.
     cdef int32_t by_venue = order_by_venue(st, e.venue_key) if e.venue_key != 0 else -1
-    cdef int32_t by_client = order_by_client(st, e.client_key) if e.client_key != 0 else -1
+    cdef int32_t by_client
     conflict[0] = 0
+    if by_venue >= 0 and st.orders[by_venue].client_key == e.client_key:
+        return by_venue
+    by_client = order_by_client(st, e.client_key) if e.client_key != 0 else -1
     if by_venue >= 0:
         conflict[0] = by_client >= 0 and by_client != by_venue
         return by_venue
@@ -143,7 +146,7 @@ cdef int follow_rule(State* st, const Input* e, int rule, int32_t order, Result*
     return -1
 
 
-cdef int hold_to_table(const State* st, const Cell* cell, int32_t slot, Result* out) except -1 nogil:
+cdef inline int hold_to_table(const State* st, const Cell* cell, int32_t slot, Result* out) except -1 nogil:
     cdef int state = st.slots[slot].state if slot >= 0 else IDLE
     out.after = <uint8_t>state
     if not (cell.next_states >> state) & 1:
@@ -151,7 +154,7 @@ cdef int hold_to_table(const State* st, const Cell* cell, int32_t slot, Result* 
     return D_OK
 
 
-cdef int apply_to_order(State* st, const Input* e, int32_t order, Result* out) except -1 nogil:
+cdef inline int apply_to_order(State* st, const Input* e, int32_t order, Result* out) except -1 nogil:
     cdef Order* o = &st.orders[order]
     cdef int32_t trade = o.trade
     cdef Trade* t = &st.trades[trade]
@@ -261,6 +264,8 @@ cdef int release_held(State* st, uint64_t asset_key, Result* out) except -1 nogi
     while i < st.held_count:
         held = st.held[i]
         order = order_by_ids(st, &held, &conflict)
+        if conflict:
+            order = -1              # its ids now name two orders: nobody's, as long as that is so
         if held.asset_key != asset_key or (order < 0 and unanswered_submit(st, asset_key)):
             i += 1
             continue
@@ -269,7 +274,7 @@ cdef int release_held(State* st, uint64_t asset_key, Result* out) except -1 nogi
         memset(&st.held[st.held_count], 0, sizeof(Input))
         held.received_ms = st.now_ms
         note(out, D_HELD_RELEASED)
-        if order >= 0 and not conflict:
+        if order >= 0:
             if apply_to_order(st, &held, order, out) == D_OK:
                 out.released += 1
         elif apply_unmatched(st, &held, out) == D_OK:
@@ -278,7 +283,7 @@ cdef int release_held(State* st, uint64_t asset_key, Result* out) except -1 nogi
     return 0
 
 
-cdef int apply_order_event(State* st, const Input* e, Result* out) except -1 nogil:
+cdef inline int apply_order_event(State* st, const Input* e, Result* out) except -1 nogil:
     cdef int conflict = 0
     cdef uint64_t asset_key
     cdef int32_t order
@@ -399,7 +404,7 @@ cdef int apply_position(State* st, const Input* e, Result* out) except -1 nogil:
     return hold_to_table(st, cell, slot, out)
 
 
-cdef int answer(State* st, const Input* e, Result* out) except -1 nogil:
+cdef inline int answer(State* st, const Input* e, Result* out) except -1 nogil:
     # The outcome's code: 0 or a refusal, which has written nothing.
     cdef int field = bad_field(st, e)
     if field == FIELD_SLOT:
@@ -419,9 +424,13 @@ cdef int answer(State* st, const Input* e, Result* out) except -1 nogil:
     return account_flow(st, e, out)
 
 
+cdef Result NOTHING             # all zero; an assignment is cheaper than memset here
+memset(&NOTHING, 0, sizeof(Result))
+
+
 cdef int apply_input(State* st, const Input* e, Result* out) except -1 nogil:
     cdef int code
-    memset(out, 0, sizeof(Result))
+    out[0] = NOTHING
     out.kind = e.kind
     out.slot = -1
     st.request_count = 0

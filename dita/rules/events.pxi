@@ -4,7 +4,7 @@
 # Each rule gets the order it was routed to.  It computes a Change, refuses or accepts, writes, and
 # asks for what is missing.  The slot is brought in line afterwards, in one place (finish).
 
-cdef int finish(State* st, int32_t trade, Result* out) except -1 nogil:
+cdef inline int finish(State* st, int32_t trade, Result* out) except -1 nogil:
     if st.trades[trade].slot >= 0:
         return settle_slot(st, st.trades[trade].slot, out)
     return settle_detached(st, trade, out)
@@ -14,6 +14,7 @@ cdef int level_change(const State* st, const Order* o, const Input* e, Change* c
     # The levels that come with an event which is not only a fill.  "Nothing new" is no refusal here.
     cdef int code
     changed[0] = 0
+    c.grown = 0
     if e.quantity_e8 == 0 and not e.flags & (HAS_COST | HAS_FEE | HAS_REALIZED):
         return D_OK
     code = change_of(st, o, e, c)
@@ -23,7 +24,7 @@ cdef int level_change(const State* st, const Order* o, const Input* e, Change* c
     return room_for_change(st, o, c) if code == D_OK else code
 
 
-cdef int room_for_change(const State* st, const Order* o, const Change* c) noexcept nogil:
+cdef inline int room_for_change(const State* st, const Order* o, const Change* c) noexcept nogil:
     # Quantity that returns to a trade without a slot needs a free one.
     cdef const Trade* t = &st.trades[o.trade]
     if c.grown and t.slot < 0 and free_slot_for(st, t) < 0:
@@ -31,7 +32,7 @@ cdef int room_for_change(const State* st, const Order* o, const Change* c) noexc
     return D_OK
 
 
-cdef int write_levels(State* st, int32_t order, const Input* e, const Change* c, Result* out) except -1 nogil:
+cdef inline int write_levels(State* st, int32_t order, const Input* e, const Change* c, Result* out) except -1 nogil:
     cdef Order* o = &st.orders[order]
     cdef int32_t slot = st.trades[o.trade].slot
     change_commit(st, order, e, c, out)
@@ -52,7 +53,7 @@ cdef int write_levels(State* st, int32_t order, const Input* e, const Change* c,
     return 0
 
 
-cdef int end_if_full(State* st, int32_t order) except -1 nogil:
+cdef inline int end_if_full(State* st, int32_t order) except -1 nogil:
     # Full is decided on quantity, never on the event's name.
     cdef Order* o = &st.orders[order]
     if not is_ended(o) and o.level.filled_e8 >= o.intended_e8:
@@ -96,7 +97,7 @@ cdef int ack(State* st, const Input* e, int32_t order, Result* out) except -1 no
     return D_OK
 
 
-cdef int fill(State* st, const Input* e, int32_t order, Result* out) except -1 nogil:
+cdef inline int fill(State* st, const Input* e, int32_t order, Result* out) except -1 nogil:
     cdef Order* o = &st.orders[order]
     cdef Change c
     cdef int code

@@ -34,7 +34,7 @@ cdef inline uint8_t fee_rank_of(int source) noexcept nogil:
     return 2 if source == FROM_STREAM else (3 if source == FROM_ORDER else 4)
 
 
-cdef int cost_after(const Input* e, const Level* old, int64_t reported, Level* new) except -1 nogil:
+cdef inline int cost_after(const Input* e, const Level* old, int64_t reported, Level* new) except -1 nogil:
     # Ranks (design §6): none < ap x z < sum of last fills without a gap < order query < fills.
     # An increment is a last fill and nothing else.  Answers 1 when it leaves the range.
     cdef int64_t grown = new.filled_e8 - old.filled_e8
@@ -73,7 +73,7 @@ cdef int cost_after(const Input* e, const Level* old, int64_t reported, Level* n
     return 0
 
 
-cdef int fee_after(const Order* o, const Trade* t, const Input* e, const Level* old, int64_t reported,
+cdef inline int fee_after(const Order* o, const Trade* t, const Input* e, const Level* old, int64_t reported,
                    Level* new) except -1 nogil:
     # estimate < stream < order query < fills; positive costs.  Answers 1 when out of range.
     cdef bint grown = new.filled_e8 > old.filled_e8
@@ -110,7 +110,7 @@ cdef inline money_t scaled(money_t amount, int64_t part, int64_t whole) noexcept
     return money_share(amount, part, whole)
 
 
-cdef int realized_after(const Order* o, const Input* e, const Level* old, int64_t reported,
+cdef inline int realized_after(const Order* o, const Input* e, const Level* old, int64_t reported,
                         Level* new) except -1 nogil:
     # The venue's own realized of an exit.  An entry order's figure never repairs a leg.
     cdef uint8_t rank = 1 if e.source == FROM_STREAM else 2
@@ -130,7 +130,7 @@ cdef int realized_after(const Order* o, const Input* e, const Level* old, int64_
     return 0
 
 
-cdef int level_after(const State* st, const Order* o, const Trade* t, const Input* e,
+cdef inline int level_after(const State* st, const Order* o, const Trade* t, const Input* e,
                      Change* c) except -1 nogil:
     # The order's levels after the event.  Answers 0 changed, or the code of the refusal.
     cdef const Level* old = &o.level
@@ -182,7 +182,7 @@ cdef inline bint is_known(const Level* level) noexcept nogil:
     return level.realized_rank > 0 and level.figure_e8 == level.filled_e8
 
 
-cdef int sums_shift(Sums* sums, const Order* o, const Level* level, int sign) except -1 nogil:
+cdef inline int sums_shift(Sums* sums, const Order* o, const Level* level, int sign) except -1 nogil:
     # Adds (or takes away) what one order contributes.  Answers 1 when it leaves the range.
     cdef bint known = is_known(level)
     cdef money_t estimated = level.fee if level.fee_rank == 1 else <money_t>0
@@ -210,7 +210,40 @@ cdef int sums_shift(Sums* sums, const Order* o, const Level* level, int sign) ex
     return bad
 
 
-cdef int estimate(const Trade* t, const Sums* s, int64_t exited_e8, money_t proceeds,
+cdef int sums_move(Sums* sums, const Order* o, const Level* new) except -1 nogil:
+    # From the order's level to a new one.  Answers 1 when it leaves the range.
+    cdef const Level* old = &o.level
+    cdef money_t delta = 0
+    cdef int bad
+    if o.role != ENTRY:
+        if (old.realized_rank == 0 and new.realized_rank == 0 and old.filled_e8 > 0
+                and old.priced_e8 == old.filled_e8 and new.priced_e8 == new.filled_e8):
+            bad = money_sub(new.fee, old.fee, &delta)
+            bad |= money_add(sums.fees, delta, &sums.fees)
+            if old.fee_rank == 1:
+                bad |= money_sub(sums.fees_estimated, old.fee, &sums.fees_estimated)
+            if new.fee_rank == 1:
+                bad |= money_add(sums.fees_estimated, new.fee, &sums.fees_estimated)
+            bad |= quantity_add(sums.exited_e8, new.filled_e8 - old.filled_e8, &sums.exited_e8)
+            bad |= quantity_add(sums.priced_e8, new.priced_e8 - old.priced_e8, &sums.priced_e8)
+            bad |= money_sub(new.cost, old.cost, &delta)
+            bad |= money_add(sums.proceeds, delta, &sums.proceeds)
+            return bad
+        return sums_shift(sums, o, old, -1) or sums_shift(sums, o, new, 1)
+    bad = money_sub(new.fee, old.fee, &delta)
+    bad |= money_add(sums.fees, delta, &sums.fees)
+    if old.fee_rank == 1:
+        bad |= money_sub(sums.fees_estimated, old.fee, &sums.fees_estimated)
+    if new.fee_rank == 1:
+        bad |= money_add(sums.fees_estimated, new.fee, &sums.fees_estimated)
+    bad |= quantity_add(sums.entered_e8, new.filled_e8 - old.filled_e8, &sums.entered_e8)
+    bad |= quantity_add(sums.entry_priced_e8, new.priced_e8 - old.priced_e8, &sums.entry_priced_e8)
+    bad |= money_sub(new.cost, old.cost, &delta)
+    bad |= money_add(sums.entry_cost, delta, &sums.entry_cost)
+    return bad
+
+
+cdef inline int estimate(const Trade* t, const Sums* s, int64_t exited_e8, money_t proceeds,
                   money_t* out) except -1 nogil:
     # side x (proceeds - entry cost x exited / entered): leverage-free, one rounding, none when all
     # is out.  More out than in (an overfill, or an entry fill still on the way): the matched part.
@@ -228,7 +261,7 @@ cdef int estimate(const Trade* t, const Sums* s, int64_t exited_e8, money_t proc
     return 0
 
 
-cdef int money_after(const Trade* t, Change* c) except -1 nogil:
+cdef inline int money_after(const Trade* t, Change* c) except -1 nogil:
     # Booked: what we worked out, and for price-less exits what the venue says.  True-up: where the
     # venue has told its figure for a priced exit, the difference to ours — K takes it, the book not.
     cdef money_t known = 0
@@ -246,7 +279,7 @@ cdef int money_after(const Trade* t, Change* c) except -1 nogil:
     return money_sub(c.sums.figures, known, &c.trueup)
 
 
-cdef int ledger_after(const State* st, const Trade* t, Change* c) except -1 nogil:
+cdef inline int ledger_after(const State* st, const Trade* t, Change* c) except -1 nogil:
     cdef const Ledger* k = &st.ledger
     cdef money_t moved = 0
     cdef int bad = money_sub(c.realized, t.realized, &c.realized_delta)
@@ -266,16 +299,18 @@ cdef int ledger_after(const State* st, const Trade* t, Change* c) except -1 nogi
     return bad
 
 
-cdef int change_of(const State* st, const Order* o, const Input* e, Change* c) except -1 nogil:
+cdef inline int change_of(const State* st, const Order* o, const Input* e, Change* c) except -1 nogil:
     # Everything the event would do to levels and money, in range, or the code of the refusal.
     cdef const Trade* t = &st.trades[o.trade]
     cdef int code
-    memset(c, 0, sizeof(Change))
+    c.foreign_excess = 0
+    c.grown = 0
+    c.repaired = 0
     code = level_after(st, o, t, e, c)
     if code != D_OK:
         return code
     c.sums = t.sums
-    if sums_shift(&c.sums, o, &o.level, -1) or sums_shift(&c.sums, o, &c.level, 1):
+    if sums_move(&c.sums, o, &c.level):
         return D_ARITHMETIC_LIMIT
     if money_after(t, c) or ledger_after(st, t, c) or not bridge_fits(st, c.flow):
         return D_ARITHMETIC_LIMIT
@@ -289,7 +324,7 @@ cdef inline bint bridge_fits(const State* st, money_t flow) noexcept nogil:
                 or money_add(st.ledger.ambiguous, flow, &ignored))
 
 
-cdef void change_commit(State* st, int32_t order, const Input* e, const Change* c, Result* out) noexcept nogil:
+cdef inline void change_commit(State* st, int32_t order, const Input* e, const Change* c, Result* out) noexcept nogil:
     # noexcept: every sum was proven in range by change_of.
     cdef Order* o = &st.orders[order]
     cdef Trade* t = &st.trades[o.trade]
@@ -319,7 +354,7 @@ cdef void change_commit(State* st, int32_t order, const Input* e, const Change* 
     notes_of(st, o, t, c, out)
 
 
-cdef void notes_of(const State* st, const Order* o, const Trade* t, const Change* c, Result* out) noexcept nogil:
+cdef inline void notes_of(const State* st, const Order* o, const Trade* t, const Change* c, Result* out) noexcept nogil:
     cdef money_t leg = 0
     if c.repaired:
         note(out, D_REALIZED_SETTLED)

@@ -214,7 +214,7 @@ cdef int32_t order_new(State* st, int32_t trade, uint8_t role, int side, int64_t
     return index
 
 
-cdef void order_bind(State* st, int32_t index, uint64_t venue_key) noexcept nogil:
+cdef inline void order_bind(State* st, int32_t index, uint64_t venue_key) noexcept nogil:
     cdef Order* o = &st.orders[index]
     if venue_key != 0 and not o.flags & BOUND:
         o.venue_key = venue_key
@@ -287,7 +287,7 @@ cdef void flow_class(const Ledger* k, int64_t exchange_ms, int* after, int* near
     near[0] = not after[0] and exchange_ms >= k.anchor_from_ms - AMBIGUOUS_MS
 
 
-cdef void flow_add(State* st, int64_t exchange_ms, money_t amount) noexcept nogil:
+cdef inline void flow_add(State* st, int64_t exchange_ms, money_t amount) noexcept nogil:
     # noexcept: the sums were proven in range by the caller (ledger_fits).
     cdef int after = 0
     cdef int near = 0
@@ -361,7 +361,7 @@ cdef int k_capital(const Ledger* k, money_t* out) noexcept nogil:
     return bad
 
 
-cdef void track_peak(Ledger* k) noexcept nogil:
+cdef inline void track_peak(Ledger* k) noexcept nogil:
     cdef money_t now = 0
     if not capital(k, &now) and money_cmp(now, k.peak) > 0:
         k.peak = now

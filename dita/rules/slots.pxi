@@ -19,7 +19,7 @@ cdef inline bint exit_outstanding(const Slot* s, const Trade* t) noexcept nogil:
     return s.exit_goal_e8 == ALL or t.sums.exited_e8 < s.exit_goal_e8
 
 
-cdef int state_of(const State* st, const Slot* s) noexcept nogil:
+cdef inline int state_of(const State* st, const Slot* s) noexcept nogil:
     cdef const Trade* t
     if s.trade < 0:
         return IDLE
@@ -78,7 +78,7 @@ cdef void latch_drop(Slot* s) noexcept nogil:
 
 # -- exit children ---------------------------------------------------------------------------------
 
-cdef bint exit_may_go(const State* st, const Slot* s, const Trade* t) noexcept nogil:
+cdef inline bint exit_may_go(const State* st, const Slot* s, const Trade* t) noexcept nogil:
     # One live child; a new one only when the old one's final quantity is certain.
     cdef const Order* old
     if not exit_outstanding(s, t) or s.retry_ms > st.now_ms:
@@ -112,7 +112,7 @@ cdef int64_t exit_quantity(const Slot* s, const Trade* t) noexcept nogil:
     return quantity
 
 
-cdef int plan_exit(State* st, int32_t slot, Result* out) except -1 nogil:
+cdef inline int plan_exit(State* st, int32_t slot, Result* out) except -1 nogil:
     cdef Slot* s = &st.slots[slot]
     cdef Trade* t = &st.trades[s.trade]
     cdef int64_t quantity
@@ -162,7 +162,7 @@ cdef int cancel_order(State* st, int32_t slot, int32_t order) except -1 nogil:
 
 # -- after every change ----------------------------------------------------------------------------
 
-cdef void leg_done(const State* st, Slot* s, const Trade* t) noexcept nogil:
+cdef inline void leg_done(const State* st, Slot* s, const Trade* t) noexcept nogil:
     # A finite goal is reached.  "All" stays latched until the slot is free, for late entry fills.
     if s.latched and s.exit_goal_e8 != ALL and t.sums.exited_e8 >= s.exit_goal_e8:
         if not is_live(st, s.exit_order):
