@@ -266,7 +266,7 @@ def the_journal_of_a_demo(folder: Path) -> None:
     tail = json.loads(pink("journal", "tail", "--state-dir", str(state), "--json").stdout)
     assert len(tail["records"]) == 20
     story = json.loads(pink("explain", "fet-1", "--state-dir", str(state), "--json").stdout)
-    assert [link["input"] for link in story["links"]][0] == "ENTER"
+    assert story["links"][0]["input"] == "ENTER"
     assert story["links"][-1]["after"] in ("IDLE", "CLOSED")
     nothing = pink("explain", "nobody", "--state-dir", str(state))
     assert (nothing.returncode, "called that" in nothing.stderr) == (2, True)

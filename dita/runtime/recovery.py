@@ -49,7 +49,7 @@ class Recovery:
                 )
 
     async def cancel_again(self) -> None:
-        """Cancel entries that must not work any more: a cancel may have been lost, or died with us."""
+        """Cancel entries that must not work any more: a cancel can be lost, or die with us."""
         kernel = self.runtime.engine.kernel
         frozen = bool(kernel.freeze_causes())
         for slot in kernel.active_slots():

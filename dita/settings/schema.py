@@ -75,7 +75,7 @@ class VenueSettings(_Section, frozen=True, kw_only=True):
     recv_window_ms: Annotated[int, Whole(500, 60_000)] = 5_000
     mock_seed: Annotated[int, Whole(0, 2**63 - 1)] = 1
     #: The packaged tape of that name, or a file when there is a slash in it.
-    mock_tape: Annotated[str, Place()] = "demo"
+    mock_tape: Annotated[str, Place()] = "twenty-minutes"
     mock_socket: Annotated[str, Place()] = ""
 
 
