@@ -5,6 +5,7 @@
 # 128 bits, times milliseconds.  It knows no text, no clock, no I/O; everything comes in as input.
 #
 # The rules are in rules/*.pxi, textually part of _kernel.pyx, one file per idea:
+#   numbers    what both sides of the border share by number
 #   registry   tables of orders and trades, duplicate detection, flows, effects
 #   levels     what an event does to an order's levels and to the money that follows from them
 #   slots      a slot's state as a function of its facts; exit planning; freeing
