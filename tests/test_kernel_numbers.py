@@ -136,3 +136,20 @@ def test_half_even_share_of_the_entry_cost(
     adopted.order("X1", Kind.PARTIAL_FILL, quantity_e8=part, price_e10=exit_price)
     exact = Fraction((cost + 1) * part, size)
     assert adopted.realized() == exit_price * part - round(exact)
+
+
+@pytest.mark.parametrize(("cost", "share"), [(1, 0), (3, 2), (5, 2), (7, 4), (9, 4)])
+def test_a_tie_goes_to_the_even_unit(cost: int, share: int) -> None:
+    """Half of an odd entry cost is a tie; 10^-18 is the last digit there is."""
+    desk = Desk()
+    desk.command(
+        contracts.KernelCommandType.RECONCILE,
+        trade_id="T1",
+        asset="FET-USDT",
+        quantity_e8=2,
+        entry_cost=cost,
+        contract=contracts.ContractRules(tick_e10=1, step_e8=1),
+    )
+    desk.exit()
+    desk.order("X1", Kind.PARTIAL_FILL, quantity_e8=1, price_e10=1)
+    assert desk.realized() == 1 - share
