@@ -16,6 +16,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 from array import array
 from collections.abc import Callable
 from pathlib import Path
@@ -609,8 +610,9 @@ def test_a_lost_end_is_damage_when_somebody_knows_it_was_synced(two_batches: Pat
     with pytest.raises(JournalFault, match=r"damaged at record 5.* 6 was synced"):
         opened(two_batches, vouched=6)
     shutil.rmtree(two_batches)
-    with pytest.raises(JournalFault, match="6 was synced"):
+    with pytest.raises(JournalFault, match="none; 6 was synced"):
         opened(two_batches, vouched=6)
+    assert not segments(two_batches)  # no new journal in the place of a lost one
 
 
 def test_a_clean_end_leaves_only_its_mark_unprotected(tmp_path: Path) -> None:
@@ -673,6 +675,24 @@ def test_a_missing_segment_is_damage_and_a_missing_beginning_needs_a_snapshot(
         list(journal.records(1))
     with pytest.raises(JournalFault, match="does not have what is asked"):
         journal.replay_into(Engine(), journal.last_seq + 2)
+
+
+def test_a_segment_of_another_history_of_the_same_journal_is_refused(tmp_path: Path) -> None:
+    """A backup was brought back and went on: the same numbers, and other records."""
+    folders = tmp_path / "j", tmp_path / "k"
+    opened(folders[0]).close()
+    shutil.copytree(*folders)
+    for number, folder in enumerate(folders):
+        journal = opened(folder)
+        for _ in range(60):
+            put(journal, tick(number))
+            journal.write_and_sync()
+        journal.close()
+    ours, theirs = segments(folders[0])[2], segments(folders[1])[2]
+    assert ours.name == theirs.name
+    shutil.copy(theirs, ours)
+    with pytest.raises(JournalFault, match="what came before is missing"):
+        opened(folders[0])
 
 
 def test_segments_of_another_journal_are_refused(three_segments: Path, tmp_path: Path) -> None:
@@ -900,12 +920,44 @@ def test_an_error_at_every_call_is_a_fault_or_full_and_loses_nothing_synced() ->
     pytest.fail("more calls than expected")
 
 
+def test_a_reader_looks_again_when_a_copy_is_mixed() -> None:
+    """The writer was between two pages: the copy has the newer one and lacks the older one."""
+
+    class Mixed(SimDisk):
+        mixed = 0
+
+        def read(self, path: str, start: int = 0, size: int = -1) -> bytes:
+            data = super().read(path, start, size)
+            if not self.mixed or start != HEADER:
+                return data
+            self.mixed -= 1
+            return data[:800] + bytes(400) + data[1_200:]
+
+    disk = Mixed()
+    journal = opened(disk=disk)
+    for number in range(4):
+        put(journal, tick(number))
+        journal.write_and_sync()
+    disk.mixed = 2
+    assert JournalReader.open("/j", disk=disk).report.records == 5
+    assert not disk.mixed
+
+
 def test_a_reader_tells_a_read_error_as_damage() -> None:
     disk = SimDisk()
     opened(disk=disk).close()
     disk.before = failing("read", errno.EIO, times=9)
     with pytest.raises(JournalFault, match="a read error"):
         JournalReader.open("/j", disk=disk)
+
+
+@pytest.mark.parametrize("operation", ["fdatasync", "fsync_directory"])
+def test_a_failed_sync_is_a_fault_also_where_no_record_is_at_stake(operation: str) -> None:
+    for at, reserve in ((1, 0), (2 if operation == "fsync_directory" else 3, SMALL)):
+        disk = SimDisk()
+        disk.before = failing(operation, errno.ENOSPC, at=at)
+        with pytest.raises(JournalFault, match="failed sync"):
+            opened(disk=disk, reserve_bytes=reserve)
 
 
 @pytest.mark.parametrize("lying", [False, True])
@@ -1097,8 +1149,9 @@ def test_replay_gives_the_live_state_and_checks_its_marks(tmp_path: Path) -> Non
     assert (again.save(), again.snapshot) == (engine.save(), engine.snapshot)
     assert [e.record for e in journal.records()][-1] == Mark(engine.state_hash())
     # The replayed kernel goes on as the live one would: it knows its client order ids.
-    more = tick(10**7)
-    assert again.kernel.pack(more).pack() == engine.kernel.pack(more).pack()
+    for client_id in desk.venue_ids.values():
+        more = tick(10**7, client_order_id=client_id)
+        assert again.kernel.pack(more).pack() == engine.kernel.pack(more).pack()
 
 
 def test_a_mark_that_does_not_fit_the_replay_is_a_fault() -> None:
@@ -1114,6 +1167,7 @@ def test_a_mark_that_does_not_fit_the_replay_is_a_fault() -> None:
 def test_replay_goes_through_many_chunks_and_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dita.journal.reader._CHUNK_INPUTS", 3)
     monkeypatch.setattr("dita.journal.reader._CHUNK_RECORDS", 4)
+    monkeypatch.setattr("dita.journal.reader._WINDOW_BYTES", 4_100)
     journal = opened(disk=SimDisk())
     desk = long_day()
     engine = journal.epoch.engine()
@@ -1124,6 +1178,7 @@ def test_replay_goes_through_many_chunks_and_segments(monkeypatch: pytest.Monkey
     journal.write_and_sync()
     assert replayed(journal).save() == engine.save()
     assert [e.seq for e in journal.records()] == list(range(1, 2 * len(desk.inputs) + 2))
+    assert journal.verify().records == journal.last_seq
 
 
 def test_refused_inputs_teach_no_names() -> None:
@@ -1492,6 +1547,33 @@ def test_commits_that_come_while_the_disk_works_share_one_sync() -> None:
     assert journal.synced_up_to == 201
     assert len(syncs) <= 10
     assert inputs_of(journal) == list(map(tick, range(200)))
+
+
+def test_what_came_while_the_disk_worked_is_committed_next() -> None:
+    disk = SimDisk()
+    journal = opened(disk=disk)
+    working, go_on = threading.Event(), threading.Event()
+
+    def before(operation: str) -> None:
+        if operation == "fdatasync":
+            working.set()
+            assert go_on.wait(10)
+
+    async def run() -> tuple[int, int]:
+        commit = GroupCommit(journal)
+        put(journal, tick(1))
+        disk.before = before
+        first = asyncio.ensure_future(commit.commit())
+        await asyncio.to_thread(working.wait)
+        put(journal, tick(2))
+        second = asyncio.ensure_future(commit.commit())
+        await asyncio.sleep(0)
+        go_on.set()
+        found = await first, await asyncio.wait_for(second, 10)
+        commit.close()
+        return found
+
+    assert asyncio.run(run()) == (2, 3)
 
 
 def test_a_cancelled_waiter_does_not_disturb_the_others() -> None:

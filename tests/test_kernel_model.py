@@ -763,6 +763,42 @@ def test_ids_are_forgotten_by_generations(ids: list[int]) -> None:
     pair.finish()
 
 
+class Failing(World):
+    """A world in which submits fail, one after the other."""
+
+    def failure(self, c: Choices) -> Record:
+        """The latest submit has failed."""
+        if not self.orders:
+            return self.enter(c)
+        kinds = (Kind.ORDER_REJECT,) * 9 + (Kind.ORDER_ABSENT, Kind.ORDER_ABSENT, Kind.RATE_LIMITED)
+        return self.event(c, c.of(kinds), client_order_id=self.orders[-1].client_id)
+
+    def step(self, number: int) -> Record | tuple[bool, bool]:
+        """Mostly a failure and the time after it."""
+        c = Choices(number)
+        self.now += c.of((1, 500, 1_000, 3_000, 20_000, 60_000))
+        steps = (World.tick, *(Failing.failure,) * 4, *(World.tick,) * 2)
+        rare = (World.enter, World.exit, World.adopt, World.control, Failing.switch)
+        record: Record = c.of(rare)(self, c) if c.once_in(6) else c.of(steps)(self, c)
+        return record
+
+    def switch(self, c: Choices) -> Record:
+        """HOLD or RESUME."""
+        action = c.of((ControlAction.HOLD, ControlAction.RESUME))
+        return self.intent(Command.CONTROL, action=action)
+
+
+@settings(max_examples=EXAMPLES // 8)
+@given(st.lists(st.integers(0, 2**24 - 1), min_size=60, max_size=160))
+def test_failing_submits_equal_model(numbers: list[int]) -> None:
+    """Back-off, its limit, what is sent again and what a freeze holds back."""
+    pair, world = Pair(KernelConfig(slot_limit=1, seen=64)), Failing()
+    for record in inputs(world, numbers):
+        assert not isinstance(record, tuple)
+        world.hear(pair.apply(record))
+    pair.finish()
+
+
 def closed_trade(world: World, number: int, venue_ids: tuple[str, str]) -> Iterator[Record]:
     """A trade that goes in and out, with these ids for its two orders."""
     terms = {
