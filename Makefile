@@ -47,7 +47,7 @@ golden: build ## run the golden cases and compare every figure
 
 # Numbers depend on the machine; the table says which one it was.
 bench: build ## measure the kernel's speed
-	$(PY) -m benchmarks.run
+	$(PY) -m benchmarks.run --peers
 
 # A traced kernel is slow, so it is thrown away afterwards. Not on CPython 3.12, which cannot.
 trace: build ## line coverage of the kernel's .pyx

@@ -70,33 +70,33 @@ def slots_table(s: dict[str, Any], width: int) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     wide = width >= 110
-    names = ["slot", "trade", "asset", "side", "state", "size", "entry"]
-    names += ["mark", "lev", "leg", "fees"] if wide else []
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1 if wide else 0))
+    names = ["slot"] if wide else []
+    names += ["trade", "asset", "side", "state", "size"]
+    names += ["entry", "mark", "lev", "leg", "fees"] if wide else []
     names += ["realized", "unrealized"]
     numbers = {"slot", "size", "entry", "mark", "lev", "fees", "realized", "unrealized"}
     for name in names:
-        table.add_column(
-            name, justify="right" if name in numbers else "left", no_wrap=True, overflow="ellipsis"
-        )
+        table.add_column(name, justify="right" if name in numbers else "left", no_wrap=True)
     for slot in s["slots"]:
-        row: list[Any] = [
-            str(slot["slot"]),
+        row: list[Any] = [str(slot["slot"])] if wide else []
+        stale = slot["state"].startswith("STALE")
+        row += [
             plain(slot["trade"]),
             plain(slot["asset"]),
             slot["side"],
-            Text(slot["state"], style="yellow" if slot["state"].startswith("STALE") else ""),
+            Text("STALE" if stale else slot["state"], style="yellow" if stale else ""),
             places(slot["size"], 0).rstrip("."),
-            places(slot["entry_price"], 4),
         ]
         if wide:
-            row += [places(slot["mark_price"], 4), f"{slot['leverage']}x"]
-            row += [f"{slot['leg'] + 1}/{slot['legs']}", places(slot["fees"], 4)]
+            row += [places(slot["entry_price"], 4), places(slot["mark_price"], 4)]
+            row += [f"{slot['leverage']}x", f"{slot['leg'] + 1}/{slot['legs']}"]
+            row.append(places(slot["fees"], 4))
         row += [_coloured(slot["realized"]), _coloured(slot["unrealized"])]
         table.add_row(*row)
     if not s["slots"]:
-        table.add_row("", "no slot in use", *[""] * (len(names) - 2))
+        table.add_row(*([""] if wide else []), "no slot in use")
     return table
 
 
