@@ -129,7 +129,8 @@ class Names:
             if key and names.setdefault(key, text) != text:
                 raise KernelFault("two ids share one key", expected=names[key], found=text)
         if asset:
-            self.assets.setdefault(asset_key_of(asset), asset)
+            # The newest spelling, as a restored kernel would learn it.
+            self.assets[asset_key_of(asset)] = asset
 
     def remember_venue_id(self, key: int, text: str) -> None:
         """Keep a venue order id that is not its own key."""

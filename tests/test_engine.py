@@ -259,3 +259,21 @@ def test_due_says_when_a_tick_would_do_something() -> None:
     desk.tick(130_000)
     assert desk.engine.kernel.due_ms == 0
     assert desk.engine.kernel.open_orders() == ()
+
+
+def test_another_spelling_of_a_symbol_gives_the_same_bytes_after_a_restore() -> None:
+    """A given-up trade's spelling is not saved; it must not stay in the live names either."""
+    desk = Desk(slot_limit=1)
+    desk.open(asset="FET-USDT", trade="T0")
+    desk.close(100, "10", trade="T0", name="X0")
+    desk.tick(200_000)
+    for i in range(1, 80):
+        desk.open(asset="TRX-USDT", trade=f"T{i}")
+        desk.exit(trade=f"T{i}", name=f"X{i}")
+        desk.fill(f"X{i}", 100, "10", full=True, realized=0)
+        desk.final(f"X{i}", 100, realized=0)
+    assert desk.engine.kernel.trade("T0") is None
+    again = Engine.restore(desk.engine.save())
+    live = desk.enter(asset="FETUSDT", trade="again")
+    assert again.apply(desk.inputs[-1]) == live
+    assert again.state_hash() == desk.engine.state_hash()
