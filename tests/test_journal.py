@@ -31,6 +31,7 @@ from hypothesis import strategies as st
 from test_engine import long_day
 
 from dita import _journal
+from dita.clock import ManualClock
 from dita.contracts import (
     BalanceReason,
     ContractRules,
@@ -1574,6 +1575,98 @@ def test_what_came_while_the_disk_worked_is_committed_next() -> None:
         return found
 
     assert asyncio.run(run()) == (2, 3)
+
+
+class Turns(ManualClock):
+    """Each reading is one sync's worth of time later than the last."""
+
+    took_ns = 0
+
+    def monotonic_ns(self) -> int:
+        self.advance_ms(self.took_ns // 1_000_000)
+        return super().monotonic_ns()
+
+
+def test_a_quick_disk_is_written_by_the_loop_and_a_slow_one_by_a_thread() -> None:
+    disk = SimDisk()
+    journal = opened(disk=disk, segment_bytes=2**20)
+    clock = Turns()
+    threads: list[str] = []
+
+    def before(operation: str) -> None:
+        if operation == "fdatasync":
+            threads.append(threading.current_thread().name)
+
+    async def commits(commit: GroupCommit, count: int) -> list[bool]:
+        threads.clear()
+        for number in range(count):
+            put(journal, tick(number))
+            await commit.commit()
+        return [name == "journal" for name in threads]
+
+    async def run() -> None:
+        disk.before = before
+        commit = GroupCommit(journal, clock=clock)
+        assert await commits(commit, 20) == [True] * 16 + [False] * 4
+        clock.took_ns = 5_000_000
+        assert await commits(commit, 3) == [False, True, True]
+        clock.took_ns = 0
+        assert await commits(commit, 18) == [True] * 16 + [False] * 2
+        # A commit that did not yield is the only one of its turn; the others share the next sync.
+        threads.clear()
+        other = asyncio.ensure_future(commits(commit, 5))
+        assert await commits(commit, 5) == [False] * len(threads)
+        await other
+        assert len(threads) < 10
+        commit.close()
+        never = GroupCommit(journal, clock=clock, quick_ns=0)
+        assert await commits(never, 20) == [True] * 20
+        never.close()
+
+    asyncio.run(run())
+
+
+def test_a_loop_that_commits_without_end_still_turns() -> None:
+    journal = opened(disk=SimDisk(), segment_bytes=2**20)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async def run() -> None:
+        commit = GroupCommit(journal, clock=ManualClock())
+        other = asyncio.ensure_future(count())
+        for number in range(100):
+            put(journal, tick(number))
+            await commit.commit()
+        other.cancel()
+        commit.close()
+
+    asyncio.run(run())
+    assert turns > 40
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
+def test_an_error_of_the_loops_own_write_reaches_who_waits(error: int) -> None:
+    disk = SimDisk()
+    journal = opened(disk=disk, segment_bytes=2**20)
+
+    async def run() -> None:
+        commit = GroupCommit(journal, clock=ManualClock())
+        for number in range(40):
+            put(journal, tick(number))
+            await commit.commit()
+        disk.before = failing("pwrite", error, times=2)
+        put(journal, tick(99))
+        for _ in range(2):
+            with pytest.raises(JournalFull if error == errno.ENOSPC else JournalFault):
+                await commit.commit()
+        commit.close()
+
+    asyncio.run(run())
 
 
 def test_a_cancelled_waiter_does_not_disturb_the_others() -> None:
