@@ -673,7 +673,7 @@ class KernelModel:
             )
         assert answer.accepted
         if isinstance(record, KernelIntent) and record.asset:
-            self.symbol_texts.setdefault(plain_symbol(record.asset), record.asset)
+            self.symbol_texts[plain_symbol(record.asset)] = record.asset  # the newest spelling
         answer.code = next((code for code in LOUDEST_FIRST if code in answer.notes), Code.OK)
         answer.event_seq = self.event_seq
         answer.effects = tuple(self._effects)
