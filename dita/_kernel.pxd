@@ -223,6 +223,7 @@ cdef enum:                      # Result.field: what was wrong with a refused in
     FIELD_ORDER = 20
     FIELD_TICK = 21
     FIELD_FEE_RATE = 22
+    FIELD_EVENT = 23
 
 cdef enum:                      # bits of Input.flags
     HAS_COST = 1
@@ -547,6 +548,8 @@ cdef class Core:
     cdef int load_table(self, table) except -1
     cdef Outcome apply_event(self, Event event)
     cdef object trade_at(self, int32_t index)
+    cdef tuple wide_exposure(self)
+    cdef tuple wide_account(self, source, tuple drift)
     # saving and restoring
     cdef bytes save_counters(self)
     cdef bytes save_seen(self, int generation)

@@ -353,8 +353,39 @@ cdef class Core:
         cdef money_t notional = 0
         cdef money_t unrealized = 0
         if exposure_of(self.st, &count, &notional, &unrealized):
-            raise Fault("open notional leaves the range of money")
+            return self.wide_exposure()
         return count, notional, unrealized
+
+    cdef tuple wide_exposure(self):
+        # Sums of what is in range by itself can leave 128 bits; Python's integers hold them.
+        cdef int32_t i
+        cdef Value v
+        cdef int count = 0
+        notional: object = 0
+        unrealized: object = 0
+        for i in range(self.st.config.slots):
+            if self.st.slots[i].trade < 0 or size_of(&self.st.trades[self.st.slots[i].trade]) <= 0:
+                continue
+            if value_of(&self.st.slots[i], &self.st.trades[self.st.slots[i].trade], &v):
+                raise Fault("a slot's value leaves the range of money")
+            count += 1
+            notional = notional + money_out(v.notional)
+            unrealized = unrealized + money_out(v.unrealized)
+        return count, notional, unrealized
+
+    cdef tuple wide_account(self, source, tuple drift):
+        # The same figures as ``account``, where their sums leave the range.
+        cdef Ledger* k = &self.st.ledger
+        count, notional, unrealized = self.wide_exposure()
+        realized = money_out(k.realized) + money_out(k.trueup)
+        own = (money_out(k.seed) + realized - money_out(k.fees) + money_out(k.funding)
+               + money_out(k.transfers) + money_out(k.adjustments))
+        published = money_out(k.wallet) + money_out(k.bridged) if k.anchored else own
+        return (published, source, own, money_out(k.wallet), money_out(k.available_margin),
+                published + unrealized, realized, unrealized, money_out(k.fees),
+                money_out(k.funding), money_out(k.transfers), count, notional, money_out(k.peak),
+                money_out(k.ambiguous), self.st.next_trade_no, self.st.event_seq, k.frozen != 0,
+                drift[0], drift[1], drift[2])
 
     def account(self, tuple sources not None, tuple drift not None) -> tuple:
         """The figures of an AccountSnapshot, in its order; ``sources`` are the three values of
@@ -368,11 +399,11 @@ cdef class Core:
         cdef money_t own = 0
         cdef money_t realized = 0
         cdef money_t equity = 0
+        source = sources[0] if not k.anchored else sources[2 if k.bridged_count else 1]
         if (exposure_of(self.st, &count, &notional, &unrealized) or capital(k, &published)
                 or k_capital(k, &own) or money_add(k.realized, k.trueup, &realized)
                 or money_add(published, unrealized, &equity)):
-            raise Fault("the account's figures leave the range of money")
-        source = sources[0] if not k.anchored else sources[2 if k.bridged_count else 1]
+            return self.wide_account(source, drift)
         return (money_out(published), source, money_out(own), money_out(k.wallet),
                 money_out(k.available_margin), money_out(equity), money_out(realized),
                 money_out(unrealized), money_out(k.fees), money_out(k.funding),

@@ -57,6 +57,7 @@ EXPECTED: Final = {
     "order": "ids of one order that can still be what is said of it",
     "contract.tick_e10": "a tick above 0",
     "contract fee rate": "fee rates from 0 to below 1",
+    "event_id": "an id, so that it cannot be counted twice",
 }
 
 FREEZE_CAUSES: Final = (

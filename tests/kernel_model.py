@@ -785,6 +785,8 @@ class KernelModel:
             raise Refused(Code.INVALID_EVENT, "asset")
         if e.side and e.side != order.side:
             raise Refused(Code.INVALID_EVENT, "side")
+        if e.increment and not e.event_id:
+            raise Refused(Code.INVALID_EVENT, "event_id")  # it could be counted twice
         if e.increment and self._was_seen(e.event_id):
             raise Refused(Code.DUPLICATE_EVENT)
         answer = self._answer
@@ -832,6 +834,7 @@ class KernelModel:
                 self._to_order(e, order)
                 self._note(Code.ROUTED_BY_STATE)
                 self.routed_by_state += 1
+                self._release_held(order.trade.asset)
                 return
         raise Refused(Code.UNRESOLVED_SLOT)
 
@@ -945,6 +948,9 @@ class KernelModel:
             self._ask(EffectKind.FINALISE, trade.slot, order)
         if slot is not None:
             slot.last_fill_ms = max(slot.last_fill_ms, order.last_fill_ms)
+            if order.role is OrderRole.EXIT and slot.proven > 0:
+                # What went out is no longer there to be sold a second time.
+                slot.proven = max(0, slot.proven - (new.filled - before.filled))
             if new.filled > order.intended and not order.external:
                 self._go_stale(slot)
 
@@ -1171,6 +1177,8 @@ class KernelModel:
             raise Refused(Code.INVALID_EVENT, "quantity_e8")
         if trade.figures.size <= 0:
             raise Refused(Code.NO_POSITION)
+        if not e.event_id and not e.venue_order_id:
+            raise Refused(Code.INVALID_EVENT, "event_id")
         if self._was_seen(e.event_id):
             raise Refused(Code.DUPLICATE_EVENT)
         draft = Order(0, trade, OrderRole.EXIT, -trade.terms.side, 0, external=True)
@@ -1292,7 +1300,13 @@ class KernelModel:
         f = trade.figures
         if trade.fed or f.size != 0 or f.exited == 0:
             return
-        waits = f.unsettled > 0 or (f.pending > 0 and f.entry_priced < f.entered)
+        may_fill = any(
+            o.role is OrderRole.ENTRY
+            and not o.terminal
+            and (not o.ended or o.level.filled < o.intended)
+            for o in trade.orders
+        )
+        waits = f.unsettled > 0 or (f.pending > 0 and f.entry_priced < f.entered) or may_fill
         if waits and self.now_ms - trade.flat_ms < RECORD_LIMIT_MS:
             return
         trade.fed = True
@@ -1376,6 +1390,8 @@ class KernelModel:
             answer.trade_no, answer.leg = slot.trade.trade_no, slot.leg
         if cell.rule == "refuse":
             raise Refused(cell.refusal)
+        if cell.rule == "adopt" and i.role is not None:
+            raise Refused(Code.NO_POSITION)  # an order is adopted by a trade, not by a free slot
         if cell.rule == "enter":
             trade = self._enter(i, index)
         elif cell.rule == "adopt":
@@ -1884,15 +1900,9 @@ class KernelModel:
         parts = self._k_parts() if self.anchor is None else (self.anchor.wallet, self.bridged)
         return sum(parts) if prefixes_in_range(parts) else None
 
-    def figures_fit(self, unrealized: int) -> bool:
-        """Everything that the account publishes can be told; the real kernel faults when not."""
-        capital = self.capital()
-        return (
-            capital is not None
-            and prefixes_in_range(self._k_parts())
-            and prefixes_in_range((self.realized, self.trueup))
-            and prefixes_in_range((capital, unrealized))
-        )
+    def published(self) -> int:
+        """What the account publishes as capital; a sum beyond the range of money is told too."""
+        return self.anchor.wallet + self.bridged if self.anchor else sum(self._k_parts())
 
     # -- views -------------------------------------------------------------------------------------
 
@@ -2021,8 +2031,8 @@ class KernelModel:
             self.peak,
         )
 
-    def view_exposure(self) -> tuple[int, int, int] | None:
-        """(positions, their notional at the mark or the basis, unrealized); None: out of range."""
+    def view_exposure(self) -> tuple[int, int, int]:
+        """(positions, their notional at the mark or the basis, unrealized)."""
         values, gains = [], []
         for slot in self._used():
             f = slot.trade.figures
@@ -2033,8 +2043,6 @@ class KernelModel:
             values.append(slot.mark * f.size if slot.mark else basis)
             if slot.mark and basis:
                 gains.append(int(slot.trade.terms.side) * (values[-1] - basis))
-        if not prefixes_in_range(values) or not prefixes_in_range(gains):
-            return None
         return len(values), sum(values), sum(gains)
 
     def view_unsettled_notional(self) -> int:

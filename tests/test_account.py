@@ -348,6 +348,18 @@ def test_feedback_comes_once_at_flat_from_the_trades_own_money(desk: Desk) -> No
     assert not fed(desk)
 
 
+def test_feedback_waits_for_an_entry_that_may_still_fill(desk: Desk) -> None:
+    desk.enter()
+    desk.fill("T1", 50, "10")
+    desk.exit()
+    desk.fill("X1", 50, "11", full=True)
+    assert not fed(desk)
+    desk.fill("T1", 100, "10", full=True)
+    desk.name("X2")
+    desk.fill("X2", 50, "1", full=True)
+    assert fed(desk) == [SizerFeedback(trade_id="T1", pnl=m(-400))]
+
+
 def test_feedback_waits_for_a_price_less_leg(desk: Desk) -> None:
     desk.open(100, "10", side=SHORT)
     desk.exit()

@@ -302,6 +302,18 @@ def test_exit_of_a_stale_slot_is_capped_by_the_proven_position(stale: Desk) -> N
     assert stale.submitted() == [q(70)]
 
 
+def test_a_stale_exit_never_sells_the_proven_position_twice(stale: Desk) -> None:
+    stale.event(Kind.POSITION, asset="FET-USDT", side=OrderSide.BUY, quantity_e8=q(60))
+    stale.exit()
+    assert stale.submitted() == [q(60)]
+    stale.fill("X1", 60, "11", full=True)
+    assert stale.submitted() == []
+    stale.tick()
+    assert stale.submitted() == []
+    stale.event(Kind.POSITION, asset="FET-USDT", side=OrderSide.BUY, quantity_e8=q(40))
+    assert stale.submitted() == [q(40)]
+
+
 def test_agreeing_position_releases(stale: Desk) -> None:
     stale.event(Kind.POSITION, asset="FET-USDT", side=OrderSide.BUY, quantity_e8=q(100))
     assert stale.state is State.POSITION_OPEN
@@ -1040,6 +1052,56 @@ def test_an_exit_is_tried_for_ever_though_the_registry_is_small() -> None:
         desk.name("X1")
     desk.fill("X1", 100, "11", full=True)
     assert desk.realized() == m(100)
+
+
+def test_a_freeze_never_cancels_an_exit_in_the_place_of_a_forgotten_entry() -> None:
+    desk = Desk(slot_limit=1)
+    desk.command(
+        Command.RECONCILE, trade_id="T1", asset="FET-USDT", quantity_e8=q(100),
+        entry_cost=m(1000), contract=RULES,
+    )  # fmt: skip
+    desk.adopt_order(OrderRole.ENTRY, "501", 50)
+    desk.event(Kind.ORDER_FINAL, venue_order_id="501", quantity_e8=0)
+    desk.exit()
+    for _ in range(300):
+        desk.order("X1", Kind.ORDER_REJECT, venue_order_id="")
+        desk.tick(500_000)
+        desk.name("X1")
+        slot = desk.slot
+        assert slot.active_entry_order is None or slot.active_entry_order.role is OrderRole.ENTRY
+    desk.control(ControlAction.HOLD)
+    assert desk.asked() == []
+
+
+def test_what_has_no_id_and_could_count_twice_is_refused(desk: Desk) -> None:
+    desk.open()
+    desk.exit()
+    desk.order("X1", Kind.PARTIAL_FILL, increment=True, quantity_e8=q(1), price_e10=p(11))
+    refused(desk, Code.INVALID_EVENT)
+    assert desk.last.kernel.details["field"] == "event_id"
+    liquidation(desk, 10, venue_order_id="")
+    refused(desk, Code.INVALID_EVENT)
+
+
+def test_a_free_slot_adopts_no_order(desk: Desk) -> None:
+    desk.command(
+        Command.RECONCILE, trade_id="T1", slot_id=0, asset="FET-USDT", quantity_e8=q(10),
+        role=OrderRole.EXIT, venue_order_id="501", contract=RULES,
+    )  # fmt: skip
+    refused(desk, Code.NO_POSITION)
+
+
+def test_figures_beyond_128_bits_are_told_not_faulted() -> None:
+    desk = Desk()
+    for trade, asset in (("T1", "FET-USDT"), ("T2", "TRX-USDT")):
+        desk.command(
+            Command.RECONCILE, trade_id=trade, asset=asset, quantity_e8=q(100),
+            entry_cost=9 * 10**37, contract=RULES,
+        )  # fmt: skip
+    assert desk.engine.snapshot.open_notional == 18 * 10**37
+    desk.anchor("99999999999999999999")
+    desk.event(Kind.FUNDING_FEE, event_id="f", amount=m(5), exchange_ms=desk.now + 60_000)
+    assert desk.engine.snapshot.capital == m("99999999999999999999") + m(5)
 
 
 # -- money -----------------------------------------------------------------------------------------

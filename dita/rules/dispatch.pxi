@@ -170,6 +170,8 @@ cdef inline int apply_to_order(State* st, const Input* e, int32_t order, Result*
         return refuse_field(out, FIELD_ASSET, D_INVALID_EVENT)
     if e.side != 0 and e.side != o.side:
         return refuse_field(out, FIELD_SIDE, D_INVALID_EVENT)
+    if e.flags & INCREMENT and e.event_key == 0:
+        return refuse_field(out, FIELD_EVENT, D_INVALID_EVENT)  # it could be counted twice
     if e.flags & INCREMENT and was_seen(st, e.event_key):
         return D_DUPLICATE_EVENT
     if out.trade_no == 0:
@@ -232,6 +234,7 @@ cdef int apply_without_ids(State* st, const Input* e, Result* out) except -1 nog
     cdef int32_t order
     cdef int state
     cdef int code
+    cdef uint64_t asset_key
     if e.kind == IN_LIQUIDATION or e.kind == IN_ADL:
         return apply_unmatched(st, e, out)
     if slot < 0:
@@ -248,10 +251,13 @@ cdef int apply_without_ids(State* st, const Input* e, Result* out) except -1 nog
     order = order_by_state(st, slot, e.side)
     if order < 0:
         return D_UNRESOLVED_SLOT
+    asset_key = st.trades[st.orders[order].trade].asset_key
     code = apply_to_order(st, e, order, out)
     if code == D_OK:
         note(out, D_ROUTED_BY_STATE)
         st.ledger.routed_by_state += 1
+        if st.held_count > 0:
+            release_held(st, asset_key, out)
     return code
 
 
@@ -361,6 +367,8 @@ cdef int apply_command(State* st, const Input* e, Result* out) except -1 nogil:
         out.leg = <uint8_t>s.leg
     if cell.rule == RULE_REFUSE:
         return cell.refusal
+    if cell.rule == RULE_ADOPT and e.role != 0:
+        return D_NO_POSITION            # an order is adopted by a trade, not by a free slot
     if cell.rule == RULE_ENTER:
         code = enter(st, e, slot, out)
     elif cell.rule == RULE_EXIT:
@@ -440,7 +448,9 @@ cdef int apply_input(State* st, const Input* e, Result* out) except -1 nogil:
     if code == D_OK and not out.accepted:
         fault(b"an input was applied without being accepted")
     out.code = <int16_t>code if code != D_OK else primary_code(out.notes)
-    if not out.accepted:
+    if out.accepted:
+        out.field = FIELD_NONE          # of a held event that came to nothing, if it is set
+    else:
         out.after = out.before
         out.notes = 0
     out.event_seq = st.event_seq

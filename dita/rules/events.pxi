@@ -35,6 +35,7 @@ cdef inline int room_for_change(const State* st, const Order* o, const Change* c
 cdef inline int write_levels(State* st, int32_t order, const Input* e, const Change* c, Result* out) except -1 nogil:
     cdef Order* o = &st.orders[order]
     cdef int32_t slot = st.trades[o.trade].slot
+    cdef int64_t before = o.level.filled_e8
     change_commit(st, order, e, c, out)
     if e.flags & INCREMENT:
         remember(st, e.event_key)
@@ -48,6 +49,11 @@ cdef inline int write_levels(State* st, int32_t order, const Input* e, const Cha
     if slot >= 0:
         if o.last_fill_ms > st.slots[slot].last_fill_ms:
             st.slots[slot].last_fill_ms = o.last_fill_ms
+        if o.role == EXIT and st.slots[slot].proven_e8 > 0:
+            # What went out is no longer there: a stale slot must not sell it a second time.
+            st.slots[slot].proven_e8 -= o.level.filled_e8 - before
+            if st.slots[slot].proven_e8 < 0:
+                st.slots[slot].proven_e8 = 0
         if o.level.filled_e8 > o.intended_e8 and not o.flags & EXTERNAL:
             go_stale(st, slot)
     return 0
@@ -333,6 +339,8 @@ cdef int external(State* st, const Input* e, int32_t slot, Result* out) except -
         return refuse_field(out, FIELD_QUANTITY, D_INVALID_EVENT)
     if size_of(t) <= 0:
         return D_NO_POSITION
+    if e.event_key == 0 and e.venue_key == 0:
+        return refuse_field(out, FIELD_EVENT, D_INVALID_EVENT)  # it could be counted twice
     if was_seen(st, e.event_key):
         return D_DUPLICATE_EVENT
     if st.order_free < 0 and st.retired_live == 0:

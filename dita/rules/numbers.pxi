@@ -6,7 +6,7 @@ FIELDS = (
     "", "kind", "slot_id", "time", "quantity_e8", "price_e10", "limit_price_e10", "leverage",
     "exit_leg_ratios_e9", "asset", "intent_id", "trade_id", "side", "contract.step_e8",
     "contract minimum", "source", "money", "wait", "reason", "order_type", "order",
-    "contract.tick_e10", "contract fee rate",
+    "contract.tick_e10", "contract fee rate", "event_id",
 )
 
 #: The numbers that contracts.py and the rules share, by enum; a test holds both sides together.
@@ -96,6 +96,7 @@ NUMBERS = {
         "FIELD_WAIT": FIELD_WAIT, "FIELD_REASON": FIELD_REASON,
         "FIELD_ORDER_TYPE": FIELD_ORDER_TYPE, "FIELD_ORDER": FIELD_ORDER, "FIELD_TICK": FIELD_TICK,
         "FIELD_FEE_RATE": FIELD_FEE_RATE,
+        "FIELD_EVENT": FIELD_EVENT,
     },
 }
 

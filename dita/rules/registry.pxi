@@ -164,10 +164,11 @@ cdef int32_t trade_new(State* st) noexcept nogil:
 
 cdef bint give_up_empty(State* st, int32_t trade) noexcept nogil:
     # An exit that is rejected for hours must not fill the registry: of this trade's own orders the
-    # oldest that is terminal without a fill is given up.  Never the newest: it is the slot's.
+    # oldest that is terminal without a fill is given up.  Never the newest: it is the slot's exit.
     cdef int32_t* link = &st.trades[trade].orders
     cdef int32_t* oldest = NULL
     cdef int32_t index
+    cdef int32_t slot
     if link[0] < 0:
         return False
     link = &st.orders[link[0]].next
@@ -179,6 +180,9 @@ cdef bint give_up_empty(State* st, int32_t trade) noexcept nogil:
         return False
     index = oldest[0]
     oldest[0] = st.orders[index].next
+    slot = st.trades[trade].slot
+    if slot >= 0 and st.slots[slot].entry_order == index:
+        st.slots[slot].entry_order = -1
     st.trades[trade].order_count -= 1
     order_release(st, index)
     return True

@@ -169,13 +169,27 @@ cdef inline void leg_done(const State* st, Slot* s, const Trade* t) noexcept nog
             latch_drop(s)
 
 
+cdef bint entry_may_fill(const State* st, const Trade* t) noexcept nogil:
+    cdef int32_t order = t.orders
+    cdef const Order* o
+    while order >= 0:
+        o = &st.orders[order]
+        if o.role == ENTRY and not is_terminal(o):
+            if not is_ended(o) or o.level.filled_e8 < o.intended_e8:
+                return True
+        order = o.next
+    return False
+
+
 cdef int feed_sizer(State* st, int32_t trade) except -1 nogil:
-    # Once per trade, at flat, from the trade's own money; a price-less leg waits for its figure.
+    # Once per trade, at flat, from the trade's own money; a price-less leg waits for its figure, and
+    # flat with an entry that may still fill is not the end.
     cdef Trade* t = &st.trades[trade]
     cdef Request* r
     if t.flags & FED or size_of(t) != 0 or t.sums.exited_e8 == 0:
         return 0
-    if t.sums.unsettled > 0 or (t.sums.pending > 0 and t.sums.entry_priced_e8 < t.sums.entered_e8):
+    if (t.sums.unsettled > 0 or entry_may_fill(st, t)
+            or (t.sums.pending > 0 and t.sums.entry_priced_e8 < t.sums.entered_e8)):
         if st.now_ms - t.flat_ms < RECORD_LIMIT_MS:
             return 0
     t.flags |= FED
