@@ -376,6 +376,7 @@ cdef struct Trade:
     int64_t step_e8
     int64_t min_quantity_e8
     int64_t flat_ms
+    int64_t returned_e8         # more went out than came in, and the venue is flat: others closed it
     int32_t taker_fee_e9
     int32_t maker_fee_e9
     int32_t legs_e9[LEGS_MAX]

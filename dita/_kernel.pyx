@@ -300,7 +300,7 @@ cdef class Core:
     def trades(self) -> list:
         """Every trade in the tables: (trade_no, trade_key, asset_key, side, leverage, entered, priced,
         entry_cost, exited, realized, trueup, fees, carried, pending, unsettled, open_orders, slot,
-        closed, legs, order numbers)"""
+        closed, legs, order numbers, returned)"""
         cdef int32_t i
         return [self.trade_at(i) for i in range(self.st.config.trades)
                 if self.st.trades[i].trade_no != 0]
@@ -331,7 +331,8 @@ cdef class Core:
                 s.entry_priced_e8, (s.entry_cost), s.exited_e8, (t.realized),
                 (t.trueup), (s.fees), (t.carried), s.pending,
                 s.unsettled, t.open_orders, t.slot, (t.flags & CLOSED) != 0,
-                tuple([t.legs_e9[i] for i in range(t.leg_count)]), tuple(reversed(orders)))
+                tuple([t.legs_e9[i] for i in range(t.leg_count)]), tuple(reversed(orders)),
+                t.returned_e8)
 
     def ledger(self) -> tuple:
         """(seed, realized, trueup, fees, funding, transfers, adjustments, wallet, available_margin,

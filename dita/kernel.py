@@ -497,7 +497,7 @@ class ExecutionKernel:
             asset=self._names.assets.get(trade[2], ""),
             side=TradeSide(trade[3]),
             leverage=trade[4],
-            size_e8=trade[5] - trade[8],
+            size_e8=trade[5] - trade[8] + trade[20],
             entered_e8=trade[5],
             entry_priced_e8=trade[6],
             entry_cost=trade[7],

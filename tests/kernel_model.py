@@ -425,6 +425,7 @@ class Trade:
         self.flat_ms = 0
         self.fed = False
         self.closed = False
+        self.returned = 0  # more went out than came in, and the venue is flat: others closed it
         self.figures = self.figures_of(self.leaves())
 
     def leaves(self, without: Order | None = None) -> list[Leaf]:
@@ -473,7 +474,7 @@ class Trade:
             # Without a basis our prices book nothing, and what the venue says is booked as it is.
             realized=self.carried + said + (ours(own) if based else told),
             trueup=told - ours(both) if based else 0,
-            size=entered - exited,
+            size=entered - exited + self.returned,
         )
 
     def pnl(
@@ -924,6 +925,8 @@ class KernelModel:
         was, before = trade.figures, order.level
         grown = new.filled > before.filled
         order.level = new
+        if grown and order.role is OrderRole.ENTRY:
+            trade.returned = max(0, trade.returned - (new.filled - before.filled))
         trade.recompute()
         now = trade.figures
         if grown:
@@ -1726,6 +1729,11 @@ class KernelModel:
             slot.stale, slot.proven = False, ours
             return
         self._note(Code.POSITION_DISAGREES)
+        if theirs == 0 and ours < 0:
+            slot.trade.returned -= ours
+            slot.trade.recompute()
+            slot.stale, slot.proven = False, 0
+            return
         self._go_stale(slot)
         slot.proven = min(theirs, ours) if theirs > 0 else 0
 
