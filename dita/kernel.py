@@ -122,6 +122,9 @@ class Ledger(msgspec.Struct, frozen=True):
     routed_by_state: int
     flow_total: int
     peak: int
+    foreign: int
+    income_from_ms: int
+    income_read_ms: int
 
     @property
     def k_capital(self) -> int:
@@ -652,7 +655,7 @@ class ExecutionKernel:
             (slot.trade_id, slot.state, slot.active_leg_index) for slot in self.active_slots()
         )
         k = self.ledger()
-        money = (k.realized, k.trueup, k.fees, k.funding, k.transfers, k.adjustments)
+        money = (k.realized, k.trueup, k.fees, k.funding, k.transfers, k.adjustments, k.foreign)
         return hashlib.sha256(repr((trades, slots, money)).encode()).hexdigest()
 
 
@@ -678,7 +681,12 @@ def _notes(bits: int) -> tuple[KernelDiagnosticCode, ...]:
 
 
 _ACCOUNT_KINDS: Final = frozenset(
-    {KernelEventKind.ACCOUNT_UPDATE, KernelEventKind.FUNDING_FEE, KernelEventKind.TRANSFER}
+    {
+        KernelEventKind.ACCOUNT_UPDATE,
+        KernelEventKind.FUNDING_FEE,
+        KernelEventKind.TRANSFER,
+        KernelEventKind.FOREIGN_FLOW,
+    }
 )
 _CODES: Final = {int(code): (code, SEVERITY[code]) for code in KernelDiagnosticCode}
 _STAGES: Final = tuple(TradeStage)
