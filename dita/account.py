@@ -58,6 +58,8 @@ class LedgerFigures(Protocol):
     @property
     def foreign(self) -> int: ...
     @property
+    def income_from_ms(self) -> int: ...
+    @property
     def income_read_ms(self) -> int: ...
 
 
@@ -115,7 +117,8 @@ class AccountProjection:
         causes, rest = self._explain(k, drift, unsettled_notional)
         state.pending = _aged(state.pending, rest, k.anchor_ms)
         # Its cause may be a row that has not been read yet; without a reader only time can tell.
-        told_ms = k.income_read_ms or k.anchor_ms
+        read = k.income_read_ms > k.income_from_ms
+        told_ms = k.income_read_ms if read else k.anchor_ms
         late = sum(part for since, part in state.pending if told_ms - since >= PENDING_MS)
         for cause, part in ((DriftCause.UNEXPLAINED, late), (DriftCause.PENDING, rest - late)):
             if part:

@@ -559,6 +559,11 @@ class ExecutionKernel:
         """The own order with this client order id."""
         return self.order(self._names.clients.get(client_id, 0))
 
+    def order_of_venue(self, venue_order_id: str) -> VenueOrder | None:
+        """The order of ours with this id of the venue; closes from outside count as ours."""
+        key = venue_key_of(venue_order_id) if venue_order_id else 0
+        return self.order(self._core.order_of_venue(key)) if key else None
+
     def trade(self, trade_id: str) -> TradeRecord | None:
         """The newest trade with this id, also after it has left its slot."""
         key = key_of(trade_id, "trade_id")

@@ -1772,6 +1772,7 @@ class KernelModel:
             in_range(missing, self.seed + missing)
             self.seed += missing
             self.seeded = True
+            self.income_from_ms = self.income_read_ms = when
         self._accept(e)
         after_fills = 0 < e.requested_ms >= self.last_fill_ms
         self.anchor = Anchor(
@@ -1833,13 +1834,12 @@ class KernelModel:
         self.flow_total += 1
 
     def _income_read(self, e: VenueEvent) -> None:
-        """The history is read up to a time; the first one says what the seed holds."""
+        """The history is read up to a time."""
         if not e.exchange_ms:
             raise Refused(Code.INVALID_EVENT, "time")
         if e.exchange_ms <= self.income_read_ms:
             raise Refused(Code.DUPLICATE_EVENT)
         self._accept(e)
-        self.income_from_ms = self.income_from_ms or e.exchange_ms
         self.income_read_ms = e.exchange_ms
 
     def _flow(self, exchange_ms: int, amount: int) -> None:

@@ -260,14 +260,15 @@ def test_what_others_did_has_a_name_and_freezes_nothing(desk: Desk) -> None:
 
 
 def test_income_read_never_goes_back(desk: Desk) -> None:
-    desk.event(Kind.INCOME_READ, exchange_ms=5_000)
-    desk.event(Kind.INCOME_READ, exchange_ms=9_000)
-    desk.event(Kind.INCOME_READ, exchange_ms=9_000)
-    assert desk.last.kernel.code is Code.DUPLICATE_EVENT
-    desk.event(Kind.INCOME_READ, exchange_ms=0)
-    assert desk.last.kernel.code is Code.INVALID_EVENT
+    seeded_ms = desk.now
+    desk.event(Kind.INCOME_READ, exchange_ms=seeded_ms + 9_000)
+    twice = desk.event(Kind.INCOME_READ, exchange_ms=seeded_ms + 9_000)
+    timeless = desk.event(Kind.INCOME_READ, exchange_ms=0)
+    codes = (twice.kernel.code, timeless.kernel.code)
+    assert codes == (Code.DUPLICATE_EVENT, Code.INVALID_EVENT)
     ledger = desk.engine.kernel.ledger()
-    assert (ledger.income_from_ms, ledger.income_read_ms) == (5_000, 9_000)
+    assert ledger.income_from_ms == seeded_ms
+    assert ledger.income_read_ms == seeded_ms + 9_000
 
 
 def test_a_stream_frame_does_not_thaw(desk: Desk) -> None:

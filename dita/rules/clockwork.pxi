@@ -60,6 +60,8 @@ cdef int anchor(State* st, const Input* e, Result* out) except -1 nogil:
     if not k.seeded:
         k.seed = seed
         k.seeded = 1
+        k.income_from_ms = when     # the seed is the wallet of now: it holds every row up to here
+        k.income_read_ms = when
     k.wallet = e.realized
     k.available_margin = e.fee
     k.anchored = 1
@@ -124,16 +126,13 @@ cdef int foreign_flow(State* st, const Input* e, Result* out) except -1 nogil:
 
 
 cdef int income_read(State* st, const Input* e, Result* out) except -1 nogil:
-    # Every income row up to this time of the venue has been read.  The first one says which rows the
-    # seed holds already.
+    # Every income row up to this time of the venue has been read.
     cdef Ledger* k = &st.ledger
     if e.exchange_ms <= 0:
         return refuse_field(out, FIELD_TIME, D_INVALID_EVENT)
     if e.exchange_ms <= k.income_read_ms:
         return D_DUPLICATE_EVENT
     accept(st, e, out)
-    if k.income_from_ms == 0:
-        k.income_from_ms = e.exchange_ms
     k.income_read_ms = e.exchange_ms
     return D_OK
 

@@ -17,6 +17,7 @@ from dita.contracts import (
     KernelEventKind,
     KernelIntent,
     Record,
+    TradeStage,
     VenueEvent,
     VenueOrderStatus,
 )
@@ -25,6 +26,7 @@ from dita.errors import VenueError
 from dita.runtime.inquiry import Inquiry
 from dita.runtime.loop import Input, RunState, Runtime
 from dita.runtime.recovery import Recovery
+from dita.runtime.watching import Watch
 
 RECONNECT_MIN_S: Final = 0.2
 RECONNECT_MAX_S: Final = 10.0
@@ -35,8 +37,10 @@ class Cadence(Record, frozen=True, kw_only=True):
 
     tick_ms: int = 250
     in_flight_s: int = 2
+    open_orders_s: int = 5
     positions_s: int = 30
     balance_s: int = 30
+    income_s: int = 60
     drain_limit_s: int = 20
 
 
@@ -62,6 +66,9 @@ class Feeds:
         done = outcome.kernel.transition
         if done is not None and (done.fee_delta or done.realized_delta or done.trueup_delta):
             self._service.balance_due.set()
+        stale = TradeStage.STALE_STATE_RECONCILING
+        if done is not None and done.after is stale and done.before is not stale:
+            self._service.doubt.set()
 
 
 class Service:
@@ -71,8 +78,10 @@ class Service:
         self.runtime = runtime
         self.inquiry = inquiry
         self.recovery = Recovery(runtime, inquiry)
+        self.watch = Watch(runtime, inquiry, self._second_kernel)
         self.cadence = cadence
         self.balance_due = asyncio.Event()
+        self.doubt = asyncio.Event()
         self.feeds = Feeds(self)
         self.stop_requested = asyncio.Event()
         runtime.publishers.append(self.feeds)
@@ -90,14 +99,17 @@ class Service:
         await self._connect()
         runtime.spawn(self._stream(), "stream")
         await self._or_failure(self.recovery.reconcile())
+        await self._or_failure(self.watch.income())
         if hold:
             await self.control(ControlAction.HOLD, hold, "serve")
         self._back_to_work()
         for name, task in (
             ("ticks", self._ticks),
             ("in flight", self._in_flight),
+            ("open orders", self._open_orders),
             ("positions", self._positions),
             ("balance", self._balance),
+            ("income", self._income),
         ):
             runtime.spawn(task(), name)
 
@@ -175,8 +187,28 @@ class Service:
         for order in self.runtime.engine.kernel.open_orders():
             self.runtime.spawn(self.inquiry.order(order.order_no), f"order {order.order_no}")
 
+    async def _open_orders(self) -> None:
+        await self._every(self.cadence.open_orders_s, self.watch.open_orders)
+
     async def _positions(self) -> None:
-        await self._every(self.cadence.positions_s, self.inquiry.positions)
+        """Ask at the cadence, at once when a slot comes into doubt, and often while one is."""
+        while True:
+            often = self.watch.doubted_slots()
+            wait_s = self.cadence.in_flight_s if often else self.cadence.positions_s
+            try:
+                await asyncio.wait_for(self.doubt.wait(), wait_s)
+                await asyncio.sleep(self.cadence.tick_ms / 1000)
+            except TimeoutError:
+                pass  # the cadence: time to ask anyway
+            self.doubt.clear()
+            await self.watch.positions()
+
+    async def _income(self) -> None:
+        await self._every(self.cadence.income_s, self.watch.income)
+
+    async def _second_kernel(self, client_order_id: str) -> None:
+        reason = f"an order that only a second kernel can have sent: {client_order_id}"
+        await self.control(ControlAction.HOLD, reason, "serve")
 
     async def _balance(self) -> None:
         """Ask at the cadence, and soon after money moved: entries wait for a quiet anchor."""
