@@ -18,12 +18,14 @@ from dita.contracts import (
     TradeStage,
     VenueEvent,
 )
+from dita.kernel import ExecutionKernel
 from dita.runtime.loop import RunState
 from dita.runtime.service import Cadence
 from dita.venues import FillReport, IncomeKind, IncomeReport, SubmitOrder
 from dita.venues.attribution import LIQUIDATION_MS, NEAR_MS, Books, attribute, symbols_of_trades
 from dita.venues.mock import Do, MockConfig, Noise, Rule, Verb, fet_config
 
+Kind = KernelEventKind
 FET, TRX = "FET-USDT", "TRX-USDT"
 OWN, THEIRS, LIQUIDATION = "11", "22", "33"
 BOOKS = Books(
@@ -265,5 +267,17 @@ def test_an_order_that_looks_like_ours_and_is_not_means_hold() -> None:
         await floor.wait(lambda: floor.runtime.state is RunState.HOLD, 10, "HOLD")
         held = [r for r in floor.log.records if getattr(r, "reason", "").find("x" * 32) >= 0]
         assert len(held) == 1
+
+    watched(scene)
+
+
+def test_what_stays_due_is_told_of_less_and_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ExecutionKernel, "due_ms", property(lambda self: 1))
+
+    async def scene(floor: Floor) -> None:
+        before = len(floor.log.records)
+        await asyncio.sleep(1.5)
+        told = [r for r in floor.log.records[before:] if getattr(r, "kind", None) is Kind.TICK]
+        assert 3 <= len(told) <= 8  # of 75 turns
 
     watched(scene)

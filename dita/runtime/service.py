@@ -30,6 +30,7 @@ from dita.runtime.watching import Watch
 
 RECONNECT_MIN_S: Final = 0.2
 RECONNECT_MAX_S: Final = 10.0
+TICK_AGAIN_MAX_MS: Final = 5_000
 
 
 class Cadence(Record, frozen=True, kw_only=True):
@@ -171,11 +172,18 @@ class Service:
 
     async def _ticks(self) -> None:
         """Tell the engine that time passed, when that would change something."""
+        told_ms = wait_ms = 0
         while True:
             await asyncio.sleep(self.cadence.tick_ms / 1000)
-            due = self.runtime.engine.kernel.due_ms
-            if due and due <= self.runtime.clock.now_ms():
-                await self.runtime.post(VenueEvent(kind=KernelEventKind.TICK, received_ms=1))
+            due_ms, now_ms = self.runtime.engine.kernel.due_ms, self.runtime.clock.now_ms()
+            if not due_ms or now_ms < max(due_ms, told_ms + wait_ms):
+                continue
+            # What stays due although it was told of waits for something else than time.
+            wait_ms = min(2 * wait_ms + self.cadence.tick_ms, TICK_AGAIN_MAX_MS)
+            if due_ms > told_ms:
+                wait_ms = 0
+            told_ms = now_ms
+            await self.runtime.post(VenueEvent(kind=KernelEventKind.TICK, received_ms=1))
 
     async def _in_flight(self) -> None:
         """Look at every order that is not terminal: the stream may have lost its news."""
