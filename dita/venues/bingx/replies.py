@@ -98,8 +98,15 @@ class WrappedOrder(OrderRow, frozen=True):
 class OrderList(Row, frozen=True):
     """``data`` of openOrders, allOrders, fullOrder, forceOrders, batchOrders."""
 
-    orders: tuple[OrderRow, ...] | None = None
+    orders: tuple[OrderRow, ...] | msgspec.UnsetType | None = msgspec.UNSET
     errors: tuple[OrderRow, ...] | None = None
+
+    @property
+    def rows(self) -> tuple[OrderRow, ...]:
+        """The orders; null is an empty list.  WireError when it is missing: that says nothing."""
+        if self.orders is msgspec.UNSET:
+            raise unreadable("orders", None, "a list of orders")
+        return self.orders or ()
 
 
 class Cancelled(Row, frozen=True):
@@ -160,15 +167,16 @@ class FillRow(Row, frozen=True):
 class FillList(Row, frozen=True, rename=None):
     """``data`` of both fill endpoints: the model and the documents name the list differently."""
 
-    fill_orders: tuple[FillRow, ...] | None = None
-    fill_history_orders: tuple[FillRow, ...] | None = None
+    fill_orders: tuple[FillRow, ...] | msgspec.UnsetType | None = msgspec.UNSET
+    fill_history_orders: tuple[FillRow, ...] | msgspec.UnsetType | None = msgspec.UNSET
 
     @property
     def rows(self) -> tuple[FillRow, ...]:
-        """The fills.  WireError when neither list is there: a missing list is not an empty one."""
-        if self.fill_orders is None and self.fill_history_orders is None:
+        """The fills; null is an empty list.  WireError when it is missing: that says nothing."""
+        older, newer = self.fill_orders, self.fill_history_orders
+        if older is msgspec.UNSET and newer is msgspec.UNSET:
             raise unreadable("fills", None, "fill_orders or fill_history_orders")
-        return (self.fill_orders or ()) + (self.fill_history_orders or ())
+        return (older or ()) + (newer or ())
 
 
 class BalanceRow(Row, frozen=True):
