@@ -115,12 +115,6 @@ class IncomeKind(IntEnum):
     FEE = 2
     FUNDING = 3
     TRANSFER = 4
-    INSURANCE = 5  # the insurance fund's part in a liquidation
-    ADL = 6
-    TRIAL_FUND = 7  # the venue's gift money, coming or going
-    DEDUCTION = 8  # taken by the venue's own decision
-    GUARANTEED_PRICE = 9  # the fee of a guaranteed stop
-    OTHER = 10  # a kind that we do not know: the money still counts
 
 
 class IncomeReport(Record, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ sends nothing that changes anything.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -24,7 +24,8 @@ from dita.venues import (
 from dita.venues.bingx import client, normalise
 from dita.venues.bingx.client import Answer, Client, Endpoint, refused
 from dita.venues.bingx.codes import Meaning
-from dita.venues.bingx.wire import WireError
+from dita.venues.bingx.replies import BALANCES, INCOME, OneBalance
+from dita.venues.bingx.wire import WireError, decode, unreadable
 from dita.venues.evidence import same_client_id
 
 T = TypeVar("T")
@@ -41,13 +42,22 @@ PAGE_ROWS: Final = 1_000
 PAGES_MAX: Final = 100
 
 
+class _Page(NamedTuple, Generic[T]):
+    """The reports of a page, and how many rows it had: those of other assets are no reports."""
+
+    reports: tuple[T, ...]
+    rows: int
+
+
 class Questions:
-    """One account's questions.  ``assets`` are what margin may be called, the likelier first."""
+    """One account's questions.  ``assets`` are what margin may be called, the likelier first;
+    which it is here, the first balance tells."""
 
     def __init__(self, of: Client, name_of: Callable[[str], str], assets: tuple[str, ...]) -> None:
         self._client = of
         self._name_of = name_of
         self._assets = assets
+        self._asset = ""
 
     # -- orders ------------------------------------------------------------------------------------
 
@@ -68,7 +78,7 @@ class Questions:
             return await self._ended(ref, answer)
         if answer.meaning is not Meaning.DONE:
             raise refused(client.ORDER, answer)
-        report = _read(client.ORDER, normalise.order_report, answer.data)
+        report = _read(client.ORDER, normalise.order_of, answer.data)
         if not _is(report, ref):
             raise QueryFailed(
                 "the exchange answered with another order",
@@ -87,7 +97,7 @@ class Questions:
     async def open_orders(self, asset: str) -> tuple[OrderReport, ...]:
         """Orders of a symbol that work."""
         data = await self._client.wanted(client.OPEN_ORDERS, {"symbol": self._name_of(asset)})
-        return _read(client.OPEN_ORDERS, normalise.order_reports, data)
+        return _read(client.OPEN_ORDERS, normalise.orders_of, data)
 
     async def all_orders(self, asset: str, since_ms: int) -> tuple[OrderReport, ...]:
         """Orders in any state.
@@ -98,7 +108,7 @@ class Questions:
         found = {report.venue_order_id: report for report in await self.open_orders(asset)}
         symbol = self._name_of(asset)
 
-        async def page(start_ms: int, end_ms: int) -> tuple[OrderReport, ...]:
+        async def page(start_ms: int, end_ms: int) -> _Page[OrderReport]:
             parameters = {
                 "symbol": symbol,
                 "startTime": str(start_ms),
@@ -106,7 +116,8 @@ class Questions:
                 "limit": str(PAGE_ROWS),
             }
             data = await self._client.wanted(client.ALL_ORDERS, parameters)
-            return _read(client.ALL_ORDERS, normalise.order_reports, data)
+            reports = _read(client.ALL_ORDERS, normalise.orders_of, data)
+            return _Page(reports, len(reports))
 
         for start_ms, end_ms in self._windows(since_ms):
             for report in await _whole(client.ALL_ORDERS, page, start_ms, end_ms):
@@ -134,7 +145,7 @@ class Questions:
         for number in range(1, PAGES_MAX + 1):
             paging = {"pageIndex": str(number), "pageSize": str(PAGE_ROWS)}
             data = await self._client.wanted(client.FILLS, {**parameters, **paging})
-            fills = _read(client.FILLS, normalise.fill_reports, data)
+            fills = _read(client.FILLS, normalise.fills_of, data)
             known = len(found)
             found.update((fill.fill_id, fill) for fill in fills)
             if len(fills) < PAGE_ROWS:
@@ -148,7 +159,7 @@ class Questions:
     async def positions(self) -> tuple[PositionReport, ...]:
         """Every position that is not flat."""
         data = await self._client.wanted(client.POSITIONS, {})
-        return _read(client.POSITIONS, normalise.position_reports, data)
+        return _read(client.POSITIONS, normalise.positions_of, data)
 
     async def balance(self) -> BalanceReport:
         """The wallet, true at some moment between the two times."""
@@ -162,23 +173,42 @@ class Questions:
         if answer.meaning is not Meaning.DONE:
             raise refused(endpoint, answer)
         answered_ms = max(requested_ms, self._client.time.now_ms())
-        return _read(
-            endpoint,
-            lambda data: normalise.balance_report(data, self._assets, requested_ms, answered_ms),
-            answer.data,
-        )
+        asset = self._asset or _read(endpoint, self._margin_asset, answer.data)
+
+        def read(data: msgspec.Raw) -> BalanceReport:
+            return normalise.balance_of(data, asset, requested_ms, answered_ms)
+
+        report = _read(endpoint, read, answer.data)
+        self._asset = asset
+        return report
+
+    def _margin_asset(self, data: msgspec.Raw) -> str:
+        found = decode(BALANCES, data)
+        rows = (found.balance,) if isinstance(found, OneBalance) else found
+        names = [row.asset for row in rows]
+        for asset in self._assets:
+            if asset in names:
+                return asset
+        raise unreadable("balance", names, f"a row of {' or '.join(self._assets)}")
 
     async def income(self, since_ms: int) -> tuple[IncomeReport, ...]:
         """Income rows, oldest first; each once."""
 
-        async def page(start_ms: int, end_ms: int) -> tuple[IncomeReport, ...]:
+        if not self._asset:
+            await self.balance()
+        asset = self._asset
+
+        async def page(start_ms: int, end_ms: int) -> _Page[IncomeReport]:
             parameters = {
                 "startTime": str(start_ms),
                 "endTime": str(end_ms),
                 "limit": str(PAGE_ROWS),
             }
             data = await self._client.wanted(client.INCOME, parameters)
-            return _read(client.INCOME, normalise.income_reports, data)
+            return _Page(
+                _read(client.INCOME, lambda rows: normalise.income_of(rows, asset), data),
+                _read(client.INCOME, _income_rows, data),
+            )
 
         found: dict[str, IncomeReport] = {}
         for start_ms, end_ms in self._windows(since_ms):
@@ -213,7 +243,7 @@ def windows(since_ms: int, now_ms: int) -> Iterable[tuple[int, int]]:
 
 async def _whole(
     endpoint: Endpoint,
-    page: Callable[[int, int], Awaitable[tuple[T, ...]]],
+    page: Callable[[int, int], Awaitable[_Page[T]]],
     start_ms: int,
     end_ms: int,
 ) -> tuple[T, ...]:
@@ -221,9 +251,9 @@ async def _whole(
 
     Halves need to know neither how rows are sorted nor by which of their times they are found.
     """
-    rows = await page(start_ms, end_ms)
-    if len(rows) < PAGE_ROWS:
-        return rows
+    found = await page(start_ms, end_ms)
+    if found.rows < PAGE_ROWS:
+        return found.reports
     if end_ms - start_ms < 2:
         raise _cut_off(endpoint)
     middle_ms = (start_ms + end_ms) // 2
@@ -247,6 +277,11 @@ def _read(endpoint: Endpoint, read: Callable[[msgspec.Raw], T], data: msgspec.Ra
             expected=bad.expected,
             found=f"{bad.what}: {bad.found}",
         ) from bad
+
+
+def _income_rows(data: msgspec.Raw) -> int:
+    # Null may be how the exchange says "none".
+    return 0 if bytes(data) == b"null" else len(decode(INCOME, data))
 
 
 def _is(report: OrderReport, ref: OrderRef) -> bool:

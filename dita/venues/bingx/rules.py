@@ -12,6 +12,7 @@ import msgspec
 
 from dita.contracts import ContractRules, OrderSide, Record
 from dita.units import PRICE_DIGITS, QUANTITY_DIGITS
+from dita.venues.bingx.normalise import plain
 from dita.venues.bingx.replies import (
     CONTRACTS,
     LEVERAGE,
@@ -43,11 +44,6 @@ class Symbol(Record, frozen=True, kw_only=True):
     name: str
     rules: ContractRules
     opens: bool
-
-
-def plain(asset: str) -> str:
-    """A symbol's spelling for comparison: ``FET-USDT`` = ``fetusdt``."""
-    return asset.replace("-", "").upper()
 
 
 def symbols_of(data: msgspec.Raw) -> dict[str, Symbol]:

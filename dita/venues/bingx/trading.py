@@ -18,8 +18,9 @@ from dita.venues import NotSent, OrderRef, OutcomeUnknown, QueryFailed, SubmitOr
 from dita.venues.bingx import client, normalise
 from dita.venues.bingx.client import Answer, Client
 from dita.venues.bingx.codes import Meaning
+from dita.venues.bingx.normalise import plain
 from dita.venues.bingx.orders import check_entry, check_order, is_too_small, parameters_of
-from dita.venues.bingx.rules import Symbol, leverage_of, plain
+from dita.venues.bingx.rules import Symbol, leverage_of
 from dita.venues.bingx.wire import WireError
 
 #: Our clock may differ by so much from the exchange's before entries stop.
@@ -111,7 +112,7 @@ class Trading:
     def _answered(self, order: SubmitOrder, answer: Answer) -> VenueEvent:
         if answer.meaning is Meaning.DONE:
             try:
-                return normalise.order_ack(answer.data, order, self._clock.now_ms())
+                return normalise.acknowledged(answer.data, order, self._clock.now_ms())
             except WireError as bad:
                 raise OutcomeUnknown("order answer cannot be read", found=bad.found) from bad
         self._note(order.client_order_id, answer)

@@ -28,8 +28,9 @@ from dita.venues import (
 from dita.venues.bingx import client
 from dita.venues.bingx.budget import Budget
 from dita.venues.bingx.client import Access, Client, ListenKeys
+from dita.venues.bingx.normalise import plain
 from dita.venues.bingx.questions import Questions
-from dita.venues.bingx.rules import Symbol, hedge_of, plain, symbols_of
+from dita.venues.bingx.rules import Symbol, hedge_of, symbols_of
 from dita.venues.bingx.stream import UserStream
 from dita.venues.bingx.trading import Trading
 from dita.venues.bingx.wire import WireError
@@ -98,6 +99,7 @@ class BingxVenue:
             await self.client.measure_time()
             await self._load_contracts()
             await self._check_mode()
+            await self._questions.balance()  # also tells what margin is called here
             self.trading.forget_leverage()
             await self._stream.start()
         except (VenueError, SettingsError):
