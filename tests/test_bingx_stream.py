@@ -353,6 +353,7 @@ async def test_first_connection_that_fails_is_told_to_the_caller() -> None:
     with pytest.raises(VenueError) as caught:
         await stream.open()
     assert "key1" not in str(caught.value)
+    assert exchange.deleted == ["key1"]
     await stream.close()
 
 

@@ -189,7 +189,11 @@ class UserStream:
             self._take(key, text)
 
         address = f"{self._url}?listenKey={key}"
-        link = await Link.open(address, take, self._timing, self.figures)
+        try:
+            link = await Link.open(address, take, self._timing, self.figures)
+        except VenueError:
+            await self._delete(key)  # whether it got a socket on their side nobody knows
+            raise
         line = _Line(key, link, self._clock.monotonic_ns())
         line.reading.add_done_callback(lambda task: self._ended(line, task))
         return line
