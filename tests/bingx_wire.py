@@ -11,6 +11,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import httpx
+import msgspec
 
 from dita.clock import ManualClock
 from dita.contracts import OrderSide, OrderType
@@ -54,6 +55,11 @@ def good(data: object) -> dict[str, Any]:
 def bad(code: int, msg: str = "") -> dict[str, Any]:
     """A refusal."""
     return {"code": code, "msg": msg, "data": {}}
+
+
+def raw(data: object) -> msgspec.Raw:
+    """The data of an answer, as the client hands it on."""
+    return msgspec.Raw(json.dumps(data).encode())
 
 
 def query_of(request: httpx.Request) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from importlib import resources
 from pathlib import Path
+from random import SystemRandom
 from typing import TYPE_CHECKING, Final
 
 from dita.clock import Clock
@@ -124,7 +125,11 @@ def bingx_venue(settings: Settings, clock: Clock) -> BingxVenue:
         assets=("VST", "USDT") if venue.environment is VenueEnvironment.VST else ("USDT",),
     )
     return BingxVenue(
-        config, clock, api_key=venue.api_key.reveal, api_secret=venue.api_secret.reveal
+        config,
+        clock,
+        api_key=venue.api_key.reveal,
+        api_secret=venue.api_secret.reveal,
+        draw=SystemRandom().randrange,
     )
 
 

@@ -57,7 +57,8 @@ class Questions:
         self._client = of
         self._name_of = name_of
         self._assets = assets
-        self._asset = ""
+        #: What margin is called; "" before the first balance.
+        self.margin_asset = ""
 
     # -- orders ------------------------------------------------------------------------------------
 
@@ -173,16 +174,16 @@ class Questions:
         if answer.meaning is not Meaning.DONE:
             raise refused(endpoint, answer)
         answered_ms = max(requested_ms, self._client.time.now_ms())
-        asset = self._asset or _read(endpoint, self._margin_asset, answer.data)
+        asset = self.margin_asset or _read(endpoint, self._find_asset, answer.data)
 
         def read(data: msgspec.Raw) -> BalanceReport:
             return normalise.balance_of(data, asset, requested_ms, answered_ms)
 
         report = _read(endpoint, read, answer.data)
-        self._asset = asset
+        self.margin_asset = asset
         return report
 
-    def _margin_asset(self, data: msgspec.Raw) -> str:
+    def _find_asset(self, data: msgspec.Raw) -> str:
         found = decode(BALANCES, data)
         rows = (found.balance,) if isinstance(found, OneBalance) else found
         names = [row.asset for row in rows]
@@ -194,9 +195,9 @@ class Questions:
     async def income(self, since_ms: int) -> tuple[IncomeReport, ...]:
         """Income rows, oldest first; each once."""
 
-        if not self._asset:
+        if not self.margin_asset:
             await self.balance()
-        asset = self._asset
+        asset = self.margin_asset
 
         async def page(start_ms: int, end_ms: int) -> _Page[IncomeReport]:
             parameters = {

@@ -7,7 +7,7 @@ the contracts (hourly), the account's mode (checked at connect).  The runtime is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Final
 
 import httpx
@@ -28,15 +28,19 @@ from dita.venues import (
 from dita.venues.bingx import client
 from dita.venues.bingx.budget import Budget
 from dita.venues.bingx.client import Access, Client, ListenKeys
+from dita.venues.bingx.events import Told, UserEvents
 from dita.venues.bingx.normalise import plain
 from dita.venues.bingx.questions import Questions
 from dita.venues.bingx.rules import Symbol, hedge_of, symbols_of
 from dita.venues.bingx.stream import UserStream
 from dita.venues.bingx.trading import Trading
 from dita.venues.bingx.wire import WireError
+from dita.venues.evidence import position_events
 
 TIME_EVERY_S: Final = 60
 CONTRACTS_EVERY_S: Final = 3_600
+#: After a failed question about a position in doubt; the budget bounds it anyway.
+DOUBT_RETRY_S: Final = 1.0
 CONTRACTS_OLD_MS: Final = 2 * CONTRACTS_EVERY_S * 1_000
 
 
@@ -62,6 +66,7 @@ class BingxVenue:
         *,
         api_key: Callable[[], str],
         api_secret: Callable[[], str],
+        draw: Callable[[int], int],
         budget: Budget | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
@@ -77,12 +82,11 @@ class BingxVenue:
         self.client = Client(access, clock, budget, transport)
         self.trading = Trading(self.client, clock, self.find, config.hedge)
         self._questions = Questions(self.client, self.name_of, config.assets)
-        self._stream = UserStream(
-            config.stream_url,
-            ListenKeys(self.client),
-            clock,
-            self.trading.heard_leverage,
-        )
+        self._clock = clock
+        self._draw = draw
+        self._stream: UserStream | None = None
+        self._doubts: set[str] = set()
+        self._settling: asyncio.Task[None] | None = None
         self._symbols: dict[str, Symbol] = {}
         self._symbols_ms = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -99,9 +103,10 @@ class BingxVenue:
             await self.client.measure_time()
             await self._load_contracts()
             await self._check_mode()
-            await self._questions.balance()  # also tells what margin is called here
+            await self._questions.balance()  # tells what margin is called here
             self.trading.forget_leverage()
-            await self._stream.start()
+            self._stream = stream = self._new_stream()
+            await stream.open()
         except (VenueError, SettingsError):
             await self.close()
             raise
@@ -112,13 +117,24 @@ class BingxVenue:
             ),
         ]
 
+    def _new_stream(self) -> UserStream:
+        events = UserEvents(self._questions.margin_asset, self.config.hedge)
+        url, keys = self.config.stream_url, ListenKeys(self.client)
+        return UserStream(url, keys, events, self._clock, self._draw)
+
     async def close(self) -> None:
         """Let go of tasks, the stream and connections; safe to call twice."""
         tasks, self._tasks = self._tasks, []
+        if self._settling is not None:
+            tasks.append(self._settling)
+            self._settling = None
+        self._doubts.clear()
         for task in tasks:
             task.cancel()
         ends = await asyncio.gather(*tasks, return_exceptions=True)
-        await self._stream.close()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.close()
         await self.client.close()
         for end in ends:
             if isinstance(end, Exception):
@@ -227,12 +243,45 @@ class BingxVenue:
     # -- events ------------------------------------------------------------------------------------
 
     def events(self) -> AsyncIterator[VenueEvent]:
-        """The user stream since connect; after it was lost, a new one."""
-        if self.client.closed:
-            raise VenueError("venue is not connected", action="call connect first")
-        return self._events()
+        """The user stream up to the next gap; called again it goes on behind it.
 
-    async def _events(self) -> AsyncIterator[VenueEvent]:
-        async for event in self._stream.events():
-            yield event
+        There is a gap when the stream is lost and another once it is connected again, so that
+        whoever asks about everything after each has asked after the last frame that was missed.
+        """
+        if self._stream is None:
+            raise VenueError("venue is not connected", action="call connect first")
+        return self._events(self._stream)
+
+    async def _events(self, stream: UserStream) -> AsyncIterator[VenueEvent]:
+        async for told in stream.told():
+            if told.config is not None:
+                config = told.config
+                self.trading.heard_leverage(
+                    config.asset, config.long_leverage, config.short_leverage
+                )
+            if told.doubtful:
+                self._doubt(stream, told.doubtful)
+            for event in told.events:
+                yield event
         self.trading.forget_leverage()
+
+    def _doubt(self, stream: UserStream, assets: Iterable[str]) -> None:
+        """A frame told of a position in a way that may be read two ways: ask, beside the stream."""
+        self._doubts.update(assets)
+        if self._settling is None or self._settling.done():
+            self._settling = asyncio.create_task(self._settle(stream), name="bingx positions")
+
+    async def _settle(self, stream: UserStream) -> None:
+        while self._doubts:
+            assets = tuple(self._doubts)
+            self._doubts.clear()
+            asked_ms = self.client.time.now_ms()
+            try:
+                reports = await self._questions.positions()
+            except QueryFailed:
+                self._doubts.update(assets)
+                await asyncio.sleep(DOUBT_RETRY_S)
+                continue
+            received_ms = self._clock.now_ms()
+            hedge = self.config.hedge
+            stream.put(Told(position_events(reports, assets, received_ms, asked_ms, hedge)))
