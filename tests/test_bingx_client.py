@@ -433,6 +433,27 @@ def test_a_refused_timestamp_is_measured_and_the_same_is_sent_once_more() -> Non
     assert int(second["timestamp"]) - int(first["timestamp"]) == 60_000
 
 
+def test_a_slow_measurement_after_a_refused_timestamp_replaces_a_quick_one_before() -> None:
+    """The exchange has just said that the quick one is wrong."""
+    exchange = Exchange()
+    exchange.routes["POST v2/trade/order"] = [bad(100421, "timestamp mismatch"), good({})]
+
+    def slow(_: httpx.Request) -> dict[str, Any]:
+        exchange.clock.advance_ms(2_000)
+        now_ms = exchange.now_ms()
+        exchange.clock.advance_ms(2_000)
+        return good({"serverTime": now_ms})
+
+    async def test() -> None:
+        client = await opened(exchange)
+        exchange.ahead_ms = 1_500
+        exchange.routes["GET v2/server/time"] = slow
+        await client.order(rest.PLACE, {}, client.time.monotonic_ms())
+
+    run(test())
+    assert exchange.sent("POST v2/trade/order")[1]["timestamp"] == str(exchange.now_ms())
+
+
 def test_twice_refused_or_no_time_to_be_had_is_not_sent() -> None:
     exchange = Exchange()
     refusal = bad(100421, "timestamp mismatch")
@@ -847,6 +868,23 @@ def test_a_port_where_nobody_listens_is_not_sent() -> None:
         with pytest.raises(NotSent, match="ConnectError"):
             await client.order(rest.PLACE, {}, client.time.monotonic_ms())
         await client.close()
+
+    run(test())
+
+
+def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def serve(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes
+    ) -> None:
+        await answer(writer, json.dumps(good([])).encode())
+
+    async def test() -> None:
+        async with Loopback(serve) as server:
+            for name in ("HTTP_PROXY", "ALL_PROXY"):
+                monkeypatch.setenv(name, "http://127.0.0.1:9")
+            client = await server.client()
+            await client.wanted(rest.POSITIONS, {})
+            await client.close()
 
     run(test())
 
