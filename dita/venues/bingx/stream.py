@@ -117,6 +117,10 @@ class UserStream:
         """
         return self._backlog.read()
 
+    def put(self, told: Told) -> None:
+        """Tell of something found out beside the stream, in its place behind what came so far."""
+        self._backlog.put(told)
+
     def _stopped(self, task: asyncio.Task[None]) -> None:
         # Nothing ends it but close, or a fault of ours: the reader must learn of that.
         self._backlog.end(None if task.cancelled() else task.exception())
