@@ -214,6 +214,8 @@ class Client:
         answer = await self._once(endpoint, parameters, latest_ms)
         if answer.meaning is Meaning.CLOCK:
             await self._resync(answer)
+            if endpoint not in _ORDER_ENDPOINTS:
+                self.budget.spend(endpoint.limit)
             answer = await self._once(endpoint, parameters, latest_ms)
         if answer.meaning is Meaning.CLOCK:
             raise NotSent(

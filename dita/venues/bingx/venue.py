@@ -278,7 +278,7 @@ class BingxVenue:
             asked_ms = self.client.time.now_ms()
             try:
                 reports = await self._questions.positions()
-            except QueryFailed:
+            except VenueError:
                 self._doubts.update(assets)
                 await asyncio.sleep(DOUBT_RETRY_S)
                 continue
