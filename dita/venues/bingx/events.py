@@ -51,7 +51,9 @@ _KINDS: Final[dict[str, KernelEventKind]] = {
     "EXPIRED": KernelEventKind.ORDER_EXPIRED,
     "FAILED": KernelEventKind.ORDER_REJECT,
 }
-_FORCED: Final = {
+#: Order types; those of a forced close give the event its kind.
+_TYPES: Final[dict[str, KernelEventKind | None]] = {
+    **dict.fromkeys(ORDER_TYPES),
     "LIQUIDATION": KernelEventKind.LIQUIDATION,
     "ADL": KernelEventKind.ADL,
 }
@@ -97,6 +99,7 @@ class UserEvents:
         self._smallest: dict[str, int] = {}
         self._smallest_old: dict[str, int] = {}
         self._configs: dict[str, ConfigChange] = {}
+        self._symbols: dict[str, str] = {}  # those that were read before
 
     def read(self, frame: Frame, received_ms: int) -> Told:
         """What the frame says; by its body, not by its name (dossier §3.2).  WireError."""
@@ -119,17 +122,19 @@ class UserEvents:
         cumulative quantity above 0, the price the venue's own average.  A status that claims a fill
         without a quantity is ORDER_UNKNOWN: the order has to be asked for.
         """
+        try:
+            kind, forced, side = _KINDS[o.status], _TYPES[o.type], SIDES[o.side]
+            symbol = self._symbols[o.symbol]
+        except (KeyError, TypeError):
+            kind, forced, side, symbol = self._words(o)
         venue_id = read_id(o.order_id, "i")
-        client_id = read_id(o.client_order_id, "c") if o.client_order_id != "" else ""
+        client_id = "" if o.client_order_id == "" else read_id(o.client_order_id, "c")
         if not venue_id and not client_id:
             raise unreadable("i", o.order_id, "an order id")
-        side = read_name(SIDES, o.side, "S")
         if self._hedge and read_name(POSITION_SIDES, o.position_side, "ps") is side:
             # It opens: the kernel must not take it for a close of the other side.  An order of ours
             # is found by its id, and then the side is known anyway.
             side = OrderSide.UNKNOWN
-        kind = read_name(_KINDS, o.status, "X")
-        read_name(ORDER_TYPES, o.type, "o")
         exchange_ms = read_ms(o.trade_time, "T") or read_ms(sent, "E")
         filled = 0 if is_absent(o.filled) else read_quantity(o.filled, "z")
         if not filled:
@@ -137,7 +142,7 @@ class UserEvents:
                 kind=KernelEventKind.ORDER_UNKNOWN if kind is _PARTIAL or kind is _FULL else kind,
                 received_ms=received_ms,
                 exchange_ms=exchange_ms,
-                asset=read_symbol(o.symbol, "s"),
+                asset=symbol,
                 venue_order_id=venue_id,
                 client_order_id=client_id,
                 side=side,
@@ -146,10 +151,10 @@ class UserEvents:
             kind = _FULL if _is_all(o, filled) else _PARTIAL
         fee, realized, last_quantity, last_price, price = self._figures(o, kind, venue_id, filled)
         return VenueEvent(
-            kind=_FORCED.get(o.type, kind),
+            kind=forced or kind,
             received_ms=received_ms,
             exchange_ms=exchange_ms,
-            asset=read_symbol(o.symbol, "s"),
+            asset=symbol,
             venue_order_id=venue_id,
             client_order_id=client_id,
             side=side,
@@ -160,6 +165,18 @@ class UserEvents:
             fee=fee,
             realized=realized,
         )
+
+    def _words(
+        self, o: OrderBody
+    ) -> tuple[KernelEventKind, KernelEventKind | None, OrderSide, str]:
+        """The same by way of the readers, which say what is wrong."""
+        kind, side = read_name(_KINDS, o.status, "X"), read_name(SIDES, o.side, "S")
+        read_name(ORDER_TYPES, o.type, "o")
+        symbol = read_symbol(o.symbol, "s")
+        if len(self._symbols) >= SYMBOLS_REMEMBERED:
+            self._symbols.clear()
+        self._symbols[symbol] = symbol
+        return kind, _TYPES[o.type], side, symbol
 
     def _figures(
         self, o: OrderBody, kind: KernelEventKind, venue_id: str, filled: int

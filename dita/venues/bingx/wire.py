@@ -16,7 +16,9 @@ from dita.contracts import OrderSide, OrderType, VenueOrderStatus
 from dita.errors import UnitError, VenueError, shown
 from dita.units import (
     MONEY_DIGITS,
+    PRICE_DIGITS,
     PRICE_MAX,
+    QUANTITY_DIGITS,
     QUANTITY_MAX,
     parse_money,
     parse_price,
@@ -36,6 +38,7 @@ REPLY_BYTES_MAX: Final = 16 * 1024 * 1024
 TIME_MAX_MS: Final = 1 << 52
 ID_MAX: Final = 64  # what the kernel takes
 _TEXT_MAX: Final = 64
+_PLAIN_MAX: Final = 40  # digits that are read without the strict parser
 _POWER: Final = tuple(10**n for n in range(MONEY_DIGITS + 1))
 
 
@@ -92,13 +95,14 @@ def unreadable(field: str, found: object, expected: str, because: str = "") -> W
 def read_quantity(value: Digits, field: str = "quantity") -> int:
     """A quantity in 10^-8, at least 0.  WireError when it is absent, too."""
     if type(value) is str:
-        figures = value.replace(".", "", 1)
-        if figures.isdigit() and figures.isascii() and len(value) < _TEXT_MAX:
-            decimals = len(value) - 1 - value.find(".") if len(figures) != len(value) else 0
-            if decimals <= 8:
-                scaled: int = int(figures) * _POWER[8 - decimals]
-                if scaled <= QUANTITY_MAX:
-                    return scaled
+        # Nearly all that comes; whatever is odd goes to the strict parser.
+        whole, _, decimals = value.partition(".")
+        figures = whole + decimals
+        rest = QUANTITY_DIGITS - len(decimals)
+        if figures.isdigit() and rest >= 0 and len(figures) <= _PLAIN_MAX and figures.isascii():
+            scaled: int = int(figures) * _POWER[rest]
+            if scaled <= QUANTITY_MAX:
+                return scaled
     try:
         return parse_quantity(_number(value))
     except UnitError as error:
@@ -108,13 +112,13 @@ def read_quantity(value: Digits, field: str = "quantity") -> int:
 def read_price(value: Digits, field: str = "price") -> int:
     """A price in 10^-10; 0 when there is none (absent, empty or zero on the wire)."""
     if type(value) is str:
-        figures = value.replace(".", "", 1)
-        if figures.isdigit() and figures.isascii() and len(value) < _TEXT_MAX:
-            decimals = len(value) - 1 - value.find(".") if len(figures) != len(value) else 0
-            if decimals <= 10:
-                scaled: int = int(figures) * _POWER[10 - decimals]
-                if scaled <= PRICE_MAX:
-                    return scaled
+        whole, _, decimals = value.partition(".")
+        figures = whole + decimals
+        rest = PRICE_DIGITS - len(decimals)
+        if figures.isdigit() and rest >= 0 and len(figures) <= _PLAIN_MAX and figures.isascii():
+            scaled: int = int(figures) * _POWER[rest]
+            if scaled <= PRICE_MAX:
+                return scaled
     if is_absent(value):
         return 0
     try:
