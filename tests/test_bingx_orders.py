@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Coroutine
+import json
+from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -36,7 +38,7 @@ from dita.venues.bingx.questions import (
     Questions,
     windows,
 )
-from dita.venues.bingx.rules import Symbol, hedge_of, symbols_of
+from dita.venues.bingx.rules import Symbol, hedge_of, leverage_of, symbols_of
 from dita.venues.bingx.trading import ENTRIES_SHARE_PERCENT, SKEW_MAX_MS, Trading
 from dita.venues.bingx.wire import WireError
 
@@ -905,6 +907,25 @@ def test_the_mode_is_a_text(value: Any, hedge: bool) -> None:
 def test_a_mode_that_is_not_told_is_an_error(data: Any) -> None:
     with pytest.raises(WireError):
         hedge_of(msgspec.Raw(data))
+
+
+RECORDED = Path("/work/shared/bingx/fixtures")
+
+
+@pytest.mark.skipif(not RECORDED.exists(), reason="recorded answers are not on this machine")
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("jkorf_rest/exchangedata_GetContracts.json", symbols_of),
+        ("ccxt_static/contracts_BTC.json", symbols_of),
+        ("jkorf_rest/account_GetLeverage.json", leverage_of),
+        ("ccxt_static/leverage_get.json", leverage_of),
+        ("jkorf_rest/account_GetPositionMode.json", hedge_of),
+    ],
+)
+def test_recorded_rules_can_be_read(name: str, read: Callable[[msgspec.Raw], object]) -> None:
+    recorded = json.loads((RECORDED / name).read_text())
+    assert read(raw(recorded.get("response", recorded)["data"]))
 
 
 def test_checks_of_an_order_need_no_exchange() -> None:
