@@ -6,7 +6,7 @@ that no figure is taken for what it may not be; it does no I/O and reads no cloc
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from dita.contracts import BalanceReason, KernelEventKind, OrderSide, Record, VenueEvent
 from dita.venues.bingx.frames import AccountBody, ConfigBody, Frame, OrderBody, PositionBody
@@ -75,7 +75,7 @@ class ConfigChange(Record, frozen=True):
     margin_type: str
 
 
-class Told(NamedTuple):
+class Told(Record, frozen=True):
     """What a frame says.
 
     ``doubtful`` names symbols whose position has to be asked for: the frame told of it in a way
@@ -124,10 +124,11 @@ class UserEvents:
         """
         try:
             kind, forced, side = _KINDS[o.status], _TYPES[o.type], SIDES[o.side]
-            symbol = self._symbols[o.symbol]
+            symbol, known = self._symbols[o.symbol], o.order_id in self._smallest
         except (KeyError, TypeError):
+            known = False
             kind, forced, side, symbol = self._words(o)
-        venue_id = read_id(o.order_id, "i")
+        venue_id = o.order_id if known else read_id(o.order_id, "i")
         client_id = "" if o.client_order_id == "" else read_id(o.client_order_id, "c")
         if not venue_id and not client_id:
             raise unreadable("i", o.order_id, "an order id")
@@ -135,7 +136,7 @@ class UserEvents:
             # It opens: the kernel must not take it for a close of the other side.  An order of ours
             # is found by its id, and then the side is known anyway.
             side = OrderSide.UNKNOWN
-        exchange_ms = read_ms(o.trade_time, "T") or read_ms(sent, "E")
+        exchange_ms = (o.trade_time and read_ms(o.trade_time, "T")) or read_ms(sent, "E")
         filled = 0 if is_absent(o.filled) else read_quantity(o.filled, "z")
         if not filled:
             return VenueEvent(
@@ -148,7 +149,8 @@ class UserEvents:
                 side=side,
             )
         if kind is _ACK or kind is _PARTIAL:
-            kind = _FULL if _is_all(o, filled) else _PARTIAL
+            # The kernel decides on the quantity whether it is all; this is only its name.
+            kind = _FULL if o.quantity == o.filled else _PARTIAL
         fee, realized, last_quantity, last_price, price = self._figures(o, kind, venue_id, filled)
         return VenueEvent(
             kind=forced or kind,
@@ -189,18 +191,19 @@ class UserEvents:
         query and the fill history, which the kernel asks for at every order's end.
         """
         price = read_price(o.average_price, "ap")
-        earlier = self._smallest_seen(venue_id, filled)
-        if is_absent(o.last_quantity):
+        seen = self._smallest.get(venue_id)
+        if seen is None or filled < seen:
+            seen = self._remember(venue_id, filled)
+        last_text = o.last_quantity
+        if last_text is None or last_text == "":
             return None, None, 0, 0, price
-        last_quantity = (
-            filled if o.last_quantity == o.filled else read_quantity(o.last_quantity, "l")
-        )
-        last_price = read_price(o.last_price, "L")
+        last_quantity = filled if last_text == o.filled else read_quantity(last_text, "l")
+        last_price = price if o.last_price == o.average_price else read_price(o.last_price, "L")
         if last_quantity > filled or not last_quantity or not last_price:
             return None, None, 0, 0, price
         if last_quantity < filled or (kind is not _FULL and kind is not _PARTIAL):
             return None, None, last_quantity, last_price, price
-        if earlier < filled:  # then it was not one fill: l is not what it should be
+        if seen < filled:  # then it was not one fill: l is not what it should be
             return None, None, 0, 0, price
         if price and price != last_price:  # one fill has one price: neither is certain
             return None, None, 0, 0, 0
@@ -208,16 +211,12 @@ class UserEvents:
         realized = read_money(o.realized, "rp")
         return (None if fee is None else -fee), realized, last_quantity, last_price, price
 
-    def _smallest_seen(self, venue_id: str, filled: int) -> int:
+    def _remember(self, venue_id: str, filled: int) -> int:
         """The smallest filled quantity of this order that was seen, this one included."""
-        seen = self._smallest.get(venue_id)
-        if seen is None:
-            seen = self._smallest_old.get(venue_id, filled)
-            if len(self._smallest) >= ORDERS_REMEMBERED:
-                self._smallest_old, self._smallest = self._smallest, {}
-        if filled < seen:
-            seen = filled
-        self._smallest[venue_id] = seen
+        seen = self._smallest_old.get(venue_id, filled)
+        if len(self._smallest) >= ORDERS_REMEMBERED:
+            self._smallest_old, self._smallest = self._smallest, {}
+        self._smallest[venue_id] = seen = min(seen, filled)
         return seen
 
     # -- account --
@@ -302,9 +301,3 @@ class UserEvents:
             self._configs.clear()
         self._configs[change.asset] = change
         return Told(config=change)
-
-
-def _is_all(o: OrderBody, filled: int) -> bool:
-    if o.quantity == o.filled:
-        return True
-    return not is_absent(o.quantity) and filled >= read_quantity(o.quantity, "q")
