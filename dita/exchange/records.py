@@ -202,12 +202,12 @@ class Contract(Record, frozen=True, kw_only=True):
     @property
     def tick_e10(self) -> int:
         """Smallest step of a price."""
-        return 10 ** (10 - self.price_digits)
+        return int(10 ** (10 - self.price_digits))
 
     @property
     def step_e8(self) -> int:
         """Smallest step of a quantity."""
-        return 10 ** (8 - self.quantity_digits)
+        return int(10 ** (8 - self.quantity_digits))
 
 
 class Order(msgspec.Struct, kw_only=True):
