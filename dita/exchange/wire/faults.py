@@ -16,7 +16,8 @@ import msgspec
 
 from dita.contracts import Record
 from dita.errors import SettingsError
-from dita.units import RATIO_ONE, parse_ratio
+from dita.exchange.records import PositionSide, Side
+from dita.units import RATIO_ONE, parse_quantity, parse_ratio
 
 
 class FaultKind(Enum):
@@ -95,13 +96,14 @@ class FaultRule(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ratio: str = "0.2"
     symbol: str = ""
     side: str = ""
+    position_side: str = "BOTH"
     quantity: str = ""
 
 
 class _Counted:
     """A rule with what it has seen and hit."""
 
-    __slots__ = ("chance_e9", "hits", "rule", "seen")
+    __slots__ = ("chance_e9", "hits", "order", "rule", "seen")
 
     def __init__(self, rule: FaultRule) -> None:
         self.rule = rule
@@ -109,6 +111,9 @@ class _Counted:
         self.hits = 0
         self.chance_e9 = parse_ratio(rule.probability, field="probability")
         parse_ratio(rule.ratio, field="ratio")
+        if rule.kind is FaultKind.FOREIGN_ORDER:
+            parse_quantity(rule.quantity, field="quantity")
+            self.order = (Side(rule.side), PositionSide(rule.position_side))
 
 
 class FaultPlan:

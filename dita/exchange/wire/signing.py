@@ -10,13 +10,14 @@ import hmac
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote
 
 import msgspec
 
 from dita.contracts import Record
 from dita.exchange.wire.answers import refuse_at_gateway
+from dita.exchange.wire.parameters import json_text
 
 RECV_WINDOW_MS: Final = 5_000  # dossier §1.2: the default, and how far ahead a clock may be
 RECV_WINDOW_MAX_MS: Final = 60_000
@@ -82,16 +83,10 @@ def _decoded(pairs: tuple[str, ...], *, plus: bool = False) -> Iterator[tuple[st
 
 def _json_fields(body: bytes) -> dict[str, str]:
     try:
-        fields = msgspec.json.decode(body, type=dict[str, Any])
+        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     except msgspec.DecodeError:
         refuse_at_gateway(100400, "Invalid request body, it is not a JSON object")
-    return {name: _json_text(value) for name, value in fields.items()}
-
-
-def _json_text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return msgspec.json.encode(value).decode()
+    return {name: json_text(value) for name, value in fields.items()}
 
 
 def candidates(text: SignedText, strictness: Strictness) -> Iterator[str]:

@@ -30,6 +30,7 @@ class WireSwitches(Record, frozen=True, kw_only=True, forbid_unknown_fields=True
     cancelled: Literal["CANCELLED", "CANCELED"] = "CANCELLED"  # on REST; the stream says CANCELED
     errors: Literal["new", "old"] = "new"  # the code numbers since, or before, 2025-10-16
     last_fill: bool = False  # `l` and `L` in ORDER_TRADE_UPDATE
+    stream_figures: Literal["per_fill", "cumulative"] = "per_fill"  # `n` and `rp`; not established
     config_snapshots: bool = True  # SNAPSHOT with `ac` per symbol on connect and every 5 s
     split_users: bool = False  # two sockets of one listen key get different events
     margin_asset: Literal["USDT", "VST"] = "USDT"
