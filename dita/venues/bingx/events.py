@@ -137,7 +137,8 @@ class UserEvents:
             # is found by its id, and then the side is known anyway.
             side = OrderSide.UNKNOWN
         exchange_ms = (o.trade_time and read_ms(o.trade_time, "T")) or read_ms(sent, "E")
-        filled = 0 if is_absent(o.filled) else read_quantity(o.filled, "z")
+        text = o.filled
+        filled = read_quantity(text, "z") if text is not None and text != "" else 0
         if not filled:
             return VenueEvent(
                 kind=KernelEventKind.ORDER_UNKNOWN if kind is _PARTIAL or kind is _FULL else kind,
@@ -151,7 +152,21 @@ class UserEvents:
         if kind is _ACK or kind is _PARTIAL:
             # The kernel decides on the quantity whether it is all; this is only its name.
             kind = _FULL if o.quantity == o.filled else _PARTIAL
-        fee, realized, last_quantity, last_price, price = self._figures(o, kind, venue_id, filled)
+        price = read_price(o.average_price, "ap")
+        seen = self._smallest.get(venue_id)
+        if seen is None or filled < seen:
+            seen = self._remember(venue_id, filled)
+        fee = realized = None
+        last_quantity = last_price = 0
+        if o.last_quantity is not None:
+            last_quantity, last_price = self._last(o, filled, price)
+            if last_quantity == filled and (kind is _FULL or kind is _PARTIAL):
+                if seen < filled:  # then it was not one fill: l is not what it should be
+                    last_quantity = last_price = 0
+                elif price and price != last_price:  # one fill has one price: neither is certain
+                    last_quantity = last_price = price = 0
+                else:
+                    fee, realized = self._figures(o)
         return VenueEvent(
             kind=forced or kind,
             received_ms=received_ms,
@@ -180,36 +195,26 @@ class UserEvents:
         self._symbols[symbol] = symbol
         return kind, _TYPES[o.type], side, symbol
 
-    def _figures(
-        self, o: OrderBody, kind: KernelEventKind, venue_id: str, filled: int
-    ) -> tuple[int | None, int | None, int, int, int]:
-        """(fee, realized, last quantity, last price, average price).
+    @staticmethod
+    def _last(o: OrderBody, filled: int, price: int) -> tuple[int, int]:
+        """Quantity and price of the last fill; (0, 0) when they make no sense."""
+        text = o.last_quantity
+        if text == "":
+            return 0, 0
+        quantity = filled if text == o.filled else read_quantity(text, "l")
+        last = price if o.last_price == o.average_price else read_price(o.last_price, "L")
+        return (quantity, last) if 0 < quantity <= filled and last else (0, 0)
+
+    def _figures(self, o: OrderBody) -> tuple[int | None, int | None]:
+        """Fee (positive when paid) and realized of an order whose last fill is its only one.
 
         Whether ``n`` and ``rp`` are of the fill or of the order is not established (dossier §7).
         They are taken only where both readings are the same number: when the last fill is all that
         is filled, and no smaller quantity of this order was seen.  Else they are left to the order
         query and the fill history, which the kernel asks for at every order's end.
         """
-        price = read_price(o.average_price, "ap")
-        seen = self._smallest.get(venue_id)
-        if seen is None or filled < seen:
-            seen = self._remember(venue_id, filled)
-        last_text = o.last_quantity
-        if last_text is None or last_text == "":
-            return None, None, 0, 0, price
-        last_quantity = filled if last_text == o.filled else read_quantity(last_text, "l")
-        last_price = price if o.last_price == o.average_price else read_price(o.last_price, "L")
-        if last_quantity > filled or not last_quantity or not last_price:
-            return None, None, 0, 0, price
-        if last_quantity < filled or (kind is not _FULL and kind is not _PARTIAL):
-            return None, None, last_quantity, last_price, price
-        if seen < filled:  # then it was not one fill: l is not what it should be
-            return None, None, 0, 0, price
-        if price and price != last_price:  # one fill has one price: neither is certain
-            return None, None, 0, 0, 0
         fee = read_money(o.fee, "n") if o.fee_asset == self._asset else None
-        realized = read_money(o.realized, "rp")
-        return (None if fee is None else -fee), realized, last_quantity, last_price, price
+        return (None if fee is None else -fee), read_money(o.realized, "rp")
 
     def _remember(self, venue_id: str, filled: int) -> int:
         """The smallest filled quantity of this order that was seen, this one included."""

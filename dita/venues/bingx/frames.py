@@ -43,22 +43,23 @@ class OrderBody(msgspec.Struct, frozen=True, gc=False, rename=_ORDER_NAMES):
     ``p`` is left out, as it is never a fill price, and so is ``x``: it says TRADE without a trade.
     """
 
+    # In the order of the captures: the decoder then finds each name at its first try.
     symbol: Any = ""
-    order_id: Digits = None
     client_order_id: Any = ""  # empty in every capture
+    order_id: Digits = None
     side: Any = ""
     type: Any = ""
-    status: Any = ""
-    position_side: Any = ""
     quantity: Digits = None  # as ordered
-    filled: Digits = None  # cumulative: what a fill is known by
     average_price: Digits = None  # over all that is filled
+    status: Any = ""
+    fee_asset: Any = ""
+    fee: Digits = None  # negative = paid
+    trade_time: Digits = None  # 0 in both fill captures
+    position_side: Any = ""
+    realized: Digits = None
+    filled: Digits = None  # cumulative: what a fill is known by
     last_quantity: Digits = None  # optional
     last_price: Digits = None  # optional
-    fee: Digits = None  # negative = paid
-    fee_asset: Any = ""
-    realized: Digits = None
-    trade_time: Digits = None  # 0 in both fill captures
 
 
 class WalletRow(msgspec.Struct, frozen=True, gc=False):

@@ -15,11 +15,7 @@ import msgspec
 from dita.contracts import OrderSide, OrderType, VenueOrderStatus
 from dita.errors import UnitError, VenueError, shown
 from dita.units import (
-    MONEY_DIGITS,
-    PRICE_DIGITS,
     PRICE_MAX,
-    QUANTITY_DIGITS,
-    QUANTITY_MAX,
     parse_money,
     parse_price,
     parse_quantity,
@@ -38,8 +34,9 @@ REPLY_BYTES_MAX: Final = 16 * 1024 * 1024
 TIME_MAX_MS: Final = 1 << 52
 ID_MAX: Final = 64  # what the kernel takes
 _TEXT_MAX: Final = 64
-_PLAIN_MAX: Final = 40  # digits that are read without the strict parser
-_POWER: Final = tuple(10**n for n in range(MONEY_DIGITS + 1))
+# Below so many characters a text of eight decimals cannot leave the range of 63 bits.
+_QUANTITY_PLAIN: Final = 19
+_PRICE_PLAIN: Final = 17
 
 
 class WireError(VenueError, ValueError):
@@ -94,15 +91,12 @@ def unreadable(field: str, found: object, expected: str, because: str = "") -> W
 
 def read_quantity(value: Digits, field: str = "quantity") -> int:
     """A quantity in 10^-8, at least 0.  WireError when it is absent, too."""
-    if type(value) is str:
-        # Nearly all that comes; whatever is odd goes to the strict parser.
-        whole, _, decimals = value.partition(".")
-        figures = whole + decimals
-        rest = QUANTITY_DIGITS - len(decimals)
-        if figures.isdigit() and rest >= 0 and len(figures) <= _PLAIN_MAX and figures.isascii():
-            scaled: int = int(figures) * _POWER[rest]
-            if scaled <= QUANTITY_MAX:
-                return scaled
+    # Frames have texts of eight decimals; whatever is odd goes to the strict parser.  If the first
+    # point is not the one before the decimals, that one stays and these are no digits.
+    if type(value) is str and value[-9:-8] == "." and len(value) < _QUANTITY_PLAIN:
+        figures = value.replace(".", "", 1)
+        if figures.isdigit() and figures.isascii():
+            return int(figures)
     try:
         return parse_quantity(_number(value))
     except UnitError as error:
@@ -111,14 +105,10 @@ def read_quantity(value: Digits, field: str = "quantity") -> int:
 
 def read_price(value: Digits, field: str = "price") -> int:
     """A price in 10^-10; 0 when there is none (absent, empty or zero on the wire)."""
-    if type(value) is str:
-        whole, _, decimals = value.partition(".")
-        figures = whole + decimals
-        rest = PRICE_DIGITS - len(decimals)
-        if figures.isdigit() and rest >= 0 and len(figures) <= _PLAIN_MAX and figures.isascii():
-            scaled: int = int(figures) * _POWER[rest]
-            if scaled <= PRICE_MAX:
-                return scaled
+    if type(value) is str and value[-9:-8] == "." and len(value) < _PRICE_PLAIN:
+        figures = value.replace(".", "", 1)
+        if figures.isdigit() and figures.isascii():
+            return int(figures) * 100
     if is_absent(value):
         return 0
     try:
