@@ -51,10 +51,10 @@ class ExchangeServer:
 
     async def start(self) -> None:
         """Listen on the port, or on a free one for 0. OperatorError when it is taken."""
-        runner = web.ServerRunner(web.Server(self._serve, access_log=None))
+        runner = web.ServerRunner(web.Server(self._serve, access_log=None), shutdown_timeout=0.5)
         await runner.setup()
         try:
-            await web.TCPSite(runner, HOST, self.port, shutdown_timeout=0.5).start()
+            await web.TCPSite(runner, HOST, self.port).start()
         except OSError as error:
             await runner.cleanup()
             raise OperatorError(
