@@ -19,6 +19,7 @@ from dita import __version__
 from dita.errors import ExitCode
 
 from .config import config, config_show
+from .exchange import exchange
 from .explain import explain
 from .golden import golden
 from .hold import hold
@@ -39,6 +40,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     resume,
     explain,
     journal,
+    exchange,
     replay,
     golden,
     config,

@@ -106,6 +106,7 @@ class MockStand:
     """The mock in this process."""
 
     asset = FET
+    money_step = 1
 
     def __init__(self, config: MockConfig) -> None:
         self.clock = ManualClock(START_MS)
@@ -148,6 +149,7 @@ class RemoteStand:
     """The mock behind its socket, in this process too."""
 
     asset = FET
+    money_step = 1
 
     def __init__(self, folder: Path, config: MockConfig) -> None:
         self.folder = folder

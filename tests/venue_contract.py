@@ -35,7 +35,9 @@ from dita.venues.evidence import AbsenceProof, Verdict, fills_of, final_event
 
 BUY, SELL = OrderSide.BUY, OrderSide.SELL
 Kind = KernelEventKind
-PATIENCE_S: Final = 10
+PATIENCE_S: Final = 30
+#: Attempts to hear a stream again after it was lost; each takes at most a second.
+AGAIN_MAX: Final = 15
 
 
 class Stand(Protocol):
@@ -43,6 +45,8 @@ class Stand(Protocol):
 
     venue: Venue
     asset: str
+    #: The venue's answers round money to this, its stream does not; 1 where nothing is rounded.
+    money_step: int
 
     async def pass_ms(self, step_ms: int) -> None:
         """Let the venue's time pass."""
@@ -109,6 +113,11 @@ def limit_of(stand: Stand, name: str, side: OrderSide, lots: int, price: str) ->
 def ref_of(order: SubmitOrder) -> OrderRef:
     """The same order, by its client id alone."""
     return OrderRef(asset=order.asset, client_order_id=order.client_order_id)
+
+
+def off(stand: Stand, figures: int) -> int:
+    """How far so many rounded figures may be off together."""
+    return figures * (stand.money_step // 2)
 
 
 async def report_of(stand: Stand, order: SubmitOrder) -> OrderReport:
@@ -252,8 +261,14 @@ async def reduce_only_never_opens(stand: Stand) -> None:
     assert (rejected.kind, rejected.reject) == (Kind.ORDER_REJECT, RejectReason.POSITION_MISMATCH)
     assert rejected.client_order_id == close.client_order_id
     await stand.venue.submit(order_of(stand, "9", BUY, 60))
-    await stand.venue.submit(order_of(stand, "10", SELL, 100, reduce_only=True))
-    assert await stand.venue.positions() == ()
+    # More than there is: cut down to it, or refused as a whole.
+    answer = await stand.venue.submit(order_of(stand, "10", SELL, 100, reduce_only=True))
+    refused = [e.reject for e in answer if e.kind is Kind.ORDER_REJECT]
+    positions = await stand.venue.positions()
+    assert (refused, [(p.side, p.quantity_e8) for p in positions]) in (
+        ([], []),
+        ([RejectReason.POSITION_MISMATCH], [(BUY, 60 * QUANTITY_ONE)]),
+    )
 
 
 async def too_small_is_said_to_be_too_small(stand: Stand) -> None:
@@ -346,9 +361,11 @@ async def positions_fills_and_money_agree(stand: Stand) -> None:
     }
     assert len({row.income_id for row in income}) == len(income)
     balance = await venue.balance()
-    assert balance.wallet == start.wallet + sum(row.amount for row in income)
+    moved = sum(row.amount for row in income)
+    assert abs(balance.wallet - start.wallet - moved) <= off(stand, 2)
     assert balance.requested_ms <= balance.answered_ms
-    assert sum(f.fee for f in fills) == -sum(r.amount for r in income if r.kind is IncomeKind.FEE)
+    paid = -sum(row.amount for row in income if row.kind is IncomeKind.FEE)
+    assert abs(sum(fill.fee for fill in fills) - paid) <= off(stand, len(fills))
 
 
 async def final_figures_are_sums_over_fills(stand: Stand) -> None:
@@ -366,7 +383,8 @@ async def final_figures_are_sums_over_fills(stand: Stand) -> None:
     assert final.fee == sum(f.fee for f in own)
     entry = fills_of(await report_of(stand, order_of(stand, "18", BUY, 100)), fills)
     paid = sum(f.price_e10 * f.quantity_e8 for f in entry)
-    assert final.realized == final.cost - paid
+    assert final.realized is not None
+    assert abs(final.realized - (final.cost - paid)) <= off(stand, 1)
 
 
 async def the_stream_tells_balances_and_orders_in_order(stand: Stand) -> None:
@@ -377,8 +395,14 @@ async def the_stream_tells_balances_and_orders_in_order(stand: Stand) -> None:
     last = await report_of(stand, order_of(stand, "202", BUY, 12))
     await listener.ended(last)
     balance = await stand.venue.balance()
-    await listener.until(lambda: balance.wallet in [e.amount for e in listener.seen])
-    times = [event.exchange_ms for event in listener.seen]
+
+    def told() -> bool:
+        wallets = [e.amount for e in listener.seen if e.kind is Kind.ACCOUNT_UPDATE]
+        return any(abs((w or 0) - balance.wallet) <= off(stand, 1) for w in wallets)
+
+    await listener.until(told)
+    # A position counts as older than its frame: a fill just before may not be in it yet.
+    times = [event.exchange_ms for event in listener.seen if event.kind is not Kind.POSITION]
     assert times == sorted(times)
     assert all(event.received_ms > 0 for event in listener.seen)
 
@@ -390,15 +414,32 @@ async def a_lost_stream_ends_and_can_be_had_again(stand: Stand) -> None:
     await stand.end_stream()
     await listener.until(lambda: listener.over)
     await stand.venue.submit(order_of(stand, "22", BUY, 10))  # nobody hears of it
-    again = Listener(stand.venue.events())
-    for _ in range(20):
-        await asyncio.sleep(0.001)  # a listener starts to listen when it is first awaited
-    await stand.venue.submit(order_of(stand, "23", BUY, 10))
-    third = await report_of(stand, order_of(stand, "23", BUY, 10))
-    await again.ended(third)
     missed = await report_of(stand, order_of(stand, "22", BUY, 10))
-    assert again.of(missed) == []
-    again.stop()
+    # A venue may need a while, and end the stream once more when it is back.
+    for attempt in range(AGAIN_MAX):
+        again = Listener(stand.venue.events())
+        for _ in range(20):
+            await asyncio.sleep(0.001)  # a listener starts to listen when it is first awaited
+        order = order_of(stand, f"23{attempt}", BUY, 10)
+        await stand.venue.submit(order)
+        heard = await hears(again, await report_of(stand, order))
+        again.stop()
+        assert again.of(missed) == []
+        if heard:
+            return
+    raise AssertionError("the stream did not come back")
+
+
+async def hears(listener: Listener, report: OrderReport) -> bool:
+    """Does a listener hear the end of an order before it is over?"""
+    ended = asyncio.ensure_future(listener.ended(report))
+    over = asyncio.ensure_future(listener.until(lambda: listener.over))
+    await asyncio.wait({ended, over}, timeout=1, return_when=asyncio.FIRST_COMPLETED)
+    heard = ended.done()
+    for task in (ended, over):
+        task.cancel()
+    await asyncio.gather(ended, over, return_exceptions=True)
+    return heard
 
 
 async def closing_twice_is_closing_once(stand: Stand) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from importlib import resources
 from pathlib import Path
+from random import SystemRandom
 from typing import TYPE_CHECKING, Final
 
 from dita.clock import Clock
@@ -19,10 +20,11 @@ from dita.runtime.inquiry import Inquiry
 from dita.runtime.lock import StartBudget, StateLock
 from dita.runtime.loop import Input, RunState, Runtime
 from dita.runtime.service import Cadence, Service
-from dita.settings import Settings, VenueKind
+from dita.settings import Settings, VenueEnvironment, VenueKind, fallback_url
 from dita.venues import Venue
 
 if TYPE_CHECKING:
+    from dita.venues.bingx.venue import BingxVenue
     from dita.venues.mock import MockVenue
 
 JOURNAL_FOLDER: Final = "journal"
@@ -102,13 +104,32 @@ def venue_of(settings: Settings, clock: Clock, *, demo: bool = False) -> Venue:
         from dita.venues.remote import RemoteVenue
 
         return RemoteVenue(settings.venue.mock_socket)
-    if settings.venue.kind is VenueKind.MOCK:
-        return mock_venue(settings, clock, faster=DEMO_SPEED if demo else 1)
-    raise SettingsError(
-        "this version has no adapter for the venue",
-        expected="venue.kind = mock or remote",
-        found=settings.venue.kind.value,
-        action="set venue.kind",
+    if settings.venue.kind is VenueKind.BINGX:
+        return bingx_venue(settings, clock)
+    return mock_venue(settings, clock, faster=DEMO_SPEED if demo else 1)
+
+
+def bingx_venue(settings: Settings, clock: Clock) -> BingxVenue:
+    """BingX, or a local exchange that speaks its protocol; keys are read at connect."""
+    from dita.venues.bingx.venue import BingxConfig, BingxVenue
+
+    venue = settings.venue
+    if venue.api_key is None or venue.api_secret is None:
+        raise SettingsError("keys missing", expected="venue.api_key and venue.api_secret")
+    config = BingxConfig(
+        rest_url=venue.rest_url,
+        stream_url=venue.stream_url,
+        fallback_url=fallback_url(settings),
+        receive_window_ms=venue.recv_window_ms,
+        hedge=settings.kernel.hedge,
+        assets=("VST", "USDT") if venue.environment is VenueEnvironment.VST else ("USDT",),
+    )
+    return BingxVenue(
+        config,
+        clock,
+        api_key=venue.api_key.reveal,
+        api_secret=venue.api_secret.reveal,
+        draw=SystemRandom().randrange,
     )
 
 

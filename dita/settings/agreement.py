@@ -36,6 +36,14 @@ HOSTS: Final = {
 }
 
 
+def fallback_url(settings: Settings) -> str:
+    """The exchange's other REST host, for when the first cannot be connected to; "" if none."""
+    hosts = HOSTS.get(settings.venue.environment)
+    others = [f"https://{host}" for host in hosts.rest] if hosts is not None else []
+    given = settings.venue.rest_url.lower()
+    return next((url for url in others if url != given), "") if given in others else ""
+
+
 def _demand(settings: Settings, name: str, holds: bool, expected: str, action: str) -> None:
     """Refuse the value of one key because of another's."""
     if holds:

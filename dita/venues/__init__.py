@@ -1,6 +1,6 @@
 """What the runtime may ask of a venue, and what a venue answers: one async protocol.
 
-Adapters (``mock``, later ``bingx``) implement it; the runtime is the only caller.  A venue speaks
+Adapters (``mock``, ``bingx``) implement it; the runtime is the only caller.  A venue speaks
 of orders, fills, positions and balances as it knows them, never of slots, trades or money of ours.
 An answer that is lost, late or unreadable is an ``OutcomeUnknown``, never a rejection, and a query
 that failed raises: it is never an empty answer (design P3).
@@ -165,6 +165,9 @@ class Venue(Protocol):
 
     async def open_orders(self, asset: str) -> tuple[OrderReport, ...]:
         """Orders of a symbol that work.  QueryFailed."""
+
+    # In the three questions about history a time of 0 leaves the start to the venue: what it shows
+    # by itself (BingX: the last seven days).  A time before its oldest record is a QueryFailed.
 
     async def all_orders(self, asset: str, since_ms: int) -> tuple[OrderReport, ...]:
         """Orders of a symbol in any state, since a time.  QueryFailed."""

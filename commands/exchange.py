@@ -1,0 +1,86 @@
+"""`pink-ctl exchange`: a local exchange that BingX clients take for the real one.
+
+Reads the options, starts the server, prints where it is; what an exchange does it does not know.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .render import SCHEMA_VERSION, show
+
+if TYPE_CHECKING:
+    from dita.exchange.wire.server import ExchangeServer
+
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")]
+Seed = Annotated[int, typer.Option(help="Of prices, listen keys and chances of faults.")]
+TapeName = Annotated[
+    str, typer.Option("--tape", metavar="FILE", help="Prices from a CSV file, or a packaged tape.")
+]
+FaultsFile = Annotated[
+    Path | None, typer.Option("--faults", metavar="FILE", help="Switches, limits and faults, TOML.")
+]
+Symbols = Annotated[
+    list[str] | None, typer.Option("--symbol", help="List only this one; may be repeated.")
+]
+Key = Annotated[str, typer.Option(help="API key of the account.")]
+Secret = Annotated[str, typer.Option(help="Its secret; not the one of a real account.")]
+Wallet = Annotated[str, typer.Option("--balance", help="USDT in the wallet at the start.")]
+Hedge = Annotated[bool, typer.Option("--hedge", help="Start in hedge mode instead of one-way.")]
+Speed = Annotated[int, typer.Option(min=1, help="Play the tape so many times as fast.")]
+Still = Annotated[bool, typer.Option("--still", help="Without a tape: prices do not move.")]
+
+
+def exchange(
+    port: Port = 0,
+    seed: Seed = 1,
+    tape: TapeName = "",
+    faults: FaultsFile = None,
+    symbol: Symbols = None,
+    key: Key = "KEY",
+    secret: Secret = "SECRET",
+    balance: Wallet = "100000",
+    hedge: Hedge = False,
+    speed: Speed = 1,
+    still: Still = False,
+) -> None:
+    """Run a local exchange that speaks BingX's REST and websocket protocol, until SIGTERM.
+
+    Prints one line of JSON with its addresses when it is ready. Only this machine can reach it.
+
+    \b
+    Examples:
+      pink-ctl exchange --port 8300 --seed 7
+      pink-ctl exchange --tape twenty-minutes --speed 20 --symbol FET-USDT --symbol TRX-USDT
+      pink-ctl exchange --faults faults.toml --key K --secret S --balance 25000 --hedge
+    """
+    import asyncio
+
+    from dita.clock import SystemClock
+    from dita.exchange.wire.running import Setup, run, server_of
+    from dita.exchange.wire.switches import WireFile, read_file
+    from dita.units import parse_money
+
+    setup = Setup(
+        port=port,
+        seed=seed,
+        key=key,
+        secret=secret,
+        symbols=tuple(symbol or ()),
+        wallet=parse_money(balance, field="balance"),
+        hedge=hedge,
+        tape=tape,
+        speed=speed,
+        still=still,
+        wire=read_file(faults) if faults else WireFile(),
+    )
+    asyncio.run(run(server_of(setup, SystemClock()), _say_ready))
+
+
+def _say_ready(server: ExchangeServer) -> None:
+    addresses = {"rest": server.rest_url, "stream": server.stream_url}
+    show(json.dumps({"schema_version": SCHEMA_VERSION, **addresses}))

@@ -1,0 +1,116 @@
+"""Whether an order may be taken at all: mode, precision, minimums, what it would close, margin.
+
+Every refusal has the code and, where known, the words of the real exchange (dossier §1.4).  These
+functions only look; nothing is changed by an order that is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from dita.exchange.records import (
+    Contract,
+    OrderRequest,
+    OrderType,
+    PositionSide,
+    Refused,
+    Side,
+)
+from dita.units import format_quantity
+
+CLIENT_ID_MAX: Final = 40
+INVALID: Final = 109400
+_OPENS: Final = {PositionSide.LONG: Side.BUY, PositionSide.SHORT: Side.SELL}
+
+
+def closes(request: OrderRequest) -> bool:
+    """Is it meant to close only?  In hedge mode side and position side say so."""
+    if request.position_side is PositionSide.BOTH:
+        return request.reduce_only or request.close_position
+    return request.side is not _OPENS[request.position_side]
+
+
+def check_mode(request: OrderRequest, hedge: bool) -> None:
+    """The position side fits the account's mode."""
+    if not hedge and request.position_side is not PositionSide.BOTH:
+        raise Refused(
+            INVALID, "In the One-way mode, the 'PositionSide' field can only be set to BOTH."
+        )
+    if hedge and request.position_side is PositionSide.BOTH:
+        raise Refused(
+            INVALID,
+            "In the Hedge mode, the 'PositionSide' field can only be set to LONG or SHORT.",
+        )
+    if hedge and request.reduce_only:
+        raise Refused(INVALID, "In the Hedge mode, the 'ReduceOnly' field can not be filled.")
+
+
+def check_contract(contract: Contract, opening: bool) -> None:
+    """The symbol is traded."""
+    if contract.status == 0:
+        raise Refused(109418, f"{contract.symbol} is offline")
+    if contract.status == 5:
+        raise Refused(109417, f"{contract.symbol} is in pre-launch")
+    if contract.status == 25 and opening:
+        raise Refused(101415, f"{contract.symbol} is suspended from opening positions")
+
+
+def truncated(request: OrderRequest, contract: Contract, reference_e10: int) -> OrderRequest:
+    """What is more precise than the contract is cut off silently (dossier §2.1)."""
+    quantity = request.quantity_e8
+    if not quantity and request.quote_quantity and reference_e10:
+        quantity = request.quote_quantity // (request.price_e10 or reference_e10)
+    return replace(
+        request,
+        quantity_e8=quantity - quantity % contract.step_e8,
+        price_e10=request.price_e10 - request.price_e10 % contract.tick_e10,
+        stop_price_e10=request.stop_price_e10 - request.stop_price_e10 % contract.tick_e10,
+        client_order_id=request.client_order_id.lower(),
+    )
+
+
+def check_fields(request: OrderRequest) -> None:
+    """What each type needs is there."""
+    if request.type is OrderType.LIQUIDATION:
+        raise Refused(INVALID, "Invalid parameters,type: invalid value LIQUIDATION")
+    if len(request.client_order_id) > CLIENT_ID_MAX:
+        raise Refused(INVALID, "Invalid parameters,clientOrderId: at most 40 characters")
+    if request.type.limited and not request.price_e10:
+        raise Refused(INVALID, "Invalid parameters,price: This field is required.")
+    if request.type.conditional and not request.stop_price_e10:
+        raise Refused(INVALID, "Invalid parameters,stopPrice: This field is required.")
+    if request.close_position:
+        if request.type not in (OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_MARKET):
+            raise Refused(INVALID, "closePosition is for STOP_MARKET and TAKE_PROFIT_MARKET")
+        if request.quantity_e8:
+            raise Refused(INVALID, "closePosition cannot be used together with quantity")
+
+
+def check_size(request: OrderRequest, contract: Contract, price_e10: int, whole: bool) -> None:
+    """Not below the minimums; closing the whole position always may."""
+    if request.close_position or whole:
+        return
+    if request.quantity_e8 < contract.min_quantity_e8:
+        least = format_quantity(contract.min_quantity_e8)
+        raise Refused(101400, f"The minimum order amount is {least} {contract.asset}.")
+    if not closes(request) and request.quantity_e8 * price_e10 < contract.min_notional:
+        least = str(contract.min_notional // 10**18)
+        raise Refused(
+            110425,
+            "Please ensure that the minimum nominal value of the order placed must be greater "
+            f"than {least}u",
+        )
+
+
+def check_closing(request: OrderRequest, held_e8: int, same_side: bool) -> None:
+    """What only closes finds a position, and not less than it wants to close."""
+    if not held_e8:
+        if same_side and request.position_side is PositionSide.BOTH:
+            raise Refused(101290, "The Reduce Only order can only decrease the position")
+        raise Refused(101205, "No position to close")
+    if request.quantity_e8 > held_e8:
+        if request.position_side is PositionSide.BOTH:
+            raise Refused(101290, "The Reduce Only order can only decrease the position")
+        raise Refused(109420, "The position is smaller than the order")

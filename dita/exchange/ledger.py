@@ -1,0 +1,67 @@
+"""The wallet of the one account: nothing moves it without an income row.
+
+Keeps rows in the order of time and finds them by time.  It knows no order and no position.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+
+from dita.exchange.records import Income, IncomeType
+
+
+class Ledger:
+    """Wallet and income history."""
+
+    def __init__(self, wallet: int) -> None:
+        self.initial = wallet
+        self.wallet = wallet
+        self.rows: list[Income] = []
+        self.realized = 0
+
+    def book(
+        self,
+        type_: IncomeType,
+        symbol: str,
+        amount: int,
+        now_ms: int,
+        *,
+        trade_id: str = "",
+        info: str = "",
+    ) -> None:
+        """Move the wallet and write the row that says why.  Nothing moves: no row."""
+        if not amount:
+            return
+        self.wallet += amount
+        if type_ is IncomeType.REALIZED_PNL:
+            self.realized += amount
+        number = len(self.rows) + 1
+        self.rows.append(
+            Income(
+                tran_id=f"{now_ms}{number:07d}_{list(IncomeType).index(type_)}",
+                type=type_,
+                symbol=symbol,
+                amount=amount,
+                info=info or type_.value.replace("_", " ").title(),
+                trade_id=trade_id,
+                time_ms=now_ms,
+            )
+        )
+
+    def find(
+        self, symbol: str, type_: IncomeType | None, start_ms: int, end_ms: int, limit: int
+    ) -> list[Income]:
+        """Rows from start to end, both inclusive, oldest first; an end of 0 means now."""
+        first = bisect_left(self.rows, start_ms, key=_time_ms)
+        last = bisect_right(self.rows, end_ms, key=_time_ms) if end_ms else len(self.rows)
+        found = []
+        for row in self.rows[first:last]:
+            if (not symbol or row.symbol == symbol) and (type_ is None or row.type is type_):
+                found.append(row)
+                if len(found) == limit:
+                    break
+        return found
+
+
+def _time_ms(row: Income) -> int:
+    return row.time_ms

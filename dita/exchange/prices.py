@@ -1,0 +1,184 @@
+"""Where the market's prices come from: a recorded tape, or a seeded random walk.
+
+Both give price steps up to a time, in order, and never twice.  They know no account.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol
+
+from dita.errors import SettingsError
+from dita.exchange.records import Contract
+from dita.units import UnitError, parse_price
+
+TAPE_BYTES_MAX: Final = 1 << 30
+
+
+class Step(NamedTuple):
+    """A price of a symbol at a time."""
+
+    time_ms: int
+    symbol: str
+    price_e10: int
+
+
+class Prices(Protocol):
+    """A source of price steps."""
+
+    def until(self, now_ms: int) -> Iterable[Step]:
+        """The steps since the last call, up to now."""
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Symbols that it moves."""
+
+
+class Walk:
+    """A random walk per symbol: one tick up, down or none at each step, drawn from the seed.
+
+    What it gives at a step depends on seed, symbol and step number alone.
+    """
+
+    def __init__(
+        self,
+        contracts: Iterable[Contract],
+        seed: int,
+        start_ms: int,
+        *,
+        every_ms: int = 200,
+        ticks: int = 3,
+    ) -> None:
+        self._prices = {contract.symbol: contract.start_price_e10 for contract in contracts}
+        self._ticks = {contract.symbol: contract.tick_e10 for contract in contracts}
+        self._seed = seed
+        self._start_ms = start_ms
+        self._every_ms = every_ms
+        self._most = ticks
+        self._step = 0
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Symbols that it moves."""
+        return tuple(self._prices)
+
+    def until(self, now_ms: int) -> Iterator[Step]:
+        """The steps since the last call, up to now."""
+        while self._start_ms + (self._step + 1) * self._every_ms <= now_ms:
+            self._step += 1
+            at_ms = self._start_ms + self._step * self._every_ms
+            for symbol in self._prices:
+                moved = self._moved(symbol)
+                if moved:
+                    yield Step(at_ms, symbol, moved)
+
+    def _moved(self, symbol: str) -> int:
+        """The next price, or 0 when it stays."""
+        digest = sha256(f"walk {self._seed} {symbol} {self._step}".encode()).digest()
+        ticks = int.from_bytes(digest[:4], "big") % (2 * self._most + 1) - self._most
+        tick = self._ticks[symbol]
+        if not ticks:
+            return 0
+        self._prices[symbol] = max(tick, self._prices[symbol] + ticks * tick)
+        return self._prices[symbol]
+
+
+class Tape:
+    """Recorded prices, played from the start of the exchange at a speed, over and over or once.
+
+    A tape is CSV with a header.  Columns are found by name: time (``time_ms``, ``timestamp``, in
+    ms or, from 10^14 on, in µs), a price (``price``, or the middle of ``bid``/``ask`` or
+    ``bid_price``/``ask_price``) and a symbol (``asset`` or ``symbol``) if it has several.
+    """
+
+    def __init__(
+        self, rows: list[Step], start_ms: int, *, speed: int = 1, repeats: bool = False
+    ) -> None:
+        first_ms = rows[0].time_ms
+        self._rows = [row._replace(time_ms=(row.time_ms - first_ms) // speed) for row in rows]
+        self._start_ms = start_ms
+        self._next = 0
+        self._repeats = repeats
+        self.lasts_ms = self._rows[-1].time_ms
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Symbols that it moves."""
+        return tuple(dict.fromkeys(row.symbol for row in self._rows))
+
+    def until(self, now_ms: int) -> Iterator[Step]:
+        """The steps since the last call, up to now."""
+        while True:
+            while self._next < len(self._rows):
+                row = self._rows[self._next]
+                if self._start_ms + row.time_ms > now_ms:
+                    return
+                self._next += 1
+                yield row._replace(time_ms=self._start_ms + row.time_ms)
+            if not self._repeats or not self.lasts_ms:
+                return
+            self._start_ms += self.lasts_ms
+            self._next = 0
+
+
+def read_tape(path_or_name: str, symbol: str = "") -> list[Step]:
+    """Rows of a file (a path with a slash), or of a packaged tape by its name.
+
+    ``symbol`` is for tapes without that column.  SettingsError with the line that is wrong.
+    """
+    try:
+        data = _bytes_of(path_or_name)
+    except OSError as bad:
+        raise SettingsError(
+            "price tape not found", expected="a packaged tape, or a path with a slash",
+            found=f"{path_or_name}: {bad.strerror or bad}",
+        ) from bad  # fmt: skip
+    if data.startswith(b"\x1f\x8b"):
+        with gzip.open(io.BytesIO(data)) as file:
+            data = file.read(TAPE_BYTES_MAX)
+    lines = csv.DictReader(io.StringIO(data.decode("utf-8", "replace")))
+    rows: list[Step] = []
+    for number, line in enumerate(lines, 2):
+        try:
+            rows.append(_row(line, symbol))
+        except (KeyError, ValueError, UnitError) as bad:
+            raise SettingsError(
+                f"price tape {path_or_name} refused",
+                expected="columns time_ms, price (or bid and ask) and asset",
+                found=f"line {number}: {bad}",
+            ) from bad
+    if not rows or any(b.time_ms < a.time_ms for a, b in zip(rows, rows[1:], strict=False)):
+        raise SettingsError(
+            f"price tape {path_or_name} refused",
+            expected="at least one row, oldest first", found=f"{len(rows)} rows",
+        )  # fmt: skip
+    return rows
+
+
+def _bytes_of(path_or_name: str) -> bytes:
+    if "/" in path_or_name:
+        return Path(path_or_name).read_bytes()
+    return (resources.files("dita.configs") / "tapes" / f"{path_or_name}.csv").read_bytes()
+
+
+def _row(line: dict[str, str], symbol: str) -> Step:
+    named = line.get("asset") or line.get("symbol") or symbol
+    if not named:
+        raise KeyError("no asset column, and no symbol was given")
+    time_text = line.get("time_ms") or line.get("timestamp") or line["local_timestamp"]
+    time = int(time_text)
+    return Step(time // 1_000 if time >= 10**14 else time, named, _price(line))
+
+
+def _price(line: dict[str, str]) -> int:
+    if line.get("price"):
+        return parse_price(line["price"])
+    bid = line.get("bid_price") or line.get("bid") or line["best_bid"]
+    ask = line.get("ask_price") or line.get("ask") or line["best_ask"]
+    return (parse_price(bid) + parse_price(ask)) // 2

@@ -1,0 +1,196 @@
+"""The endpoints about wallet, positions, leverage, modes and listen keys (dossier §2.4, §2.6).
+
+Each reads its parameters, calls the core and shows the answer. Decides nothing about money.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dita.exchange.records import IncomeType, MarginType, PositionSide
+from dita.exchange.wire import account_json
+from dita.exchange.wire.answers import (
+    Answer,
+    bare,
+    enveloped,
+    nothing,
+    refuse,
+    refuse_at_gateway,
+    success,
+)
+from dita.exchange.wire.calls import Route, Routes
+from dita.exchange.wire.parameters import INVALID, Parameters
+from dita.exchange.wire.session import Session
+
+INCOME_DEFAULT: Final = 100
+INCOME_MAX: Final = 1_000
+WEEK_MS: Final = 7 * 86_400_000
+
+
+# -- WALLET -------------------------------------------------------------------------------------
+
+
+def balances(session: Session, parameters: Parameters, now_ms: int) -> Answer:
+    """GET v3 balance: a row per asset; USDC was never used."""
+    asset = session.switches.margin_asset
+    row = account_json.balance(session.exchange.balance(), asset)
+    return success([row, account_json.unused_balance("USDC")])
+
+
+def balance(session: Session, parameters: Parameters, now_ms: int) -> Answer:
+    """GET v2 balance: one object."""
+    asset = session.switches.margin_asset
+    return success({"balance": account_json.balance(session.exchange.balance(), asset)})
+
+
+def income(session: Session, parameters: Parameters, now_ms: int) -> Answer:
+    """GET income: without dates the last 7 days."""
+    end_ms = parameters.count("endTime")
+    start_ms = parameters.count("startTime") or (end_ms or now_ms) - WEEK_MS
+    kind = parameters.choice("incomeType", IncomeType) if parameters.text("incomeType") else None
+    limit = min(parameters.count("limit", INCOME_DEFAULT), INCOME_MAX)
+    symbol = parameters.text("symbol")
+    rows = session.exchange.income(symbol, kind, start_ms, end_ms or now_ms, limit)
+    return success([account_json.income(row, session.switches.margin_asset) for row in rows])
+
+
+def top_up(session: Session, parameters: Parameters, now_ms: int) -> Answer:
+    """POST getVst: free test money, only where the margin asset is VST."""
+    if session.switches.margin_asset != "VST":
+        refuse_at_gateway(100400, "this api is only for VST")
+    amount = session.exchange.top_up(now_ms)
+    return enveloped(timestamp=now_ms, data={"amount": amount // 10**18})
+
+
+# -- POSITIONS ----------------------------------------------------------------------------------
+
+
+def positions(session: Session, parameters: Parameters, now_ms: int) -> Answer:
+    """GET positions; flat is an empty array."""
+    exchange = session.exchange
+    equity = exchange.balance().equity
+    rows = [
+        account_json.position(
+            each,
+            exchange.contract(each.symbol),
+            exchange.quote(each.symbol).mark_e10,
+            equity,
+            exchange.liquidation_price_e10(each),
+            one_way=not exchange.hedge,
+        )
+        for each in exchange.positions(parameters.text("symbol"))
+    ]
+    return success(rows)
+
+
+def leverage(session: Session, parameters: Parameters, now_ms: int) -> Answer:
+    """GET leverage."""
+    return success(account_json.leverage(session.exchange.leverage(parameters.need("symbol"))))
+
+
+def set_leverage(session: Session, parameters: Parameters, now_ms: int) -> Answer:
+    """POST leverage."""
+    symbol, wanted = parameters.need("symbol"), parameters.count("leverage")
+    side = parameters.choice("side", PositionSide)
+    session.exchange.set_leverage(symbol, side, wanted, now_ms)
+    return success(account_json.leverage_set(symbol, wanted))
+
+
+def margin_type(session: Session, parameters: Parameters, now_ms: int) -> Answer:
+    """GET marginType."""
+    symbol = parameters.need("symbol")
+    kind = session.exchange.margin_type(symbol)
+    return success({"marginType": kind.value, "symbol": symbol})
+
+
+def set_margin_type(session: Session, parameters: Parameters, now_ms: int) -> Answer:
+    """POST marginType: the answer has no data."""
+    kind = parameters.choice("marginType", MarginType)
+    session.exchange.set_margin_type(parameters.need("symbol"), kind, now_ms)
+    return enveloped()
+
+
+def _mode(session: Session) -> Answer:
+    return success({"dualSidePosition": "true" if session.exchange.hedge else "false"})
+
+
+def position_mode(session: Session, parameters: Parameters, now_ms: int) -> Answer:
+    """GET dual: a text, not a boolean."""
+    return _mode(session)
+
+
+def set_position_mode(session: Session, parameters: Parameters, now_ms: int) -> Answer:
+    """POST dual."""
+    wish = parameters.need("dualSidePosition").lower()
+    if wish not in ("true", "false"):
+        refuse(INVALID, "Invalid parameters,dualSidePosition: true or false")
+    session.exchange.set_hedge(wish == "true", now_ms)
+    return _mode(session)
+
+
+def commission_rate(session: Session, parameters: Parameters, now_ms: int) -> Answer:
+    """GET commissionRate: of a symbol, or of the first one."""
+    exchange = session.exchange
+    symbol = parameters.text("symbol") or next(iter(exchange.contracts))
+    return success(account_json.commission_rate(exchange.contract(symbol)))
+
+
+def maintenance(session: Session, parameters: Parameters, now_ms: int) -> Answer:
+    """GET maintMarginRatio."""
+    contract = session.exchange.contract(parameters.need("symbol"))
+    return enveloped(timestamp=now_ms, data=[account_json.maintenance_tier(contract)])
+
+
+def asset_mode(session: Session, parameters: Parameters, now_ms: int) -> Answer:
+    """GET assetMode: one margin asset."""
+    return success({"assetMode": "singleAssetMode"})
+
+
+# -- LISTEN KEYS --------------------------------------------------------------------------------
+
+
+def mint_key(session: Session, parameters: Parameters, now_ms: int) -> Answer:
+    """POST userDataStream: without an envelope."""
+    return bare({"listenKey": session.keys.mint(now_ms)})
+
+
+def extend_key(session: Session, parameters: Parameters, now_ms: int) -> Answer:
+    """PUT userDataStream: 200 and nothing; 204 without the parameter, 404 for an unknown key."""
+    key = parameters.text("listenKey")
+    if not key:
+        return nothing(204)
+    return nothing(200 if session.keys.extend(key, now_ms) else 404)
+
+
+def remove_key(session: Session, parameters: Parameters, now_ms: int) -> Answer:
+    """DELETE userDataStream."""
+    key = parameters.text("listenKey")
+    if not key:
+        return nothing(204)
+    return nothing(200 if session.keys.remove(key, now_ms) else 404)
+
+
+_V1: Final = "/openApi/swap/v1"
+_V2: Final = "/openApi/swap/v2"
+_KEYS: Final = "/openApi/user/auth/userDataStream"
+
+ROUTES: Final[Routes] = {
+    ("GET", "/openApi/swap/v3/user/balance"): Route(balances),
+    ("GET", f"{_V2}/user/balance"): Route(balance),
+    ("GET", f"{_V2}/user/positions"): Route(positions),
+    ("GET", f"{_V2}/user/income"): Route(income),
+    ("GET", f"{_V2}/user/commissionRate"): Route(commission_rate),
+    ("GET", f"{_V2}/trade/leverage"): Route(leverage),
+    ("POST", f"{_V2}/trade/leverage"): Route(set_leverage),
+    ("GET", f"{_V2}/trade/marginType"): Route(margin_type),
+    ("POST", f"{_V2}/trade/marginType"): Route(set_margin_type),
+    ("GET", f"{_V1}/positionSide/dual"): Route(position_mode),
+    ("POST", f"{_V1}/positionSide/dual"): Route(set_position_mode),
+    ("GET", f"{_V1}/maintMarginRatio"): Route(maintenance),
+    ("GET", f"{_V1}/trade/assetMode"): Route(asset_mode),
+    ("POST", f"{_V1}/trade/getVst"): Route(top_up),
+    # The key alone is enough, as in the first documents; a signature that is sent is verified.
+    ("POST", _KEYS): Route(mint_key, signed=False),
+    ("PUT", _KEYS): Route(extend_key, signed=False),
+    ("DELETE", _KEYS): Route(remove_key, signed=False),
+}

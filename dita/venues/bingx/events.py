@@ -1,0 +1,308 @@
+"""From the frames of BingX's user stream to venue events, exactly or not at all.
+
+Called for every frame, in the order of arrival.  It keeps a little memory of orders and settings so
+that no figure is taken for what it may not be; it does no I/O and reads no clock (dossier §3).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dita.contracts import BalanceReason, KernelEventKind, OrderSide, Record, VenueEvent
+from dita.venues.bingx.frames import AccountBody, ConfigBody, Frame, OrderBody, PositionBody
+from dita.venues.bingx.normalise import signed_amount
+from dita.venues.bingx.wire import (
+    ORDER_TYPES,
+    POSITION_SIDES,
+    SIDES,
+    is_absent,
+    read_id,
+    read_leverage,
+    read_money,
+    read_ms,
+    read_name,
+    read_price,
+    read_quantity,
+    read_symbol,
+    unreadable,
+)
+
+#: Orders of which the smallest filled quantity is remembered, in each of two generations.
+ORDERS_REMEMBERED: Final = 4_096
+#: Symbols whose settings are remembered: BingX repeats them every 5 s for each symbol.
+SYMBOLS_REMEMBERED: Final = 4_096
+#: A position in a frame may lack what happened this shortly before: it counts as that much older,
+#: so that it never contradicts a fresh fill (design §7 has the same margin for the wallet).
+POSITION_MARGIN_MS: Final = 2_000
+
+_ACK: Final = KernelEventKind.ORDER_ACK
+_PARTIAL: Final = KernelEventKind.PARTIAL_FILL
+_FULL: Final = KernelEventKind.FULL_FILL
+
+#: Status words of the stream.  What was filled is read from ``z`` alone, whatever they say.
+_KINDS: Final[dict[str, KernelEventKind]] = {
+    "NEW": _ACK,
+    "PENDING": _ACK,
+    "WORKING": _ACK,
+    "PARTIALLY_FILLED": _PARTIAL,
+    "FILLED": _FULL,
+    "CANCELED": KernelEventKind.CANCEL_ACK,
+    "CANCELLED": KernelEventKind.CANCEL_ACK,
+    "EXPIRED": KernelEventKind.ORDER_EXPIRED,
+    "FAILED": KernelEventKind.ORDER_REJECT,
+}
+#: Order types; those of a forced close give the event its kind.
+_TYPES: Final[dict[str, KernelEventKind | None]] = {
+    **dict.fromkeys(ORDER_TYPES),
+    "LIQUIDATION": KernelEventKind.LIQUIDATION,
+    "ADL": KernelEventKind.ADL,
+}
+_REASONS: Final[dict[str, BalanceReason]] = {
+    "ORDER": BalanceReason.ORDER,
+    "FUNDING_FEE": BalanceReason.FUNDING,
+    "DEPOSIT": BalanceReason.TRANSFER,
+    "WITHDRAW": BalanceReason.TRANSFER,
+    "ASSET_TRANSFER": BalanceReason.TRANSFER,
+}
+
+
+class ConfigChange(Record, frozen=True):
+    """Leverage or margin type of a symbol, as the venue has it now."""
+
+    asset: str
+    long_leverage: int
+    short_leverage: int
+    margin_type: str
+
+
+class Told(Record, frozen=True):
+    """What a frame says.
+
+    ``doubtful`` names symbols whose position has to be asked for: the frame told of it in a way
+    that is not certain.
+    """
+
+    events: tuple[VenueEvent, ...] = ()
+    doubtful: tuple[str, ...] = ()
+    config: ConfigChange | None = None
+
+
+NOTHING: Final = Told()
+
+
+class UserEvents:
+    """Reads the frames of one account.  ``asset`` is its margin asset, ``hedge`` its mode."""
+
+    def __init__(self, asset: str = "USDT", hedge: bool = False) -> None:
+        self._asset = asset
+        self._hedge = hedge
+        self._smallest: dict[str, int] = {}
+        self._smallest_old: dict[str, int] = {}
+        self._configs: dict[str, ConfigChange] = {}
+        self._symbols: dict[str, str] = {}  # those that were read before
+
+    def read(self, frame: Frame, received_ms: int) -> Told:
+        """What the frame says; by its body, not by its name (dossier §3.2).  WireError."""
+        if frame.o is not None:
+            return Told((self.order(frame.o, frame.E, received_ms),))
+        if frame.a is not None:
+            return self._account(frame.a, read_ms(frame.E, "E"), received_ms)
+        if frame.ac is not None:
+            return self._config(frame.ac)
+        if frame.e in ("ORDER_TRADE_UPDATE", "ACCOUNT_UPDATE"):
+            raise unreadable("frame", frame.e, "its body")
+        return NOTHING
+
+    # -- orders --
+
+    def order(self, o: OrderBody, sent: object, received_ms: int) -> VenueEvent:
+        """An ORDER_TRADE_UPDATE.
+
+        The identity is the order id, and the client id when it is not empty.  A fill is a
+        cumulative quantity above 0, the price the venue's own average.  A status that claims a fill
+        without a quantity is ORDER_UNKNOWN: the order has to be asked for.
+        """
+        try:
+            kind, forced, side = _KINDS[o.status], _TYPES[o.type], SIDES[o.side]
+            symbol, known = self._symbols[o.symbol], o.order_id in self._smallest
+        except (KeyError, TypeError):
+            known = False
+            kind, forced, side, symbol = self._words(o)
+        venue_id = o.order_id if known else read_id(o.order_id, "i")
+        client_id = "" if o.client_order_id == "" else read_id(o.client_order_id, "c")
+        if not venue_id and not client_id:
+            raise unreadable("i", o.order_id, "an order id")
+        if self._hedge and read_name(POSITION_SIDES, o.position_side, "ps") is side:
+            # It opens: the kernel must not take it for a close of the other side.  An order of ours
+            # is found by its id, and then the side is known anyway.
+            side = OrderSide.UNKNOWN
+        exchange_ms = (o.trade_time and read_ms(o.trade_time, "T")) or read_ms(sent, "E")
+        text = o.filled
+        filled = read_quantity(text, "z") if text is not None and text != "" else 0
+        if not filled:
+            return VenueEvent(
+                kind=KernelEventKind.ORDER_UNKNOWN if kind is _PARTIAL or kind is _FULL else kind,
+                received_ms=received_ms,
+                exchange_ms=exchange_ms,
+                asset=symbol,
+                venue_order_id=venue_id,
+                client_order_id=client_id,
+                side=side,
+            )
+        if kind is _ACK or kind is _PARTIAL:
+            # The kernel decides on the quantity whether it is all; this is only its name.
+            kind = _FULL if o.quantity == o.filled else _PARTIAL
+        price = read_price(o.average_price, "ap")
+        seen = self._smallest.get(venue_id)
+        if seen is None or filled < seen:
+            seen = self._remember(venue_id, filled)
+        fee = realized = None
+        last_quantity = last_price = 0
+        if o.last_quantity is not None:
+            last_quantity, last_price = self._last(o, filled, price)
+            if last_quantity == filled and (kind is _FULL or kind is _PARTIAL):
+                if seen < filled:  # then it was not one fill: l is not what it should be
+                    last_quantity = last_price = 0
+                elif price and price != last_price:  # one fill has one price: neither is certain
+                    last_quantity = last_price = price = 0
+                else:
+                    fee, realized = self._figures(o)
+        return VenueEvent(
+            kind=forced or kind,
+            received_ms=received_ms,
+            exchange_ms=exchange_ms,
+            asset=symbol,
+            venue_order_id=venue_id,
+            client_order_id=client_id,
+            side=side,
+            quantity_e8=filled,
+            price_e10=price,
+            last_quantity_e8=last_quantity,
+            last_price_e10=last_price,
+            fee=fee,
+            realized=realized,
+        )
+
+    def _words(
+        self, o: OrderBody
+    ) -> tuple[KernelEventKind, KernelEventKind | None, OrderSide, str]:
+        """The same by way of the readers, which say what is wrong."""
+        kind, side = read_name(_KINDS, o.status, "X"), read_name(SIDES, o.side, "S")
+        read_name(ORDER_TYPES, o.type, "o")
+        symbol = read_symbol(o.symbol, "s")
+        if len(self._symbols) >= SYMBOLS_REMEMBERED:
+            self._symbols.clear()
+        self._symbols[symbol] = symbol
+        return kind, _TYPES[o.type], side, symbol
+
+    @staticmethod
+    def _last(o: OrderBody, filled: int, price: int) -> tuple[int, int]:
+        """Quantity and price of the last fill; (0, 0) when they make no sense."""
+        text = o.last_quantity
+        if text == "":
+            return 0, 0
+        quantity = filled if text == o.filled else read_quantity(text, "l")
+        last = price if o.last_price == o.average_price else read_price(o.last_price, "L")
+        return (quantity, last) if 0 < quantity <= filled and last else (0, 0)
+
+    def _figures(self, o: OrderBody) -> tuple[int | None, int | None]:
+        """Fee (positive when paid) and realized of an order whose last fill is its only one.
+
+        Whether ``n`` and ``rp`` are of the fill or of the order is not established (dossier §7).
+        They are taken only where both readings are the same number: when the last fill is all that
+        is filled, and no smaller quantity of this order was seen.  Else they are left to the order
+        query and the fill history, which the kernel asks for at every order's end.
+        """
+        fee = read_money(o.fee, "n") if o.fee_asset == self._asset else None
+        return (None if fee is None else -fee), read_money(o.realized, "rp")
+
+    def _remember(self, venue_id: str, filled: int) -> int:
+        """The smallest filled quantity of this order that was seen, this one included."""
+        seen = self._smallest_old.get(venue_id, filled)
+        if len(self._smallest) >= ORDERS_REMEMBERED:
+            self._smallest_old, self._smallest = self._smallest, {}
+        self._smallest[venue_id] = seen = min(seen, filled)
+        return seen
+
+    # -- account --
+
+    def _account(self, a: AccountBody, sent_ms: int, received_ms: int) -> Told:
+        events = []
+        for row in a.B or ():
+            if row.a == self._asset and (wallet := read_money(row.wb, "wb")) is not None:
+                reason = _REASONS.get(a.m) if type(a.m) is str else None
+                event = VenueEvent(
+                    kind=KernelEventKind.ACCOUNT_UPDATE,
+                    received_ms=received_ms,
+                    exchange_ms=sent_ms,
+                    amount=wallet,
+                    balance_reason=reason or BalanceReason.UNKNOWN,
+                )
+                events.append(event)
+                break
+        if not a.P:  # a missing position is not a flat one (dossier §3.4)
+            return Told(tuple(events))
+        positions, doubtful = self._positions(a.P, sent_ms, received_ms)
+        return Told((*events, *positions), doubtful)
+
+    def _positions(
+        self, rows: tuple[PositionBody, ...], sent_ms: int, received_ms: int
+    ) -> tuple[list[VenueEvent], tuple[str, ...]]:
+        told: dict[tuple[str, OrderSide], list[tuple[OrderSide, int] | None]] = {}
+        for row in rows:
+            symbol, found = read_symbol(row.s, "s"), self._direction(row)
+            key = (symbol, found[0] if found and self._hedge else OrderSide.UNKNOWN)
+            told.setdefault(key, []).append(found)
+        events: list[VenueEvent] = []
+        doubtful: dict[str, None] = {}
+        for (symbol, _), found_rows in told.items():
+            # In one-way mode a flat side beside an open one says nothing of its own.
+            open_rows = [found for found in found_rows if found is None or found[1]]
+            only = open_rows[0] if open_rows else found_rows[0]
+            if len(open_rows) > 1 or only is None or not sent_ms:
+                doubtful[symbol] = None
+                continue
+            event = VenueEvent(
+                kind=KernelEventKind.POSITION,
+                received_ms=received_ms,
+                exchange_ms=max(sent_ms - POSITION_MARGIN_MS, 1),
+                asset=symbol,
+                side=only[0] if only[1] or self._hedge else OrderSide.UNKNOWN,
+                quantity_e8=only[1],
+            )
+            events.append(event)
+        certain = [event for event in events if event.asset not in doubtful]
+        return certain, tuple(doubtful)
+
+    def _direction(self, row: PositionBody) -> tuple[OrderSide, int] | None:
+        """(direction, quantity); None when it is not certain.
+
+        The sign under BOTH is not established: a minus can only mean short, a plus may be either.
+        """
+        side = read_name(POSITION_SIDES, row.ps, "ps")
+        if is_absent(row.pa):
+            return None
+        quantity, negative = signed_amount(row.pa, "pa")
+        if side is OrderSide.UNKNOWN:
+            if self._hedge or (quantity and not negative):
+                return None
+            return OrderSide.SELL, quantity
+        if negative and side is OrderSide.BUY:
+            return None
+        return side, quantity
+
+    # -- settings --
+
+    def _config(self, ac: ConfigBody) -> Told:
+        change = ConfigChange(
+            read_symbol(ac.symbol, "s"),
+            read_leverage(ac.long_leverage, "l"),
+            read_leverage(ac.short_leverage, "S"),
+            read_id(ac.margin_type, "mt"),
+        )
+        if self._configs.get(change.asset) == change:
+            return NOTHING
+        if len(self._configs) >= SYMBOLS_REMEMBERED:
+            self._configs.clear()
+        self._configs[change.asset] = change
+        return Told(config=change)

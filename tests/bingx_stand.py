@@ -1,0 +1,109 @@
+"""BingX and the local exchange in one process: a venue on real sockets, with levers on the exchange.
+
+The exchange's time is the venue's and moves by hand; waiting for a turn moves it too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from dita.clock import ManualClock
+from dita.exchange.exchange import Exchange, ExchangeConfig
+from dita.exchange.wire.faults import FaultKind, FaultRule
+from dita.exchange.wire.server import ExchangeServer
+from dita.exchange.wire.session import Session
+from dita.exchange.wire.signing import Credentials
+from dita.exchange.wire.switches import WireFile, WireSwitches
+from dita.units import MONEY_ONE
+from dita.venues import Venue
+from dita.venues.bingx.budget import Budget
+from dita.venues.bingx.venue import BingxConfig, BingxVenue
+
+START_MS: Final = 1_700_000_000_000
+FET: Final = "FET-USDT"
+KEY, SECRET = "key-of-the-stand", "secret-of-the-stand"
+
+
+class BingxStand:
+    """A connected venue and its exchange."""
+
+    asset = FET
+    money_step = MONEY_ONE // 10_000  # answers have four decimals, frames eight
+
+    def __init__(self, *, hedge: bool = False, clock: Any = None, **switches: Any) -> None:
+        self.clock = clock or ManualClock(START_MS)
+        self.exchange = Exchange(ExchangeConfig(hedge=hedge), self.clock.now_ms())
+        wire = WireFile(wire=WireSwitches(**switches))
+        self.session = Session(self.exchange, self.clock, Credentials(KEY, SECRET), wire=wire)
+        self.server = ExchangeServer(self.session)
+        self.hedge = hedge
+        self.bingx = self.new_venue()
+        self.venue: Venue = self.bingx
+
+    @classmethod
+    async def make(cls, **options: Any) -> BingxStand:
+        """A stand that is up and connected."""
+        stand = cls(**options)
+        await stand.server.start()
+        stand.bingx = stand.venue = stand.new_venue()  # the port is known now
+        await stand.venue.connect()
+        return stand
+
+    def new_venue(self) -> BingxVenue:
+        """A venue of this exchange."""
+        return BingxVenue(
+            BingxConfig(
+                rest_url=self.server.rest_url,
+                stream_url=self.server.stream_url,
+                hedge=self.hedge,
+                assets=("VST", "USDT"),
+            ),
+            self.clock,
+            api_key=lambda: KEY,
+            api_secret=lambda: SECRET,
+            draw=lambda below: 0,
+            budget=Budget(self.clock, self.sleep),
+        )
+
+    async def sleep(self, seconds: float) -> None:
+        """What waits for its turn lets time pass."""
+        if isinstance(self.clock, ManualClock):
+            self.clock.advance_ms(round(seconds * 1_000))
+        else:
+            await asyncio.sleep(seconds)
+
+    def fault(self, kind: FaultKind, on: str, **fields: Any) -> None:
+        """From now on something goes wrong, once unless ``times`` says otherwise."""
+        self.session.plan.add([FaultRule(kind=kind, on=on, **fields)])
+
+    # -- the levers of the contract --
+
+    async def pass_ms(self, step_ms: int) -> None:
+        self.clock.advance_ms(step_ms)
+        self.session.pulse()
+
+    async def move_price(self, price_e10: int) -> None:
+        self.exchange.set_price(FET, price_e10, self.clock.now_ms())
+        self.session.push_events()
+
+    async def lose_answer(self, executed: bool) -> None:
+        kind = FaultKind.ANSWER_LOST if executed else FaultKind.REQUEST_LOST
+        self.fault(kind, "POST */trade/order")
+
+    async def refuse_cancel(self) -> None:
+        self.fault(FaultKind.REFUSED, "DELETE */trade/order", code=109403, msg="risk forbidden")
+
+    async def fail_questions(self, count: int) -> None:
+        self.fault(FaultKind.REQUEST_LOST, "GET *", times=count)
+
+    async def fund(self, rate_e9: int) -> None:
+        self.exchange.pay_funding(FET, rate_e9, self.clock.now_ms())
+        self.session.push_events()
+
+    async def end_stream(self) -> None:
+        self.session.hub.drop_users()
+
+    async def close(self) -> None:
+        await self.venue.close()
+        await self.server.stop()
