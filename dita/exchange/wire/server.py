@@ -196,7 +196,9 @@ class ExchangeServer:
         ack, fresh = control_answer(socket, text, session.topics.known)
         socket.send(gzipped(ack), now_ms)
         for topic in fresh:
-            socket.send(gzipped(session.topics.greet(topic)), now_ms)
+            greeting = session.topics.greet(topic)
+            if greeting:
+                socket.send(gzipped(greeting), now_ms)
 
 
 def _refused_by(rules: list[FaultRule], now_ms: int) -> Answer | None:
