@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from dita.clock import ManualClock
 from dita.exchange.exchange import Exchange, ExchangeConfig
+from dita.exchange.market import Shape
 from dita.exchange.wire.faults import FaultKind, FaultRule
 from dita.exchange.wire.server import ExchangeServer
 from dita.exchange.wire.session import Session
@@ -31,9 +32,17 @@ class BingxStand:
     asset = FET
     money_step = MONEY_ONE // 10_000  # answers have four decimals, frames eight
 
-    def __init__(self, *, hedge: bool = False, clock: Any = None, **switches: Any) -> None:
+    def __init__(
+        self,
+        *,
+        hedge: bool = False,
+        clock: Any = None,
+        shape: Shape | None = None,
+        **switches: Any,
+    ) -> None:
         self.clock = clock or ManualClock(START_MS)
-        self.exchange = Exchange(ExchangeConfig(hedge=hedge), self.clock.now_ms())
+        config = ExchangeConfig(hedge=hedge, shape=shape or Shape())
+        self.exchange = Exchange(config, self.clock.now_ms())
         wire = WireFile(wire=WireSwitches(**switches))
         self.session = Session(self.exchange, self.clock, Credentials(KEY, SECRET), wire=wire)
         self.server = ExchangeServer(self.session)
