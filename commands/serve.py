@@ -66,9 +66,11 @@ async def _run(
     from dita.clock import SystemClock
     from dita.runtime.demo import demo_of
     from dita.runtime.factory import Bundle
+    from dita.runtime.failpoints import Failpoints
     from dita.runtime.serving import current_status, serve
 
-    bundle = Bundle(settings, directory, SystemClock(), demo=demo)
+    failpoints = Failpoints.of(os.environ, settings.venue.environment)
+    bundle = Bundle(settings, directory, SystemClock(), demo=demo, failpoints=failpoints)
     player = demo_of(bundle) if demo else None
 
     async def beside(running: Bundle) -> None:

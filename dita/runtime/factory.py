@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 from dita.clock import Clock
 from dita.contracts import ControlAction
 from dita.errors import SettingsError
-from dita.journal import GroupCommit, Journal, JournalFull, SnapshotStore
+from dita.journal import Disk, GroupCommit, Journal, JournalFull, OsDisk, SnapshotStore
+from dita.runtime.failpoints import Failpoints
 from dita.runtime.inquiry import Inquiry
 from dita.runtime.lock import StartBudget, StateLock
 from dita.runtime.loop import Input, RunState, Runtime
@@ -34,8 +35,10 @@ DEMO_SPEED: Final = 40
 class Store:
     """The journal of a state directory and the engine that is a function of it."""
 
-    def __init__(self, directory: Path, settings: Settings, clock: Clock) -> None:
-        self.snapshots = SnapshotStore(directory / SNAPSHOT_FOLDER)
+    def __init__(
+        self, directory: Path, settings: Settings, clock: Clock, disk: Disk | None = None
+    ) -> None:
+        self.snapshots = SnapshotStore(directory / SNAPSHOT_FOLDER, disk=disk)
         newest = self.snapshots.newest()
         self.journal = Journal.open(
             directory / JOURNAL_FOLDER,
@@ -46,6 +49,7 @@ class Store:
             segment_bytes=settings.journal.segment_bytes,
             reserve_bytes=settings.journal.reserve_bytes,
             vouched=newest.seq if newest else 0,
+            disk=disk,
         )
         self.snapshot_every = settings.journal.snapshot_every
         self.engine, self.replayed = self.snapshots.restore(self.journal)
@@ -137,7 +141,13 @@ class Bundle:
     """Everything that runs for one state directory."""
 
     def __init__(
-        self, settings: Settings, directory: Path, clock: Clock, *, demo: bool = False
+        self,
+        settings: Settings,
+        directory: Path,
+        clock: Clock,
+        *,
+        demo: bool = False,
+        failpoints: Failpoints | None = None,
     ) -> None:
         self.settings = settings
         self.directory = directory
@@ -149,8 +159,10 @@ class Bundle:
             window_ms=1_000 * settings.runtime.crash_window_s,
         )
         self.crash_loop = self.budget.start(clock.now_ms())
-        self.store = Store(directory, settings, clock)
-        self.venue = venue_of(settings, clock, demo=demo)
+        disk = failpoints.disk(OsDisk()) if failpoints else None
+        self.store = Store(directory, settings, clock, disk)
+        venue = venue_of(settings, clock, demo=demo)
+        self.venue = failpoints.venue(venue) if failpoints else venue
         self.commit = GroupCommit(self.store.journal)
         self.log = JournalLog(self.store, self.commit)
         self.runtime = Runtime(
