@@ -80,6 +80,7 @@ class Serve:
         self.config.write_text(SETTINGS.format(socket=socket))
         self.plans = list(plans)
         self.kills = 0
+        self.noted = False
         self.process: asyncio.subprocess.Process | None = None
         self.said = b""
 
@@ -87,6 +88,8 @@ class Serve:
         """Wait until a serve is READY; Gone when it died before."""
         if self.process is not None and self.process.returncode is None:
             return
+        if self.process is not None and not self.noted:
+            await self.gone()
         environ = {k: v for k, v in os.environ.items() if k != VARIABLE}
         if self.plans and (plan := self.plans.pop(0)):
             environ[VARIABLE] = plan
@@ -95,7 +98,7 @@ class Serve:
             stderr=asyncio.subprocess.PIPE, env=environ,
         )  # fmt: skip
         assert self.process.stderr is not None
-        self.said = b""
+        self.said, self.noted = b"", False
         while line := await self.process.stderr.readline():
             self.said += line
             if line.startswith((b"READY", b"HOLD")):
@@ -107,6 +110,7 @@ class Serve:
         """Take note of a death: it has to be the one that was planned."""
         assert self.process is not None
         code = await self.process.wait()
+        self.noted = True
         assert code == -signal.SIGKILL, (code, self.said + await self._rest())
         self.kills += 1
 
