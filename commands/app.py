@@ -20,6 +20,7 @@ from dita.errors import ExitCode
 
 from .config import config, config_show
 from .explain import explain
+from .flatten import flatten
 from .golden import golden
 from .hold import hold
 from .intent import intent, intent_cancel, intent_enter, intent_exit, intent_flatten
@@ -37,6 +38,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     intent,
     hold,
     resume,
+    flatten,
     explain,
     journal,
     replay,

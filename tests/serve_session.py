@@ -12,11 +12,14 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import pytest
 
 from dita.contracts import VenueOrderStatus
 from dita.journal import JournalReader, SnapshotStore
@@ -52,6 +55,20 @@ snapshot_every = 25
 """
 
 
+class Strace(NamedTuple):
+    """A serve whose system calls go wrong, and the code that it then has to end with."""
+
+    inject: str
+    code: int = -signal.SIGKILL
+    output: str = "/dev/null"
+
+    def words(self) -> list[str]:
+        call = self.inject.partition(":")[0]
+        # -D: strace is the grandchild, so that the process we know is serve itself.
+        options = ["-D", "-f", "-o", self.output, "-e", f"trace={call},pwrite64,fdatasync"]
+        return ["strace", *options, "-e", f"inject={self.inject}"]
+
+
 class Gone(Exception):
     """The serve that was asked has died, or dies."""
 
@@ -73,16 +90,18 @@ async def venue_at(path: Path, *rules: Rule, **changes: Any) -> AsyncIterator[Mo
 class Serve:
     """The serve of a folder: started again whenever it is gone, with the next of the plans."""
 
-    def __init__(self, folder: Path, socket: Path, *plans: str) -> None:
+    def __init__(self, folder: Path, socket: Path, *plans: str | Strace) -> None:
         self.folder = folder
         self.state = folder / "state"
         self.config = folder / "pink.toml"
         self.config.write_text(SETTINGS.format(socket=socket))
         self.plans = list(plans)
         self.kills = 0
+        self.code = -signal.SIGKILL
         self.noted = False
         self.process: asyncio.subprocess.Process | None = None
         self.said = b""
+        self.last_words = ""
 
     async def up(self) -> None:
         """Wait until a serve is READY; Gone when it died before."""
@@ -91,10 +110,16 @@ class Serve:
         if self.process is not None and not self.noted:
             await self.gone()
         environ = {k: v for k, v in os.environ.items() if k != VARIABLE}
-        if self.plans and (plan := self.plans.pop(0)):
+        plan = self.plans.pop(0) if self.plans else ""
+        prefix: list[str] = []
+        self.code = -signal.SIGKILL
+        if isinstance(plan, Strace):
+            prefix, self.code = plan.words(), plan.code
+        elif plan:
             environ[VARIABLE] = plan
         self.process = await asyncio.create_subprocess_exec(
-            *COMMAND, "serve", "--config", str(self.config), "--state-dir", str(self.state),
+            *prefix, *COMMAND, "serve",
+            "--config", str(self.config), "--state-dir", str(self.state),
             stderr=asyncio.subprocess.PIPE, env=environ,
         )  # fmt: skip
         assert self.process.stderr is not None
@@ -111,7 +136,8 @@ class Serve:
         assert self.process is not None
         code = await self.process.wait()
         self.noted = True
-        assert code == -signal.SIGKILL, (code, self.said + await self._rest())
+        self.last_words = (self.said + await self._rest()).decode()
+        assert code == self.code, (code, self.last_words)
         self.kills += 1
 
     async def _rest(self) -> bytes:
@@ -198,6 +224,31 @@ class Serve:
             await self.process.wait()
 
 
+# -- a disk that gets full -------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A file system of its own."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting needs root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill_up(disk: Path) -> Path:
+    """A file that takes all that is left."""
+    path = disk / "filler"
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(512))
+    return path
+
+
 # -- the session -----------------------------------------------------------------------------------
 
 ENTER, EXIT, CANCEL = 1, 2, 3
@@ -239,7 +290,7 @@ async def fill(venue: MockVenue, asset: str, size: str) -> None:
 
 
 async def session(serve: Serve, venue: MockVenue) -> None:
-    """Two entries with partial fills, one of them taken back, and exits by legs until all is flat."""
+    """Two entries with partial fills, one of them taken back, and exits by legs until flat."""
     working, opened = "ENTRY_WORKING", "POSITION_OPEN"
     await serve.intent("enter-1", ENTER, **entry("T1", FET, -1, "1000", "0.55"))
     await serve.patiently("T1 rests", lambda: rests(serve, venue, FET))
@@ -315,7 +366,7 @@ def left_by(serve: Serve, venue: MockVenue) -> Left:
     return Left(engine.economic_hash(), told(book), book.wallet, lost, serve.kills)
 
 
-async def played(folder: Path, *plans: str, rules: tuple[Rule, ...] = ()) -> Left:
+async def played(folder: Path, *plans: str | Strace, rules: tuple[Rule, ...] = ()) -> Left:
     """The session in a fresh folder, its serves started with these failpoints one after another."""
     folder.mkdir(parents=True)
     async with venue_at(folder / "venue.sock", *rules) as venue:

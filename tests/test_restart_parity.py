@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable
@@ -144,7 +145,7 @@ def test_a_kill_at_every_point_ends_like_no_kill(capsys: pytest.CaptureFixture[s
     with tempfile.TemporaryDirectory(prefix="pink") as folder:
         wrong, said = asyncio.run(compared(Path(folder)))
     with capsys.disabled():
-        print(f"\n[restart parity: {said}]", end="")
+        sys.stdout.write(f"\n[restart parity: {said}]")
     assert not wrong, "\n".join([said, *wrong])
 
 

@@ -12,6 +12,7 @@ from dita.journal.disk import Disk, OsDisk
 from dita.journal.lines import export_json, import_json
 from dita.journal.reader import JournalReader, Report
 from dita.journal.records import UPCASTERS, Entry, Epoch, Input, Mark
+from dita.journal.salvage import Salvage
 from dita.journal.snapshots import Snapshot, SnapshotStore
 from dita.journal.writer import Journal, JournalFull
 
@@ -28,6 +29,7 @@ __all__ = [
     "Mark",
     "OsDisk",
     "Report",
+    "Salvage",
     "Snapshot",
     "SnapshotStore",
     "export_json",
