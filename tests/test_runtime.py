@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import stat
 import subprocess
@@ -29,7 +30,7 @@ from dita.contracts import (
     VenueEvent,
 )
 from dita.engine import Engine, Outcome
-from dita.errors import AlreadyRunning, KernelFault, NotRunning, OperatorError
+from dita.errors import AlreadyRunning, KernelFault, NotRunning, OperatorError, SettingsError
 from dita.kernel import KernelConfig
 from dita.runtime.control import ControlServer, call
 from dita.runtime.inquiry import Inquiry
@@ -432,6 +433,29 @@ def test_garbage_on_the_control_socket_hurts_nobody(tmp_path: Path, line: bytes)
         return call(tmp_path, {"verb": "echo", "say": "alive"})
 
     assert talk(tmp_path, client) == {"said": "alive"}
+
+
+def test_servers_that_open_at_the_same_time_leave_the_umask_alone(tmp_path: Path) -> None:
+    async def play() -> None:
+        servers = [ControlServer(tmp_path / name, {}) for name in "ab"]
+        for server in servers:
+            server.path.parent.mkdir()
+        await asyncio.gather(*(server.open() for server in servers))
+        for server in servers:
+            assert stat.S_IMODE(server.path.stat().st_mode) == 0o600
+            await server.close()
+
+    before = os.umask(0o022)
+    try:
+        asyncio.run(play())
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(before)
+
+
+def test_a_path_that_no_socket_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="too long for a socket"):
+        call(tmp_path / ("x" * 100), {"verb": "status"})
 
 
 def test_control_socket_is_for_its_owner_alone(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from dita.journal.lines import export_json, import_json
 from dita.journal.reader import JournalReader, Report
 from dita.journal.records import UPCASTERS, Entry, Epoch, Input, Mark
 from dita.journal.salvage import Salvage
-from dita.journal.snapshots import Snapshot, SnapshotStore
+from dita.journal.snapshots import Snapshot, SnapshotFailed, SnapshotStore
 from dita.journal.writer import Journal, JournalFull
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Report",
     "Salvage",
     "Snapshot",
+    "SnapshotFailed",
     "SnapshotStore",
     "export_json",
     "import_json",

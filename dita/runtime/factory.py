@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Final
 from dita.clock import Clock
 from dita.contracts import ControlAction
 from dita.errors import SettingsError
-from dita.journal import Disk, GroupCommit, Journal, JournalFull, OsDisk, SnapshotStore
+from dita.journal import (
+    Disk,
+    GroupCommit,
+    Journal,
+    JournalFull,
+    OsDisk,
+    SnapshotFailed,
+    SnapshotStore,
+)
 from dita.runtime.failpoints import Failpoints
 from dita.runtime.inquiry import Inquiry
 from dita.runtime.lock import StartBudget, StateLock
@@ -70,6 +78,8 @@ class JournalLog:
         self._since_snapshot = 0
         #: Called once when the disk is full and only the reserve is left: no new risk from then on.
         self.on_full: Callable[[], None] = lambda: None
+        #: Told what went wrong without ending anything.
+        self.complain: Callable[[str], None] = lambda problem: None
 
     def append(self, record: Input, packed: bytes) -> int:
         """Take a record; durable after the next commit."""
@@ -94,10 +104,16 @@ class JournalLog:
             return await self._commit.commit()
 
     async def snapshot(self) -> None:
-        """Save the whole state as of now; the loop does not wait for the disk."""
+        """Save the whole state as of now; the loop does not wait for the disk.
+
+        One that cannot be written ends nothing: the journal has everything.
+        """
         self._since_snapshot = 0
         journal = self._store.journal
-        await self._commit.snapshot(self._store.snapshots, journal.last_seq, self._store.engine)
+        try:
+            await self._commit.snapshot(self._store.snapshots, journal.last_seq, self._store.engine)
+        except SnapshotFailed as bad:
+            self.complain(str(bad))
 
 
 def venue_of(settings: Settings, clock: Clock, *, demo: bool = False) -> Venue:
@@ -176,7 +192,8 @@ class Bundle:
     async def start(self, say: Callable[[str], None]) -> None:
         """Recover and become READY, or HOLD after too many crashes."""
         say(f"journal: {self.store.found}")
-        hold = "crash loop: start budget used up" if self.crash_loop else ""
+        self.log.complain = say
+        hold = self.budget.problem or ("start budget used up" if self.crash_loop else "")
         await self.service.start(hold=hold)
 
     def _disk_full(self) -> None:

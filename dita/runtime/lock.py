@@ -68,6 +68,8 @@ class StartBudget:
         self.path = directory / "starts.json"
         self.budget = budget
         self.window_ms = window_ms
+        #: Why starts cannot be counted; "" while they can.
+        self.problem = ""
 
     def _read(self) -> list[int]:
         try:
@@ -84,11 +86,18 @@ class StartBudget:
         temporary.replace(self.path)
 
     def start(self, now_ms: int) -> bool:
-        """Count this start; True when there were more than the budget within the window."""
+        """Count this start; True when there were more than the budget within the window.
+
+        Also when it cannot be counted: what is open still has to be closed, but no more than that.
+        """
         starts = [s for s in self._read() if now_ms - s < self.window_ms] + [now_ms]
-        self._write(starts)
-        return len(starts) > self.budget
+        try:
+            self._write(starts)
+        except OSError as bad:
+            self.problem = f"starts cannot be counted: {bad.strerror}"
+        return len(starts) > self.budget or bool(self.problem)
 
     def stopped_cleanly(self) -> None:
         """A clean stop: the count begins anew."""
-        self._write([])
+        with contextlib.suppress(OSError):  # then this start counts a little longer
+            self._write([])
