@@ -87,10 +87,22 @@ async def venue_at(path: Path, *rules: Rule, **changes: Any) -> AsyncIterator[Mo
         await server.stop()
 
 
+def journalled(state: Path) -> set[str]:
+    """Client ids of every order that the journal of a state directory has, right now."""
+    if not list((state / "journal").glob("journal-*.seg")):
+        return set()
+    reader = JournalReader.open(state / "journal")
+    engine = reader.epoch.engine()
+    reader.replay_into(engine)
+    trades = engine.kernel.trades()
+    return {o.client_order_id for t in trades for o in engine.kernel.orders_of(t.trade_no)}
+
+
 class Serve:
     """The serve of a folder: started again whenever it is gone, with the next of the plans."""
 
-    def __init__(self, folder: Path, socket: Path, *plans: str | Strace) -> None:
+    def __init__(self, folder: Path, socket: Path, venue: MockVenue, *plans: str | Strace) -> None:
+        self.venue = venue
         self.folder = folder
         self.state = folder / "state"
         self.config = folder / "pink.toml"
@@ -138,6 +150,8 @@ class Serve:
         self.noted = True
         self.last_words = (self.said + await self._rest()).decode()
         assert code == self.code, (code, self.last_words)
+        sent = {order.client_order_id for order in self.venue.book.orders}
+        assert sent <= journalled(self.state), "the venue has an order that no journal has"
         self.kills += 1
 
     async def _rest(self) -> bytes:
@@ -370,7 +384,7 @@ async def played(folder: Path, *plans: str | Strace, rules: tuple[Rule, ...] = (
     """The session in a fresh folder, its serves started with these failpoints one after another."""
     folder.mkdir(parents=True)
     async with venue_at(folder / "venue.sock", *rules) as venue:
-        serve = Serve(folder, folder / "venue.sock", *plans)
+        serve = Serve(folder, folder / "venue.sock", venue, *plans)
         try:
             await session(serve, venue)
         finally:

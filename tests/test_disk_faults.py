@@ -133,7 +133,7 @@ def on_a_serve(folder: Path, scene: Callable[[Serve, MockVenue], Awaitable[None]
 
     async def play() -> Left:
         async with venue_at(folder / "venue.sock") as venue:
-            serve = Serve(folder, folder / "venue.sock")
+            serve = Serve(folder, folder / "venue.sock", venue)
             try:
                 await scene(serve, venue)
                 await serve.intent("all-out", EXIT, trade_id="T1", quantity_e8=EVERYTHING)

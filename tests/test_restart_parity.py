@@ -28,12 +28,13 @@ from dita.venues.mock import Do, Rule, Verb
 
 LONG = os.environ.get("DITA_TESTS") == "long"
 #: Serves at a time; each waits for the disk and for the venue much of its time.
-ABREAST = 3
+ABREAST = 4
 PHASES = ("before", "after")
 #: The first serve dies with an order on its way; the points of the second are then its recovery.
 ON_ITS_WAY = "venue.submit:2:before"
 #: Every one of these is tried in the default run: here an order could be doubled or lost.
 DANGEROUS = ("venue.submit", "venue.cancel")
+WRITE = "disk.pwrite"
 
 
 class Plan(NamedTuple):
@@ -45,35 +46,47 @@ class Plan(NamedTuple):
         return ", then ".join(self.points)
 
 
-def counted(path: Path) -> Counter[str]:
-    return Counter(path.read_text().split())
+def counted(path: Path) -> list[str]:
+    """The points of a run, in their order."""
+    return path.read_text().split()
 
 
-def every(points: Counter[str], *first: str) -> list[Plan]:
+def every(points: list[str], *first: str) -> list[Plan]:
     """Each point, before and after it."""
     return [
         Plan((*first, f"{name}:{number}:{phase}"))
-        for name, count in sorted(points.items())
+        for name, count in sorted(Counter(points).items())
         for number in range(1, count + 1)
         for phase in PHASES
     ]
 
 
-def some(points: Counter[str], *first: str) -> list[Plan]:
-    """Each kind of point, before and after it, and every dangerous one.
+def some(points: list[str]) -> list[Plan]:
+    """Each kind of point, before at one third of the session and after at two thirds of it.
 
-    Before at one third of the session, after at two thirds.
+    Also every dangerous one, and the journal's writes next to it.
     """
     chosen: dict[Plan, None] = {}
-    for name, count in sorted(points.items()):
-        places = (1 + count // 3, "before"), (1 + 2 * count // 3, "after")
-        for number, phase in places:
-            chosen[Plan((*first, f"{name}:{min(number, count)}:{phase}"))] = None
-    if not first:
-        for plan in every(points):
-            if plan.points[0].startswith(DANGEROUS):
-                chosen[plan] = None
+    for name, count in sorted(Counter(points).items()):
+        chosen[Plan((f"{name}:{min(1 + count // 3, count)}:before",))] = None
+        chosen[Plan((f"{name}:{min(1 + 2 * count // 3, count)}:after",))] = None
+    for plan in every(points):
+        if plan.points[0].startswith(DANGEROUS):
+            chosen[plan] = None
+    for place, name in enumerate(points):
+        if name in DANGEROUS:
+            written = points[:place].count(WRITE)
+            chosen[Plan((f"{WRITE}:{written}:before",))] = None
+            chosen[Plan((f"{WRITE}:{written + 1}:before",))] = None
     return list(chosen)
+
+
+def some_of_recovery(points: list[str], known: set[str]) -> list[Plan]:
+    """Each kind that the session does not have, before and after; of the others one of the two."""
+    kinds = sorted(set(points))
+    places = [(kind, phase) for kind in kinds if kind not in known for phase in PHASES]
+    places += [(kind, PHASES[i % 2]) for i, kind in enumerate(kinds) if kind in known]
+    return [Plan((ON_ITS_WAY, f"{kind}:1:{phase}")) for kind, phase in places]
 
 
 class Ends:
@@ -120,8 +133,10 @@ async def compared(folder: Path) -> tuple[list[str], str]:
     assert await ends.without(()) == whole
     await ends.run(Plan((ON_ITS_WAY, f"count:{second}")))
     session, recovery = counted(first), counted(second)
-    choose = every if LONG else some
-    plans = choose(session) + choose(recovery, ON_ITS_WAY)
+    if LONG:
+        plans = every(session) + every(recovery, ON_ITS_WAY)
+    else:
+        plans = some(session) + some_of_recovery(recovery, set(session))
     found = await asyncio.gather(*(ends.check(plan) for plan in plans))
     unreached = [text for text in found if text.endswith("not reached")]
     wrong = [text for text in found if text and text not in unreached]
@@ -132,7 +147,7 @@ async def compared(folder: Path) -> tuple[list[str], str]:
     missing = {f"disk.{name}" for name in DISK_CALLS} | {f"venue.{name}" for name in VENUE_CALLS}
     missing -= kinds
     said = (
-        f"{2 * session.total()} points in the session, {2 * recovery.total()} in a recovery,"
+        f"{2 * len(session)} points in the session, {2 * len(recovery)} in a recovery,"
         f" {len(kinds)} kinds; tried {len(plans)}, not reached {len(unreached)};"
         f" never met: {', '.join(sorted(missing))}"
     )
