@@ -192,6 +192,22 @@ def test_a_corrupt_journal_ends_serve_with_the_way_out_which_works(station: Stat
     assert len(book(station).orders) == 2
 
 
+def test_a_later_serve_on_the_old_journal_sends_nothing_by_itself(station: Station) -> None:
+    """What it held is gone, by orders that are somebody else's to it: it says so, and waits."""
+    with station.serve() as serve:
+        station.enter("T1")
+        station.until("open", is_open)
+        serve.kill()
+        serve.wait()
+    assert flatten(station, "--apply").returncode == 0
+    orders = book(station).orders
+    with station.serve():
+        record = station.until("told", lambda r: not is_open(r))
+        assert [slot["state"] for slot in record["slots"]] == ["STALE_STATE_RECONCILING"]
+        assert station.enter("T2").returncode == 1
+    assert book(station).orders == orders
+
+
 @pytest.mark.parametrize(
     ("do", "told"),
     [
