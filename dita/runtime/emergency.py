@@ -46,8 +46,10 @@ PAUSE_MIN_S: Final = 0.1
 PAUSE_MAX_S: Final = 2.0
 #: So many refusals of one symbol's orders, and a person has to look.
 REJECTS_MAX: Final = 3
-#: An order of a kernel of this program: see identity.client_order_id.
-_OURS: Final = re.compile(r"[a-z2-7]{32}")
+#: With a 0, which no id of a kernel has: a later one takes these for somebody else's.
+PREFIX: Final = "flatten0"
+#: An order of a kernel of this program (identity.client_order_id), or of an emergency before.
+_OURS: Final = re.compile(r"[a-z2-7]{32}|flatten0[a-z2-7]{24}")
 
 T = TypeVar("T")
 Say = Callable[[str], None]
@@ -153,8 +155,7 @@ class Emergency:
         self.everything = everything
         self.absence_fence_ms = absence_fence_ms
         self._until_ns = clock.monotonic_ns() + limit_s * 10**9
-        # A namespace of its own: to whichever kernel comes later these orders are somebody else's.
-        self._origin = (f"{namespace}!emergency", clock.now_ms())
+        self._origin = (namespace, clock.now_ms())
         self._sent = 0
         self._rejects: dict[str, int] = {}
 
@@ -239,9 +240,8 @@ class Emergency:
         """Send one order for a position; False when what became of it cannot be found out."""
         if self._rejects.get(position.asset, 0) >= REJECTS_MAX:
             return True
-        self._sent += 1
         order = SubmitOrder(
-            client_order_id=client_order_id(*self._origin, position.asset, self._sent),
+            client_order_id=self._new_id(position.asset),
             asset=position.asset,
             side=OrderSide(-position.side),
             order_type=OrderType.MARKET,
@@ -261,6 +261,10 @@ class Emergency:
             self._step("unknown", f"{bad}; asked about, not sent again", **ids)
             return await self._ended(order)
         return await self._answered(order, events)
+
+    def _new_id(self, asset: str) -> str:
+        self._sent += 1
+        return PREFIX + client_order_id(*self._origin, asset, self._sent)[: 32 - len(PREFIX)]
 
     async def _answered(self, order: SubmitOrder, events: tuple[VenueEvent, ...]) -> bool:
         for event in events:
