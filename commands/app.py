@@ -21,6 +21,7 @@ from dita.errors import ExitCode
 from .config import config, config_show
 from .exchange import exchange
 from .explain import explain
+from .flatten import flatten
 from .golden import golden
 from .hold import hold
 from .intent import intent, intent_cancel, intent_enter, intent_exit, intent_flatten
@@ -38,6 +39,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     intent,
     hold,
     resume,
+    flatten,
     explain,
     journal,
     exchange,

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dita.errors import DitaError, ExitCode
+
 from .options import AsJson, ConfigFile, StateDir
 from .render import emit_json, note, show
 
@@ -53,7 +55,14 @@ def serve(
 
     settings, directory = prepared(config, state_dir, os.environ)
     live = table and not once and not as_json and sys.stderr.isatty()
-    last = asyncio.run(_run(settings, directory, once=once, demo=demo, live=live))
+    try:
+        last = asyncio.run(_run(settings, directory, once=once, demo=demo, live=live))
+    except DitaError as bad:
+        if bad.exit_code is ExitCode.JOURNAL:
+            chosen = f" --config {config}" if config else ""
+            note("no order is sent without a journal; next, if positions are open:")
+            note(f"  pink-ctl flatten --emergency{chosen} --state-dir {directory}")
+        raise
     if as_json:
         emit_json(last)
     elif once or demo:
@@ -66,9 +75,11 @@ async def _run(
     from dita.clock import SystemClock
     from dita.runtime.demo import demo_of
     from dita.runtime.factory import Bundle
+    from dita.runtime.failpoints import Failpoints
     from dita.runtime.serving import current_status, serve
 
-    bundle = Bundle(settings, directory, SystemClock(), demo=demo)
+    failpoints = Failpoints.of(os.environ, settings.venue.environment)
+    bundle = Bundle(settings, directory, SystemClock(), demo=demo, failpoints=failpoints)
     player = demo_of(bundle) if demo else None
 
     async def beside(running: Bundle) -> None:

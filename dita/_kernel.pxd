@@ -253,6 +253,7 @@ cdef enum:                      # bits of Order.flags
     EXTERNAL = 2
     BOUND = 4                   # its venue id is known
     QUERIED = 8                 # its quantity came from a query: an increment may be in it
+    UNWANTED = 16               # its cancel was asked for: whoever restarts has to ask again
 
 cdef enum:                      # bits of Trade.flags
     FED = 1

@@ -292,6 +292,11 @@ cdef class Core:
                 v.filled_e8, v.priced_e8, (v.cost), v.cost_rank, (v.fee),
                 v.fee_rank, (v.realized), v.realized_rank, v.figure_e8, o.limit_price_e10)
 
+    def unwanted_orders(self) -> list:
+        """Own numbers of the live orders whose cancel was asked for, oldest first."""
+        return sorted([self.st.orders[i].order_no for i in range(self.st.config.orders)
+                       if is_live(self.st, i) and self.st.orders[i].flags & UNWANTED])
+
     def order_of_venue(self, uint64_t venue_key) -> int:
         """The own number of the order with this venue id, 0 when there is none."""
         cdef int32_t index = order_by_venue(self.st, venue_key)

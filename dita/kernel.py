@@ -476,6 +476,11 @@ class ExecutionKernel:
             o for o in orders if o is not None and not (o.final and o.status in ENDED_STATUSES)
         )
 
+    def unwanted_orders(self) -> tuple[VenueOrder, ...]:
+        """Live orders whose cancel was asked for: it can be lost, or die with the process."""
+        orders = (self.order(number) for number in self._core.unwanted_orders())
+        return tuple(order for order in orders if order is not None)
+
     @property
     def held_events(self) -> int:
         """Events that wait for the answer to a submit."""

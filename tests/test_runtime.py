@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import stat
 import subprocess
@@ -29,7 +30,7 @@ from dita.contracts import (
     VenueEvent,
 )
 from dita.engine import Engine, Outcome
-from dita.errors import AlreadyRunning, KernelFault, NotRunning, OperatorError
+from dita.errors import AlreadyRunning, KernelFault, NotRunning, OperatorError, SettingsError
 from dita.kernel import KernelConfig
 from dita.runtime.control import ControlServer, call
 from dita.runtime.inquiry import Inquiry
@@ -70,7 +71,9 @@ class Floor:
         cadence = Cadence(tick_ms=20, in_flight_s=1, drain_limit_s=3)
         self.service = Service(self.runtime, self.inquiry, cadence)
 
-    async def enter(self, trade: str = "T1", asset: str = "FET-USDT") -> Outcome:
+    async def enter(
+        self, trade: str = "T1", asset: str = "FET-USDT", expires_ms: int = 0
+    ) -> Outcome:
         contract = await self.venue.contract(asset)
         return await self.runtime.ask(
             KernelIntent(
@@ -83,6 +86,7 @@ class Floor:
                 quantity_e8=q(1000),
                 reference_price_e10=p("0.5"),
                 contract=contract,
+                expires_ms=expires_ms,
             )
         )
 
@@ -178,6 +182,65 @@ def test_lost_answers_are_settled_by_evidence(do: Do) -> None:
     dump = floor.venue.book.dump()
     assert dump.positions == ()
     assert len(dump.orders) == (2 if do is Do.SILENT else 0)
+
+
+@pytest.mark.parametrize("skew_ms", [-3_600_000, 3_600_000], ids=["behind", "ahead"])
+@pytest.mark.parametrize("do", [Do.SILENT_LATE, Do.LOST], ids=lambda do: str(do.value))
+def test_absence_is_judged_by_the_venues_clock_alone(do: Do, skew_ms: int) -> None:
+    """An order may arrive within its window; one that cannot any more is sent again, once."""
+
+    async def scene(floor: Floor) -> None:
+        await floor.enter(expires_ms=floor.clock.now_ms() + 60_000)
+        await floor.until(TradeStage.POSITION_OPEN, 15)
+        await asyncio.sleep(0.6)  # by now a late one has arrived
+        assert [o.quantity_e8 for o in floor.venue.book.orders] == [q(1000)]
+        await floor.exit()
+        await floor.until(TradeStage.IDLE, 15)
+
+    rules = (Rule(verb=Verb.SUBMIT, nth=1, do=do, wait_ms=400),)
+    config = fet_config(rules=rules, receive_window_ms=500, clock_skew_ms=skew_ms)
+    same_books(floor := on_the_floor(scene, config))
+    assert len(floor.venue.book.dump().orders) == 2
+
+
+def test_an_order_that_waits_to_be_sent_is_not_absent() -> None:
+    """An adapter may hold it back for its rate budget, for longer than window and fence."""
+
+    async def scene(floor: Floor) -> None:
+        submit = floor.venue.submit
+
+        async def slow(order: Any) -> tuple[VenueEvent, ...]:
+            floor.venue.submit = submit  # type: ignore[method-assign]
+            await asyncio.sleep(2.5)
+            return await submit(order)
+
+        floor.venue.submit = slow  # type: ignore[method-assign]
+        await floor.enter(expires_ms=floor.clock.now_ms() + 60_000)
+        await floor.until(TradeStage.POSITION_OPEN, 15)
+        await asyncio.sleep(2.5)
+        assert [o.quantity_e8 for o in floor.venue.book.orders] == [q(1000)]
+        await floor.exit()
+        await floor.until(TradeStage.IDLE, 15)
+
+    same_books(floor := on_the_floor(scene, fet_config(receive_window_ms=100)))
+    assert len(floor.venue.book.dump().orders) == 2
+
+
+def test_a_lost_cancel_is_asked_for_again() -> None:
+    async def scene(floor: Floor) -> None:
+        floor.venue.set_script([Rule(verb=Verb.SUBMIT, do=Do.PARTIAL, share_e9=500_000_000)])
+        await floor.enter()
+        await floor.wait(lambda: bool(floor.venue.book.fills), 5, "half of it")
+        floor.venue.set_script([Rule(verb=Verb.CANCEL, do=Do.LOST)])
+        cancel = KernelIntent(
+            command=KernelCommandType.CANCEL, received_ms=1, intent_id="c", trade_id="T1"
+        )
+        assert (await floor.runtime.ask(cancel)).kernel.accepted
+        await floor.until(TradeStage.POSITION_OPEN, 15)
+        await floor.exit()
+        await floor.until(TradeStage.IDLE, 15)
+
+    same_books(on_the_floor(scene))
 
 
 def test_a_lost_stream_degrades_and_heals() -> None:
@@ -370,6 +433,29 @@ def test_garbage_on_the_control_socket_hurts_nobody(tmp_path: Path, line: bytes)
         return call(tmp_path, {"verb": "echo", "say": "alive"})
 
     assert talk(tmp_path, client) == {"said": "alive"}
+
+
+def test_servers_that_open_at_the_same_time_leave_the_umask_alone(tmp_path: Path) -> None:
+    async def play() -> None:
+        servers = [ControlServer(tmp_path / name, {}) for name in "ab"]
+        for server in servers:
+            server.path.parent.mkdir()
+        await asyncio.gather(*(server.open() for server in servers))
+        for server in servers:
+            assert stat.S_IMODE(server.path.stat().st_mode) == 0o600
+            await server.close()
+
+    before = os.umask(0o022)
+    try:
+        asyncio.run(play())
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(before)
+
+
+def test_a_path_that_no_socket_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="too long for a socket"):
+        call(tmp_path / ("x" * 100), {"verb": "status"})
 
 
 def test_control_socket_is_for_its_owner_alone(tmp_path: Path) -> None:

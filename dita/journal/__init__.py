@@ -12,7 +12,8 @@ from dita.journal.disk import Disk, OsDisk
 from dita.journal.lines import export_json, import_json
 from dita.journal.reader import JournalReader, Report
 from dita.journal.records import UPCASTERS, Entry, Epoch, Input, Mark
-from dita.journal.snapshots import Snapshot, SnapshotStore
+from dita.journal.salvage import Salvage
+from dita.journal.snapshots import Snapshot, SnapshotFailed, SnapshotStore
 from dita.journal.writer import Journal, JournalFull
 
 __all__ = [
@@ -28,7 +29,9 @@ __all__ = [
     "Mark",
     "OsDisk",
     "Report",
+    "Salvage",
     "Snapshot",
+    "SnapshotFailed",
     "SnapshotStore",
     "export_json",
     "import_json",

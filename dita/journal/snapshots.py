@@ -75,6 +75,10 @@ class Snapshot(Record, frozen=True, kw_only=True):
         return cls(seq=seq, epoch=epoch, state_hash=state_hash.hex(), state=state)
 
 
+class SnapshotFailed(OperatorError):
+    """A snapshot was not written.  Nothing is lost by it: the journal has everything."""
+
+
 class SnapshotStore:
     """Snapshots in a directory; the newest two are kept, so that one may be damaged."""
 
@@ -103,7 +107,7 @@ class SnapshotStore:
         except OSError as bad:
             with contextlib.suppress(OSError):
                 disk.unlink(f"{self.directory}/{temporary}")
-            raise OperatorError(
+            raise SnapshotFailed(
                 "the snapshot was not written",
                 expected=f"room for {len(snapshot.state)} bytes in {self.directory}",
                 found=str(bad),

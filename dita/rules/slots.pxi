@@ -156,6 +156,8 @@ cdef int submit_exit(State* st, int32_t slot, Order* o) except -1 nogil:
 
 
 cdef int cancel_order(State* st, int32_t slot, int32_t order) except -1 nogil:
+    # Kept with the order: the request can be lost, or die with the process before it was sent.
+    st.orders[order].flags |= UNWANTED
     request(st, DO_CANCEL, slot, order, -1)
     return 0
 

@@ -15,32 +15,48 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
-from dita.errors import DitaError, NotRunning, OperatorError, UsageError
+from dita.errors import DitaError, NotRunning, OperatorError, SettingsError, UsageError
 
 SOCKET_NAME: Final = "control.sock"
 LINE_MAX: Final = 65_536
+#: Linux: sizeof(sockaddr_un.sun_path) less the closing 0.
+SOCKET_PATH_BYTES_MAX: Final = 107
 
 Verb = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+
+
+def socket_path(directory: Path) -> Path:
+    """Where the socket of a state directory is.  SettingsError when no socket can be there."""
+    path = directory / SOCKET_NAME
+    size = len(os.fsencode(path))
+    if size > SOCKET_PATH_BYTES_MAX:
+        raise SettingsError(
+            "the state directory's path is too long for a socket in it",
+            expected=f"at most {SOCKET_PATH_BYTES_MAX} bytes",
+            found=f"{size}: {path}",
+            action="choose a shorter --state-dir",
+        )
+    return path
 
 
 class ControlServer:
     """Answers verbs on the socket until closed."""
 
     def __init__(self, directory: Path, verbs: dict[str, Verb]) -> None:
-        self.path = directory / SOCKET_NAME
+        self.path = socket_path(directory)
         self.verbs = verbs
         self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
         """Listen.  The state lock is ours, so a socket file that is there is a dead one's."""
         self.path.unlink(missing_ok=True)
-        before = os.umask(0o177)
+        listener = socket.socket(socket.AF_UNIX)
+        before = os.umask(0o177)  # of the whole process: nothing may be awaited until it is back
         try:
-            self._server = await asyncio.start_unix_server(
-                self._serve, path=str(self.path), limit=LINE_MAX
-            )
+            listener.bind(str(self.path))
         finally:
             os.umask(before)
+        self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=LINE_MAX)
 
     async def close(self) -> None:
         """Stop listening."""
@@ -56,6 +72,8 @@ class ControlServer:
                 await writer.drain()
         except (ConnectionError, ValueError):
             pass  # the peer went away, or sent a line beyond the limit: nothing was done
+        except asyncio.CancelledError:
+            pass  # the loop ends; a stream's task that ends cancelled is told as an error
         finally:
             writer.close()
 
@@ -95,7 +113,7 @@ def call(directory: Path, request: dict[str, Any], timeout_s: float = 5.0) -> di
     NotRunning when nobody listens; TimeoutError when it does not answer; OperatorError with its own
     words when it refuses.
     """
-    path = directory / SOCKET_NAME
+    path = socket_path(directory)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout_s)
         try:

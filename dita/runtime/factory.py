@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Final
 from dita.clock import Clock
 from dita.contracts import ControlAction
 from dita.errors import SettingsError
-from dita.journal import GroupCommit, Journal, JournalFull, SnapshotStore
+from dita.journal import (
+    Disk,
+    GroupCommit,
+    Journal,
+    JournalFull,
+    OsDisk,
+    SnapshotFailed,
+    SnapshotStore,
+)
+from dita.runtime.failpoints import Failpoints
 from dita.runtime.inquiry import Inquiry
 from dita.runtime.lock import StartBudget, StateLock
 from dita.runtime.loop import Input, RunState, Runtime
@@ -36,8 +45,10 @@ DEMO_SPEED: Final = 40
 class Store:
     """The journal of a state directory and the engine that is a function of it."""
 
-    def __init__(self, directory: Path, settings: Settings, clock: Clock) -> None:
-        self.snapshots = SnapshotStore(directory / SNAPSHOT_FOLDER)
+    def __init__(
+        self, directory: Path, settings: Settings, clock: Clock, disk: Disk | None = None
+    ) -> None:
+        self.snapshots = SnapshotStore(directory / SNAPSHOT_FOLDER, disk=disk)
         newest = self.snapshots.newest()
         self.journal = Journal.open(
             directory / JOURNAL_FOLDER,
@@ -48,6 +59,7 @@ class Store:
             segment_bytes=settings.journal.segment_bytes,
             reserve_bytes=settings.journal.reserve_bytes,
             vouched=newest.seq if newest else 0,
+            disk=disk,
         )
         self.snapshot_every = settings.journal.snapshot_every
         self.engine, self.replayed = self.snapshots.restore(self.journal)
@@ -68,6 +80,8 @@ class JournalLog:
         self._since_snapshot = 0
         #: Called once when the disk is full and only the reserve is left: no new risk from then on.
         self.on_full: Callable[[], None] = lambda: None
+        #: Told what went wrong without ending anything.
+        self.complain: Callable[[str], None] = lambda problem: None
 
     def append(self, record: Input, packed: bytes) -> int:
         """Take a record; durable after the next commit."""
@@ -92,10 +106,16 @@ class JournalLog:
             return await self._commit.commit()
 
     async def snapshot(self) -> None:
-        """Save the whole state as of now; the loop does not wait for the disk."""
+        """Save the whole state as of now; the loop does not wait for the disk.
+
+        One that cannot be written ends nothing: the journal has everything.
+        """
         self._since_snapshot = 0
         journal = self._store.journal
-        await self._commit.snapshot(self._store.snapshots, journal.last_seq, self._store.engine)
+        try:
+            await self._commit.snapshot(self._store.snapshots, journal.last_seq, self._store.engine)
+        except SnapshotFailed as bad:
+            self.complain(str(bad))
 
 
 def venue_of(settings: Settings, clock: Clock, *, demo: bool = False) -> Venue:
@@ -158,7 +178,13 @@ class Bundle:
     """Everything that runs for one state directory."""
 
     def __init__(
-        self, settings: Settings, directory: Path, clock: Clock, *, demo: bool = False
+        self,
+        settings: Settings,
+        directory: Path,
+        clock: Clock,
+        *,
+        demo: bool = False,
+        failpoints: Failpoints | None = None,
     ) -> None:
         self.settings = settings
         self.directory = directory
@@ -170,8 +196,10 @@ class Bundle:
             window_ms=1_000 * settings.runtime.crash_window_s,
         )
         self.crash_loop = self.budget.start(clock.now_ms())
-        self.store = Store(directory, settings, clock)
-        self.venue = venue_of(settings, clock, demo=demo)
+        disk = failpoints.disk(OsDisk()) if failpoints else None
+        self.store = Store(directory, settings, clock, disk)
+        venue = venue_of(settings, clock, demo=demo)
+        self.venue = failpoints.venue(venue) if failpoints else venue
         self.commit = GroupCommit(self.store.journal)
         self.log = JournalLog(self.store, self.commit)
         self.runtime = Runtime(
@@ -185,7 +213,8 @@ class Bundle:
     async def start(self, say: Callable[[str], None]) -> None:
         """Recover and become READY, or HOLD after too many crashes."""
         say(f"journal: {self.store.found}")
-        hold = "crash loop: start budget used up" if self.crash_loop else ""
+        self.log.complain = say
+        hold = self.budget.problem or ("start budget used up" if self.crash_loop else "")
         await self.service.start(hold=hold)
 
     def _disk_full(self) -> None:

@@ -86,7 +86,7 @@ class Inquiry:
                     proof = None
                     if await self._report(order, report):
                         return
-                else:
+                elif order.client_order_id not in self.runtime.submitting:
                     proof = proof or await self._new_proof(order)
                     await self._look_everywhere(order, proof)
                     if proof.verdict is Verdict.PROVEN:
@@ -121,10 +121,9 @@ class Inquiry:
         return True
 
     async def _new_proof(self, order: Order) -> AbsenceProof:
-        # Sent by a process before us, if at all, it can have left no later than now.
-        sent_ms = self.runtime.sent_ms.get(order.client_order_id)
-        if sent_ms is None:
-            sent_ms = await self.runtime.venue.server_time_ms()
+        # Its submit has ended, here or with a process before us: if it left at all, then before
+        # now.  Only the venue's clock is asked, as ours may be ahead of it or behind.
+        sent_ms = await self.runtime.venue.server_time_ms()
         return AbsenceProof(
             self._ref(order),
             order.side,

@@ -6,12 +6,17 @@ else, so a second process leaves before its first network call.  Knows nothing o
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import json
 import os
 from pathlib import Path
+from typing import Final
 
 from dita.errors import AlreadyRunning
+
+_UNWRITABLE: Final = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT})
 
 
 class StateLock:
@@ -20,8 +25,7 @@ class StateLock:
     def __init__(self, directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = directory / "lock"
-        # Not inherited by children: a forked child would keep the lock after our death.
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._fd = self._open()
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as held:
@@ -33,8 +37,19 @@ class StateLock:
                 found=f"process {owner}" if owner else "a lock held by another process",
                 action="use `pink-ctl status`, or stop that process first",
             ) from held
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # only told to whoever comes second
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+
+    def _open(self) -> int:
+        # Not inherited by children: a forked child would keep the lock after our death.
+        try:
+            return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as bad:
+            if bad.errno not in _UNWRITABLE:
+                raise
+        # An OS lock needs no writing, and a file that was never there was never locked.
+        return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
 
     def _owner(self) -> str:
         return os.pread(self._fd, 32, 0).decode(errors="replace").strip()
@@ -53,6 +68,8 @@ class StartBudget:
         self.path = directory / "starts.json"
         self.budget = budget
         self.window_ms = window_ms
+        #: Why starts cannot be counted; "" while they can.
+        self.problem = ""
 
     def _read(self) -> list[int]:
         try:
@@ -69,11 +86,18 @@ class StartBudget:
         temporary.replace(self.path)
 
     def start(self, now_ms: int) -> bool:
-        """Count this start; True when there were more than the budget within the window."""
+        """Count this start; True when there were more than the budget within the window.
+
+        Also when it cannot be counted: what is open still has to be closed, but no more than that.
+        """
         starts = [s for s in self._read() if now_ms - s < self.window_ms] + [now_ms]
-        self._write(starts)
-        return len(starts) > self.budget
+        try:
+            self._write(starts)
+        except OSError as bad:
+            self.problem = f"starts cannot be counted: {bad.strerror}"
+        return len(starts) > self.budget or bool(self.problem)
 
     def stopped_cleanly(self) -> None:
         """A clean stop: the count begins anew."""
-        self._write([])
+        with contextlib.suppress(OSError):  # then this start counts a little longer
+            self._write([])

@@ -89,8 +89,8 @@ class Runtime:
             EffectKind.SUBMIT: self._submit,
             EffectKind.CANCEL: self._cancel,
         }
-        #: When each own order left, by our clock: the absence proof counts from here.
-        self.sent_ms: dict[str, int] = {}
+        #: Client ids of orders that wait to be sent or answered: nothing says when they leave.
+        self.submitting: set[str] = set()
         self._inbox: asyncio.Queue[_Entry] = asyncio.Queue(INBOX_MAX)
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -159,6 +159,9 @@ class Runtime:
             return
         entry.seq = self.log.append(entry.record, packed)
         entry.outcome = self.engine.apply(entry.record)
+        for effect in entry.outcome.effects:
+            if effect.kind is EffectKind.SUBMIT:
+                self.submitting.add(effect.client_order_id)
 
     # -- effects -----------------------------------------------------------------------------------
 
@@ -228,13 +231,14 @@ class Runtime:
             reduce_only=effect.reduce_only,
             leverage=slot.leverage,
         )
-        self.sent_ms[effect.client_order_id] = self.clock.now_ms()
         try:
             events = await self.venue.submit(order)
         except NotSent:
             events = (self._about(effect, KernelEventKind.ORDER_REJECT),)
         except OutcomeUnknown:
             events = (self._about(effect, KernelEventKind.ORDER_UNKNOWN),)
+        finally:
+            self.submitting.discard(order.client_order_id)
         await self.post(*events)
 
     async def _cancel(self, effect: Effect) -> None:

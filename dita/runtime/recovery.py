@@ -10,12 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from dita.contracts import (
-    ENDED_STATUSES,
-    KernelEventKind,
-    VenueEvent,
-    VenueOrderStatus,
-)
+from dita.contracts import KernelEventKind, VenueEvent, VenueOrderStatus
 from dita.runtime.inquiry import Inquiry
 from dita.runtime.loop import Runtime
 from dita.venues import NotSent, OrderRef, OutcomeUnknown
@@ -49,18 +44,13 @@ class Recovery:
                 )
 
     async def cancel_again(self) -> None:
-        """Cancel entries that must not work any more: a cancel can be lost, or die with us."""
+        """Cancel what must not work any more: a cancel can be lost, or die with us."""
         kernel = self.runtime.engine.kernel
-        frozen = bool(kernel.freeze_causes())
-        for slot in kernel.active_slots():
-            entry = slot.active_entry_order
-            if entry is None or entry.status in ENDED_STATUSES:
-                continue
-            if frozen or slot.exit_latched:
-                ref = OrderRef(
-                    asset=slot.asset,
-                    client_order_id=entry.client_order_id,
-                    venue_order_id=entry.venue_order_id,
-                )
-                with contextlib.suppress(NotSent, OutcomeUnknown):  # the next round tries again
-                    await self.runtime.post(*await self.runtime.venue.cancel(ref))
+        for order in kernel.unwanted_orders():
+            ref = OrderRef(
+                asset=kernel.asset_of(order.trade_no),
+                client_order_id=order.client_order_id,
+                venue_order_id=order.venue_order_id,
+            )
+            with contextlib.suppress(NotSent, OutcomeUnknown):  # the next round tries again
+                await self.runtime.post(*await self.runtime.venue.cancel(ref))

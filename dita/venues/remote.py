@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -140,11 +141,13 @@ class Server:
                 raise AlreadyRunning("socket is in use", found=str(path))
             path.unlink()
         await self.venue.connect()
-        before = os.umask(0o177)
+        listener = socket.socket(socket.AF_UNIX)
+        before = os.umask(0o177)  # of the whole process: nothing may be awaited until it is back
         try:
-            self._server = await asyncio.start_unix_server(self._serve, path, limit=_LINE_MAX)
+            listener.bind(str(path))
         finally:
             os.umask(before)
+        self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=_LINE_MAX)
 
     async def stop(self) -> None:
         """Hang up on everybody."""
