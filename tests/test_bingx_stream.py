@@ -83,7 +83,7 @@ class Exchange:
         self.url = ""
         self.sockets: list[tuple[str, ServerConnection]] = []
         self.texts: list[str | bytes] = []
-        self.made = 0
+        self.made = self.asked = 0
         self.same_key = False
         self.valid: set[str] = set()
         self.extended: list[str] = []
@@ -95,6 +95,7 @@ class Exchange:
     async def create(self) -> str:
         if self.failing:
             raise VenueError("no answer")
+        self.asked += 1
         if not self.same_key or not self.valid:
             self.made += 1
             self.valid.add(f"key{self.made}")
@@ -145,10 +146,14 @@ class Exchange:
 
 @asynccontextmanager
 async def user_stream(
-    timing: Timing = QUICK, keys: KeyTiming | None = None, backlog: int = 1_000
+    timing: Timing = QUICK,
+    keys: KeyTiming | None = None,
+    backlog: int = 1_000,
+    same_key: bool = False,
 ) -> AsyncIterator[tuple[Exchange, UserStream]]:
     """An exchange, and a stream that is open on it."""
     async with Exchange().running() as exchange:
+        exchange.same_key = same_key
         stream = UserStream(
             exchange.url,
             exchange,
@@ -441,11 +446,9 @@ async def limited(stream: UserStream, count: int) -> AsyncIterator[Told]:
 @within
 async def test_rotation_to_the_same_key_makes_no_second_socket() -> None:
     keys = msgspec.structs.replace(HOUR, extend_ms=20, rotate_ms=10, overlap_ms=20)
-    async with user_stream(keys=keys) as (exchange, stream):
-        exchange.same_key = True
-        asked = exchange.made
-        await asyncio.sleep(0.3)
-        assert exchange.made == asked
+    async with user_stream(keys=keys, same_key=True) as (exchange, stream):
+        await until(lambda: exchange.asked >= 5)
+        assert exchange.made == 1
         assert len(exchange.sockets) == 1
         assert not stream.figures.gaps
 

@@ -142,6 +142,7 @@ def test_a_float_would_have_been_wrong() -> None:
 
 
 ODD: Final = [
+    '"1.2.34567890"', '"٣.00000000"', '"1.0000000٣"', '"1_0.00000000"', '" 1.00000000"',
     "true", "[]", "{}", '"1.2.3"', '"--1"', '"+-1"', '" 1"', '"1_000"', '"0x10"', '"1,5"', '"NaN"',
     '"Infinity"', '"-Infinity"', "1e400", "1e-400", '"1e400"', '"１２"', '"²"', '"٣.٥"', '"."',
     '"-"', '"1\\u0000"', '"' + "9" * 70 + '"', "9" * 70, '"1.5X"',
@@ -153,6 +154,19 @@ ODD: Final = [
 def test_what_is_no_number_is_refused(read: Callable[[Any], object], literal: str) -> None:
     with pytest.raises(WireError):
         read(on_the_wire(literal))
+
+
+@pytest.mark.parametrize(
+    ("read", "most"),
+    [(wire.read_quantity, "92233720368.54775807"), (wire.read_price, "922337203.68547758")],
+)
+def test_nothing_leaves_the_range(read: Callable[[Any], object], most: str) -> None:
+    """Texts of eight decimals, as all numbers of a frame are, right at the limit and beyond."""
+    scaled = Decimal(most).scaleb(8 if read is wire.read_quantity else 10)
+    assert read(most) == scaled
+    for beyond in (Decimal(most) + Decimal("0.00000001"), Decimal(most) * 10, Decimal(10) ** 20):
+        with pytest.raises(WireError):
+            read(f"{beyond:.8f}")
 
 
 @pytest.mark.parametrize("read", [wire.read_price, wire.read_quantity, wire.read_money])
