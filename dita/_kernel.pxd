@@ -111,6 +111,7 @@ cdef enum:                      # EvidenceSource
     FROM_STREAM = 1
     FROM_ORDER = 2
     FROM_FILLS = 3
+    FROM_INCOME = 4
 
 cdef enum:                      # RejectReason
     REJECT_OTHER = 0

@@ -205,6 +205,7 @@ class EvidenceSource(IntEnum):
     STREAM = 1
     ORDER_QUERY = 2
     FILL_HISTORY = 3
+    INCOME = 4  # the wallet's own rows: what an order's figure does not have
 
 
 class RejectReason(IntEnum):

@@ -1,4 +1,4 @@
-"""BingX and the local exchange in one process: a venue on real sockets, with levers on the exchange.
+"""BingX and the local exchange in one process: a venue on real sockets, and levers.
 
 The exchange's time is the venue's and moves by hand; waiting for a turn moves it too.
 """

@@ -350,7 +350,7 @@ def fee_after(order: Order, old: Level, new: Level, e: VenueEvent, reported: int
 
 def realized_after(order: Order, old: Level, new: Level, e: VenueEvent, reported: int) -> Level:
     """The venue's realized of an exit; the figure of an entry never repairs a leg."""
-    rank = 1 if e.source is EvidenceSource.STREAM else 2
+    rank = {EvidenceSource.STREAM: 1, EvidenceSource.INCOME: 3}.get(e.source, 2)
     if order.role is not OrderRole.EXIT or e.realized is None or new.filled == 0:
         return new
     amount = part_of(e.realized, new.filled, reported)
@@ -1774,10 +1774,13 @@ class KernelModel:
             self.seeded = True
             self.income_from_ms = self.income_read_ms = when
         self._accept(e)
+        margin = e.available_margin
+        if not asked and not margin and self.anchor is not None:
+            margin = self.anchor.available_margin
         after_fills = 0 < e.requested_ms >= self.last_fill_ms
         self.anchor = Anchor(
             wallet=e.amount,
-            available_margin=e.available_margin,
+            available_margin=margin,
             ms=when,
             from_ms=e.requested_ms if asked and 0 < e.requested_ms < when else when,
             received_ms=e.received_ms,

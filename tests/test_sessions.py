@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import pytest
@@ -26,6 +26,7 @@ from dita.contracts import (
 )
 from dita.engine import Engine, Outcome
 from dita.exchange.market import Shape
+from dita.exchange.records import PositionSide, Side
 from dita.exchange.wire.faults import FaultKind as F
 from dita.kernel import KernelConfig
 from dita.runtime.inquiry import Inquiry
@@ -74,7 +75,7 @@ class Session:
     async def enter(self, trade: str, side: TradeSide, asset: str = FET, **fields: Any) -> None:
         """ENTER, as often as it takes: a gate may be shut for a moment, or the order not taken."""
         contract = await self.contract(asset)
-        for _ in range(300):
+        for turn in range(300):
             done = await self.intent(
                 KernelCommandType.ENTER,
                 trade,
@@ -88,7 +89,7 @@ class Session:
             if done.kernel.accepted:
                 return
             await asyncio.sleep(0.1)
-        raise AssertionError(f"never entered: {done.kernel.code}, {done.kernel.details}")
+            assert turn < 299, f"never entered: {done.kernel.code}, {done.kernel.details}"
 
     async def contract(self, asset: str) -> Any:
         while True:
@@ -110,8 +111,33 @@ class Session:
                 raise AssertionError(f"never: {what}; {self.engine.kernel.active_slots()}")
             await asyncio.sleep(0.02)
 
+    async def until_not(self, trade: str, stage: TradeStage) -> None:
+        await self.until(lambda: self.stage(trade) is not stage, f"{trade} leaves {stage.name}")
+
+    async def gone(self, trade: str) -> None:
+        await self.until(lambda: self.stage(trade) is TradeStage.IDLE, f"{trade} is over")
+
     async def move(self, price: str) -> None:
         await self.stand.move_price(p(price))
+
+    def by_hand(self, asset: str, side: Side, quantity: int, position: PositionSide) -> None:
+        """A MARKET order that is not ours."""
+        both = PositionSide.BOTH
+        self.exchange.foreign_order(
+            asset,
+            side,
+            q(quantity),
+            self.clock.now_ms(),
+            position if self.exchange.hedge else both,
+        )
+        self.stand.session.push_events()
+
+    def size(self, trade: str) -> int:
+        slots = self.engine.kernel.active_slots()
+        return next((slot.size_e8 for slot in slots if slot.trade_id == trade), 0)
+
+    def quiet(self) -> bool:
+        return not self.engine.kernel.open_orders()
 
     def settled(self) -> bool:
         """Nothing of ours is open or unread any more."""
@@ -119,21 +145,23 @@ class Session:
         return not kernel.open_orders() and all(t.closed for t in kernel.trades())
 
 
-async def trade(session: Session, name: str, side: TradeSide) -> None:
-    """In, out in two legs at other prices; an order that was not taken is entered again."""
+async def open_one(session: Session, name: str, side: TradeSide) -> str:
+    """Enter until an order is taken; the trade's id."""
     await session.move("0.5")
     for attempt in range(5):
         trade_id = f"{name}-{attempt}"
         await session.enter(trade_id, side, exit_leg_ratios_e9=(5 * 10**8, 10**9))
-        await session.until(
-            lambda t=trade_id: session.stage(t) is not TradeStage.ENTRY_WORKING, "entry answered"
-        )
+        await session.until_not(trade_id, TradeStage.ENTRY_WORKING)
         if session.stage(trade_id) is not TradeStage.IDLE:
-            break
+            return trade_id
+    raise AssertionError("no entry was taken")
+
+
+async def trade(session: Session, name: str, side: TradeSide) -> None:
+    """In, out in two legs at other prices."""
+    trade_id = await open_one(session, name, side)
     for price in ("0.51", "0.48"):
         await session.move(price)
-        if session.stage(trade_id) is TradeStage.IDLE:
-            break
         await session.intent(KernelCommandType.EXIT, trade_id)
         await session.until(
             lambda: session.stage(trade_id) in (TradeStage.POSITION_OPEN, TradeStage.IDLE),
@@ -141,7 +169,7 @@ async def trade(session: Session, name: str, side: TradeSide) -> None:
         )
     if session.stage(trade_id) is not TradeStage.IDLE:
         await session.intent(KernelCommandType.EXIT, trade_id, urgent=True)
-    await session.until(lambda: session.stage(trade_id) is TradeStage.IDLE, "flat")
+    await session.gone(trade_id)
 
 
 async def quote(session: Session) -> None:
@@ -157,7 +185,76 @@ async def quote(session: Session) -> None:
     )
     if session.stage("quote") is not TradeStage.IDLE:
         await session.intent(KernelCommandType.CANCEL, "quote")
-    await session.until(lambda: session.stage("quote") is TradeStage.IDLE, "the quote is gone")
+    await session.gone("quote")
+
+
+# -- what others do --------------------------------------------------------------------------------
+
+
+async def opened(session: Session) -> str:
+    """A position at rest: open, its entry final, income read past it."""
+    trade_id = await open_one(session, "open", LONG)
+    await session.until(session.quiet, "nothing in flight")
+    return trade_id
+
+
+async def closed_by_hand(session: Session) -> None:
+    """Somebody closes our position at the exchange's own screen."""
+    trade_id = await opened(session)
+    await session.move("0.47")
+    session.by_hand(FET, Side.SELL, 1000, PositionSide.LONG)
+    await session.gone(trade_id)
+
+
+async def half_closed_by_hand(session: Session) -> None:
+    """Half of it; we close the rest."""
+    trade_id = await opened(session)
+    session.by_hand(FET, Side.SELL, 400, PositionSide.LONG)
+    await session.until(lambda: session.size(trade_id) == q(600), "600 left")
+    await session.intent(KernelCommandType.EXIT, trade_id, urgent=True, quantity_e8=q(600))
+    await session.gone(trade_id)
+
+
+async def liquidated(session: Session) -> None:
+    """The exchange closes it, for more than the wallet holds: the insurance fund bears the rest."""
+    trade_id = await opened(session)
+    session.exchange.transfer(-session.exchange.wallet + m(300), session.clock.now_ms())
+    session.stand.session.push_events()
+    await session.move("0.05")
+    assert session.exchange.wallet == 0
+    await session.gone(trade_id)
+    session.exchange.transfer(m(1000), session.clock.now_ms())
+    session.stand.session.push_events()
+
+
+async def deleveraged(session: Session) -> None:
+    """ADL."""
+    trade_id = await opened(session)
+    await session.move("0.55")
+    session.exchange.liquidate(FET, session.clock.now_ms(), adl=True)
+    session.stand.session.push_events()
+    await session.gone(trade_id)
+
+
+async def funded(session: Session) -> None:
+    """Funding while we hold, a deposit and a withdrawal."""
+    trade_id = await opened(session)
+    await session.stand.fund(300_000)
+    session.exchange.transfer(m("123.45"), session.clock.now_ms())
+    session.exchange.transfer(m("-23.45"), session.clock.now_ms())
+    session.stand.session.push_events()
+    await session.intent(KernelCommandType.EXIT, trade_id, urgent=True, quantity_e8=q(1000))
+    await session.gone(trade_id)
+
+
+async def others_trade(session: Session) -> None:
+    """Somebody trades another symbol on the account, and ours before we do."""
+    session.by_hand(TRX, Side.BUY, 5000, PositionSide.LONG)
+    session.by_hand(FET, Side.BUY, 100, PositionSide.LONG)
+    session.exchange.set_price(TRX, p("0.12"), session.clock.now_ms())
+    session.by_hand(TRX, Side.SELL, 5000, PositionSide.LONG)
+    session.by_hand(FET, Side.SELL, 100, PositionSide.LONG)
+    await trade(session, "ours", SHORT)
 
 
 async def play(session: Session) -> None:
@@ -195,6 +292,7 @@ def foreign(session: Session) -> int:
 
 
 Spoil = Callable[[BingxStand], None]
+Script = Callable[[Session], Coroutine[Any, Any, None]]
 
 
 def fault(kind: F, on: str = "", **fields: Any) -> Spoil:
@@ -211,7 +309,7 @@ FAULTS: Final[dict[str, Spoil]] = {
     "html": fault(F.HTML, PLACE, nth=2, status=502),
     "truncated": fault(F.TRUNCATED, PLACE, nth=2),
     "rate limited, with a time": fault(F.RATE_LIMITED, PLACE, nth=2, times=2, retry_ms=800),
-    "rate limited, without": fault(F.RATE_LIMITED, PLACE, nth=2, times=1),
+    "rate limited, without": fault(F.RATE_LIMITED, PLACE, nth=1),
     "busy": fault(F.REFUSED, PLACE, nth=2, code=109500, msg="system busy"),
     "status lag": fault(F.STATUS_LAG, PLACE, times=0, ms=600, code=109423),
     "not found for a while": fault(F.STATUS_LAG, PLACE, times=0, ms=250, code=109421),
@@ -233,8 +331,21 @@ FAULTS: Final[dict[str, Spoil]] = {
 }
 
 
+SCRIPTS: Final[dict[str, Script]] = {
+    script.__name__.replace("_", " "): script
+    for script in (
+        closed_by_hand,
+        half_closed_by_hand,
+        liquidated,
+        deleveraged,
+        funded,
+        others_trade,
+    )
+}
+
+
 async def session_of(
-    spoil: Spoil, script: Callable[[Session], Awaitable[None]], *, hedge: bool, stream: bool,
+    spoil: Spoil, script: Script, *, hedge: bool, stream: bool,
     **switches: Any,
 ) -> Session:  # fmt: skip
     """Play a session and look at both books when everything has settled."""
@@ -276,10 +387,8 @@ async def up_to_date(session: Session) -> None:
     ledger, feeds = session.engine.kernel.ledger, session.service.feeds
     for _ in range(2):
         read_ms, balance_ms = ledger().income_read_ms, feeds.balance_ms
-        await session.until(
-            lambda r=read_ms, b=balance_ms: ledger().income_read_ms > r and feeds.balance_ms > b,
-            "income and balance read",
-        )
+        while ledger().income_read_ms <= read_ms or feeds.balance_ms <= balance_ms:
+            await asyncio.sleep(0.02)
 
 
 # -- all of them -----------------------------------------------------------------------------------
@@ -290,6 +399,10 @@ Case = tuple[str, bool, bool]
 Results = dict[Case, BaseException | None]
 
 
+def case_of(params: dict[str, Any]) -> Case:
+    return params["name"], params["stream"], params["hedge"]
+
+
 async def play_all(cases: list[Case]) -> Results:
     """Play the sessions beside one another; what became of each."""
     turns = asyncio.Semaphore(AT_A_TIME)
@@ -297,7 +410,8 @@ async def play_all(cases: list[Case]) -> Results:
     async def one(case: Case) -> None:
         name, stream, hedge = case
         async with turns:
-            await session_of(FAULTS[name], play, hedge=hedge, stream=stream)
+            spoil, script = FAULTS.get(name, FAULTS["none"]), SCRIPTS.get(name, play)
+            await session_of(spoil, script, hedge=hedge, stream=stream)
 
     ends = await asyncio.gather(*map(one, cases), return_exceptions=True)
     return dict(zip(cases, ends, strict=True))
@@ -320,8 +434,8 @@ def results(request: pytest.FixtureRequest) -> Results:
 
 @pytest.mark.parametrize("hedge", [False, True], ids=["one-way", "hedge"])
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "poll"])
-@pytest.mark.parametrize("name", FAULTS)
-def test_every_fault_ends_in_equal_books(
+@pytest.mark.parametrize("name", [*FAULTS, *SCRIPTS])
+def test_every_session_ends_in_equal_books(
     name: str, stream: bool, hedge: bool, results: Results
 ) -> None:
     end = results[name, stream, hedge]

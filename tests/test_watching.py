@@ -31,7 +31,7 @@ OWN, THEIRS, LIQUIDATION = "11", "22", "33"
 BOOKS = Books(
     own_orders=frozenset({OWN, LIQUIDATION}),
     closed_outside=frozenset({LIQUIDATION}),
-    assets=frozenset({"FETUSDT"}),
+    held_e8={"FETUSDT": (q(100),)},
 )
 
 
@@ -63,7 +63,7 @@ def sums(events: tuple[VenueEvent, ...]) -> list[tuple[KernelEventKind, int | No
 
 
 def test_rows_of_own_orders_are_levels_already_and_rows_of_others_are_named() -> None:
-    fills = (fill(OWN, "a"), fill(THEIRS, "b"))
+    fills = (fill(OWN, "a"), fill(THEIRS, "22:b"))
     rows = (
         row(IncomeKind.REALIZED, "3", "a"),
         row(IncomeKind.FEE, "-0.5", "a"),
@@ -101,12 +101,38 @@ def test_what_cannot_be_told_is_left_over(lonely: IncomeReport) -> None:
     assert (found.unmatched, found.events, found.own) == ((lonely,), (), ())
 
 
-def test_funding_is_ours_where_we_trade() -> None:
-    rows = (row(IncomeKind.FUNDING, "1"), row(IncomeKind.FUNDING, "2", asset=TRX))
-    assert sums(attribute(rows, (), BOOKS).events) == [
-        (KernelEventKind.FUNDING_FEE, m(1)),
-        (KernelEventKind.FOREIGN_FLOW, m(2)),
-    ]
+@pytest.mark.parametrize(
+    ("held", "fills", "ours"),
+    [
+        ((100,), (), True),  # held before and now
+        ((), (), False),
+        ((100,), ((OWN, OrderSide.BUY, 9_000),), False),  # opened since
+        ((), ((OWN, OrderSide.SELL, 9_000),), True),  # closed since
+        ((), ((THEIRS, OrderSide.SELL, 9_000),), False),  # somebody else's
+        ((100,), ((OWN, OrderSide.BUY, 1_900),), True),  # in the same second
+        ((-100,), ((OWN, OrderSide.BUY, 9_000),), True),
+        ((100, -100), (), True),  # both sides in hedge mode
+    ],
+)
+def test_funding_is_ours_when_we_held_the_symbol(
+    held: tuple[int, ...], fills: tuple[tuple[str, OrderSide, int], ...], ours: bool
+) -> None:
+    books = replace(BOOKS, held_e8={"FETUSDT": tuple(q(1) * size for size in held)})
+    known = tuple(
+        replace(fill(order, f"t{n}"), side=side, filled_ms=at_ms)
+        for n, (order, side, at_ms) in enumerate(fills)
+    )
+    (event,) = attribute((row(IncomeKind.FUNDING, "1"),), known, books).events
+    kind = KernelEventKind.FUNDING_FEE if ours else KernelEventKind.FOREIGN_FLOW
+    assert (event.kind, event.amount) == (kind, m(1))
+
+
+@pytest.mark.parametrize("kind", [IncomeKind.REALIZED, IncomeKind.INSURANCE])
+def test_on_a_symbol_in_doubt_nothing_is_called_somebody_elses(kind: IncomeKind) -> None:
+    books = replace(BOOKS, in_doubt=frozenset({"FETUSDT"}))
+    rows = (row(kind, "-7", "b" if kind is IncomeKind.REALIZED else ""),)
+    found = attribute(rows, (fill(THEIRS, "b"),), books)
+    assert (found.undecided, found.events, found.unmatched) == (rows, (), ())
 
 
 @pytest.mark.parametrize("kind", [IncomeKind.TRANSFER, IncomeKind.OTHER])
@@ -131,7 +157,7 @@ def test_what_the_insurance_fund_bore_belongs_to_the_liquidated_trade() -> None:
 
 def test_only_symbols_of_trades_need_their_fills() -> None:
     rows = (
-        row(IncomeKind.FUNDING, "1", asset="BTC-USDT"),
+        row(IncomeKind.OTHER, "1", asset="BTC-USDT"),
         row(IncomeKind.FEE, "1"),
         row(IncomeKind.REALIZED, "1"),
         row(IncomeKind.TRANSFER, "1", asset=""),

@@ -81,7 +81,7 @@ cdef class Event:
         e.price_e10 = exact(price_e10, "price_e10")
         e.last_quantity_e8 = exact(last_quantity_e8, "last_quantity_e8")
         e.last_price_e10 = exact(last_price_e10, "last_price_e10")
-        e.source = small(source, "source", 1, 3)
+        e.source = small(source, "source", 1, 4)
         e.reason = small(reason, "reason", 0, 255)
         e.wait_ms = exact(wait_ms, "retry_after_ms")
         e.limit_ms = exact(limit_ms, "requested_ms")

@@ -63,7 +63,8 @@ cdef int anchor(State* st, const Input* e, Result* out) except -1 nogil:
         k.income_from_ms = when     # the seed is the wallet of now: it holds every row up to here
         k.income_read_ms = when
     k.wallet = e.realized
-    k.available_margin = e.fee
+    if e.source != FROM_STREAM or money_sign(e.fee) != 0:
+        k.available_margin = e.fee      # frames of the stream need not carry it
     k.anchored = 1
     k.anchor_ms = when
     k.anchor_from_ms = when

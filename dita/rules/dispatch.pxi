@@ -24,7 +24,7 @@ cdef inline int bad_field(const State* st, const Input* e) noexcept nogil:
         return FIELD_LIMIT_PRICE
     if not -1 <= e.side <= 1:
         return FIELD_SIDE
-    if e.source > FROM_FILLS:
+    if e.source > FROM_INCOME:
         return FIELD_SOURCE
     if e.order_type > 1:
         return FIELD_ORDER_TYPE

@@ -113,7 +113,7 @@ cdef inline money_t scaled(money_t amount, int64_t part, int64_t whole) noexcept
 cdef inline int realized_after(const Order* o, const Input* e, const Level* old, int64_t reported,
                         Level* new) except -1 nogil:
     # The venue's own realized of an exit.  An entry order's figure never repairs a leg.
-    cdef uint8_t rank = 1 if e.source == FROM_STREAM else 2
+    cdef uint8_t rank = 1 if e.source == FROM_STREAM else (3 if e.source == FROM_INCOME else 2)
     cdef money_t amount
     if o.role != EXIT or not e.flags & HAS_REALIZED or new.filled_e8 == 0:
         return 0

@@ -39,6 +39,7 @@ NUMBERS = {
     },
     "EvidenceSource": {
         "FROM_STREAM": FROM_STREAM, "FROM_ORDER": FROM_ORDER, "FROM_FILLS": FROM_FILLS,
+        "FROM_INCOME": FROM_INCOME,
     },
     "RejectReason": {
         "REJECT_OTHER": REJECT_OTHER, "REJECT_MISMATCH": REJECT_MISMATCH,

@@ -24,6 +24,7 @@ from dita.venues.evidence import (
     final_event,
     found_event,
     position_events,
+    same_client_id,
 )
 
 RETRY_MIN_S: Final = 0.2
@@ -81,17 +82,16 @@ class Inquiry:
             if order is None or (order.final and order.status in ENDED_STATUSES):
                 return
             try:
-                report = await self.runtime.venue.order(self._ref(order))
+                report = await self._find(order, proof)
                 if report is not None:
                     proof = None
                     if await self._report(order, report):
                         return
-                elif order.client_order_id not in self.runtime.submitting:
-                    proof = proof or await self._new_proof(order)
-                    await self._look_everywhere(order, proof)
-                    if proof.verdict is Verdict.PROVEN:
-                        await self.runtime.ask(self._absent(order))
-                        return
+                elif proof is not None and proof.verdict is Verdict.PROVEN:
+                    await self.runtime.ask(self._absent(order))
+                    return
+                elif proof is None and order.client_order_id not in self.runtime.submitting:
+                    proof = await self._new_proof(order)
             except (QueryFailed, OutcomeUnknown):
                 if proof is not None:
                     proof.failed()
@@ -132,15 +132,34 @@ class Inquiry:
             self.absence_fence_ms,
         )
 
-    async def _look_everywhere(self, order: Order, proof: AbsenceProof) -> None:
+    async def _find(self, order: Order, proof: AbsenceProof | None) -> OrderReport | None:
+        """The order as the venue has it, None when it did not say.
+
+        A question for an order that does not exist is an error, and a venue blocks who makes too
+        many of the same (dossier §1.5): it is asked once at first, and then where the proof needs
+        it.  In between lists are asked, which find as much.
+        """
+        if proof is not None:
+            return await self._look_everywhere(order, proof)
+        if order.client_order_id in self.runtime.submitting:
+            reports = await self.runtime.venue.open_orders(self._asset(order))
+            same = (r for r in reports if same_client_id(r.client_order_id, order.client_order_id))
+            return next(same, None)
+        return await self.runtime.venue.order(self._ref(order))
+
+    async def _look_everywhere(self, order: Order, proof: AbsenceProof) -> OrderReport | None:
         venue, asset = self.runtime.venue, self._asset(order)
         now_ms = await venue.server_time_ms()
         since = max(1, now_ms - LOOK_BACK_MS)
         proof.server_time(now_ms)
-        proof.order(await venue.order(self._ref(order)))
+        if proof.past_fence:
+            proof.order(await venue.order(self._ref(order)))
         proof.open_orders(await venue.open_orders(asset))
         proof.all_orders(await venue.all_orders(asset, since))
         proof.fills(await venue.fills(asset, since))
+        if proof.verdict is Verdict.FOUND and proof.report is None:
+            return await venue.order(self._ref(order))  # only a fill told of it
+        return proof.report
 
     @staticmethod
     def _absent(order: Order) -> VenueEvent:

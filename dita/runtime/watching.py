@@ -48,10 +48,11 @@ class Watch:
         self.orders_ms = 0
         #: Income rows whose doer is not known yet.
         self.unmatched: tuple[IncomeReport, ...] = ()
+        #: Rows of orders that may have closed what was ours.
+        self.undecided: tuple[IncomeReport, ...] = ()
         self.failures = 0
         self._told: dict[str, int] = {}
         self._settled_rows: dict[str, int] = {}
-        self._traded_before: frozenset[str] = frozenset()
 
     # -- open orders -------------------------------------------------------------------------------
 
@@ -155,35 +156,49 @@ class Watch:
         except QueryFailed:
             self.failures += 1
             return
-        await self._attribute(rows, fills, ledger.income_from_ms, since_ms)
-        await self._read_up_to(asked_ms)
+        fresh = [row for row in rows if row.time_ms > ledger.income_from_ms]
+        await self._attribute(fresh, fills, since_ms)
+        # What waits for a position to be looked at is read again, and nothing is late before.
+        await self._read_up_to(min((row.time_ms - 1 for row in self.undecided), default=asked_ms))
 
     async def _attribute(
-        self, rows: Iterable[IncomeReport], fills: list[FillReport], from_ms: int, since_ms: int
+        self, rows: list[IncomeReport], fills: list[FillReport], since_ms: int
     ) -> None:
-        fresh = [r for r in rows if r.time_ms > from_ms]
-        sorted_out = attribute(fresh, fills, self._books(fills))
-        self.unmatched = sorted_out.unmatched
+        sorted_out = attribute(rows, fills, self._books(fills, self._in_use()))
+        if sorted_out.undecided:
+            # An order that is not ours on a symbol that we hold: did it close what was ours?
+            await self.positions()
+            in_doubt = frozenset(_plain(slot.asset) for slot in self._restless_slots())
+            sorted_out = attribute(rows, fills, self._books(fills, in_doubt))
+        self.unmatched, self.undecided = sorted_out.unmatched, sorted_out.undecided
         for event in sorted_out.events:
             if event.event_id not in self._settled_rows:
                 await self.runtime.ask(event)
                 self._settled_rows[event.event_id] = event.exchange_ms
         self._settled_rows = {k: ms for k, ms in self._settled_rows.items() if ms >= since_ms}
 
-    def _books(self, fills: Iterable[FillReport]) -> Books:
+    def _in_use(self) -> frozenset[str]:
+        return frozenset(_plain(s.asset) for s in self.runtime.engine.kernel.active_slots())
+
+    def _restless_slots(self) -> list[TradeSlot]:
+        """Slots whose position cannot be compared now: in doubt, or with an order in flight."""
+        slots = self.runtime.engine.kernel.active_slots()
+        return [slot for slot in slots if slot.state is not TradeStage.POSITION_OPEN]
+
+    def _books(self, fills: Iterable[FillReport], in_doubt: frozenset[str]) -> Books:
         kernel = self.runtime.engine.kernel
         ids = {fill.venue_order_id for fill in fills if fill.venue_order_id}
         known = [order for id_ in ids if (order := kernel.order_of_venue(id_)) is not None]
-        traded = frozenset(
-            trade.asset.replace("-", "").upper() for trade in kernel.trades() if not trade.closed
-        )
-        books = Books(
+        held: dict[str, tuple[int, ...]] = {}
+        for slot in kernel.active_slots():
+            size = int(slot.side) * slot.size_e8
+            held[_plain(slot.asset)] = (*held.get(_plain(slot.asset), ()), size)
+        return Books(
             own_orders=frozenset(order.venue_order_id for order in known),
             closed_outside=frozenset(o.venue_order_id for o in known if o.external),
-            assets=traded | self._traded_before,
+            held_e8=held,
+            in_doubt=in_doubt,
         )
-        self._traded_before = traded
-        return books
 
     async def _read_up_to(self, exchange_ms: int) -> None:
         if exchange_ms > self.runtime.engine.kernel.ledger().income_read_ms:
@@ -195,3 +210,7 @@ class Watch:
 
 def _ids(report: OrderReport) -> tuple[str, ...]:
     return tuple(i for i in (report.client_order_id.lower(), report.venue_order_id) if i)
+
+
+def _plain(asset: str) -> str:
+    return asset.replace("-", "").upper()

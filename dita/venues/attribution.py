@@ -7,12 +7,13 @@ be told yet is left over and asked about again, and never guessed (design §7, "
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from dita.contracts import EvidenceSource, KernelEventKind, Record, VenueEvent
 from dita.venues import FillReport, IncomeKind, IncomeReport
 
+_BORNE: Final = (IncomeKind.INSURANCE, IncomeKind.ADL)
 #: Rows that name no fill are matched by symbol, amount and a time as near as this.
 NEAR_MS: Final = 1_000
 #: What the insurance fund or ADL books comes this long after the liquidation's fill at the latest.
@@ -20,23 +21,31 @@ LIQUIDATION_MS: Final = 60_000
 
 
 class Attribution(Record, frozen=True, kw_only=True):
-    """Rows by whose they are; ``events`` are for the journal."""
+    """Rows by whose they are; ``events`` are for the journal.
+
+    ``unmatched`` rows name nothing that is known, ``undecided`` ones an order that may have closed
+    what was ours: the position has to be looked at first.
+    """
 
     events: tuple[VenueEvent, ...]
     own: tuple[IncomeReport, ...]
     unmatched: tuple[IncomeReport, ...]
+    undecided: tuple[IncomeReport, ...] = ()
 
 
 class Books(Record, frozen=True, kw_only=True):
-    """What is known of our own doing: ids of our orders, and symbols that we had a trade on.
+    """What is known of our own doing: ids of our orders, and what we hold now.
 
+    ``held_e8`` has the sizes of our positions by symbol, a short one's below zero.
     ``own_orders`` holds the venue's ids of every order of ours, those that closed our trades from
-    outside included; ``closed_outside`` only the latter.
+    outside included; ``closed_outside`` only the latter.  On a symbol ``in_doubt`` it is not
+    certain yet whose an order that we did not send is.  Symbols are without hyphens.
     """
 
     own_orders: Collection[str]
     closed_outside: Collection[str]
-    assets: Collection[str]
+    held_e8: Mapping[str, tuple[int, ...]]
+    in_doubt: Collection[str] = ()
 
 
 def attribute(
@@ -47,6 +56,7 @@ def attribute(
     events: list[VenueEvent] = []
     own: list[IncomeReport] = []
     unmatched: list[IncomeReport] = []
+    undecided: list[IncomeReport] = []
     for row in rows:
         if row.kind in (IncomeKind.REALIZED, IncomeKind.FEE):
             of = _orders_of(row, fills)
@@ -54,27 +64,31 @@ def attribute(
                 unmatched.append(row)
             elif of[0] in books.own_orders:
                 own.append(row)
+            elif _plain(row.asset) in books.in_doubt:
+                undecided.append(row)
             else:
                 events.append(_flow(KernelEventKind.FOREIGN_FLOW, row))
-        elif row.kind in (IncomeKind.INSURANCE, IncomeKind.ADL):
+        elif row.kind in _BORNE and _plain(row.asset) in books.in_doubt:
+            undecided.append(row)
+        elif row.kind in _BORNE:
             events.append(_borne_by_others(row, rows, fills, books))
-        elif row.kind is IncomeKind.FUNDING and _plain(row.asset) not in books.assets:
-            events.append(_flow(KernelEventKind.FOREIGN_FLOW, row))
         elif row.kind is IncomeKind.FUNDING:
-            events.append(_flow(KernelEventKind.FUNDING_FEE, row))
+            ours = _held_then(row, fills, books)
+            kind = KernelEventKind.FUNDING_FEE if ours else KernelEventKind.FOREIGN_FLOW
+            events.append(_flow(kind, row))
         else:
             events.append(_flow(KernelEventKind.TRANSFER, row))
-    return Attribution(events=tuple(events), own=tuple(own), unmatched=tuple(unmatched))
+    return Attribution(
+        events=tuple(events),
+        own=tuple(own),
+        unmatched=tuple(unmatched),
+        undecided=tuple(undecided),
+    )
 
 
 def symbols_of_trades(rows: Iterable[IncomeReport]) -> tuple[str, ...]:
     """Symbols whose fills are needed to sort these rows."""
-    of_trades = (
-        IncomeKind.REALIZED,
-        IncomeKind.FEE,
-        IncomeKind.INSURANCE,
-        IncomeKind.ADL,
-    )
+    of_trades = (IncomeKind.REALIZED, IncomeKind.FEE, IncomeKind.FUNDING, *_BORNE)
     return tuple(dict.fromkeys(row.asset for row in rows if row.asset and row.kind in of_trades))
 
 
@@ -86,13 +100,36 @@ def _orders_of(row: IncomeReport, fills: Iterable[FillReport]) -> tuple[str, ...
     """Venue ids of the orders that the row can be of: one when it names its fill."""
     same = [f for f in fills if _plain(f.asset) == _plain(row.asset)]
     if row.trade_id:
-        named = tuple(f.venue_order_id for f in same if f.fill_id == row.trade_id)
+        named = tuple(f.venue_order_id for f in same if _trade_of(f) == row.trade_id)
         if named:
             return named
     near = [f for f in same if abs(f.filled_ms - row.time_ms) <= NEAR_MS]
     if row.kind is IncomeKind.FEE:
         near = [f for f in near if f.fee == -row.amount]
     return tuple(f.venue_order_id for f in near)
+
+
+def _held_then(row: IncomeReport, fills: Iterable[FillReport], books: Books) -> bool:
+    """Did we hold the symbol when the row was booked?  What we hold now less what we did since.
+
+    Fill times may be whole seconds, so a fill of ours that near to the row makes it ours too.
+    """
+    held = books.held_e8.get(_plain(row.asset), ())
+    if len(held) > 1:
+        return True
+    then = sum(held)
+    for fill in fills:
+        if _plain(fill.asset) == _plain(row.asset) and fill.venue_order_id in books.own_orders:
+            if abs(fill.filled_ms - row.time_ms) <= NEAR_MS:
+                return True
+            if fill.filled_ms > row.time_ms:
+                then -= int(fill.side) * fill.quantity_e8
+    return then != 0
+
+
+def _trade_of(fill: FillReport) -> str:
+    """The venue's id of the trade; an adapter may have put the order's before it."""
+    return fill.fill_id.rpartition(":")[2]
 
 
 def _flow(kind: KernelEventKind, row: IncomeReport) -> VenueEvent:
@@ -122,7 +159,7 @@ def _borne_by_others(
         return _flow(KernelEventKind.FOREIGN_FLOW, row)
     order = max(closing, key=lambda fill: fill.filled_ms).venue_order_id
     own = [fill for fill in fills if fill.venue_order_id == order]
-    ids = {fill.fill_id for fill in own}
+    ids = {_trade_of(fill) for fill in own}
     booked = sum(
         other.amount
         for other in rows
@@ -137,5 +174,5 @@ def _borne_by_others(
         venue_order_id=order,
         quantity_e8=sum(fill.quantity_e8 for fill in own),
         realized=booked + row.amount,
-        source=EvidenceSource.FILL_HISTORY,
+        source=EvidenceSource.INCOME,
     )

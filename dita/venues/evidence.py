@@ -22,6 +22,7 @@ from dita.contracts import (
     VenueEvent,
     VenueOrderStatus,
 )
+from dita.units import MONEY_ONE
 from dita.venues import (
     BalanceReport,
     FillReport,
@@ -33,6 +34,8 @@ from dita.venues import (
     QueryFailed,
 )
 
+#: The last digit of a fill's fee.
+FILL_FEE_DIGIT: Final = MONEY_ONE // 10_000
 #: Server time that must pass after the last moment at which the order could still be accepted.
 ABSENCE_FENCE_MS: Final = 15_000
 
@@ -96,10 +99,21 @@ def final_event(report: OrderReport, fills: Iterable[FillReport], received_ms: i
         side=report.side,
         quantity_e8=total,
         cost=sum(fill.price_e10 * fill.quantity_e8 for fill in own),
-        fee=sum(fill.fee for fill in own),
+        fee=_fee_of(report, own, total),
         realized=report.realized if total == report.filled_e8 else None,
         source=EvidenceSource.FILL_HISTORY,
     )
+
+
+def _fee_of(report: OrderReport, own: Sequence[FillReport], total_e8: int) -> int:
+    """The fills' fees, or the order's own figure where the fills' are only a coarser rounding.
+
+    BingX rounds a fill's to 4 decimals and an order's to 6 (dossier §2.3).
+    """
+    fee = sum(fill.fee for fill in own)
+    if report.fee is None or total_e8 != report.filled_e8:
+        return fee
+    return report.fee if abs(report.fee - fee) <= len(own) * FILL_FEE_DIGIT // 2 else fee
 
 
 _FOUND: Final = {
@@ -298,6 +312,11 @@ class AbsenceProof:
         if self._found:
             return Verdict.FOUND
         return Verdict.PROVEN if len(self._lacking) == len(Question) else Verdict.OPEN
+
+    @property
+    def past_fence(self) -> bool:
+        """The venue's clock is past the fence: from now on a lack proves something."""
+        return self._past_fence
 
     @property
     def missing(self) -> tuple[Question, ...]:

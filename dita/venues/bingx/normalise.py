@@ -307,18 +307,16 @@ def balance_of(data: msgspec.Raw, asset: str, requested_ms: int, answered_ms: in
     )
 
 
-#: INSURANCE_CLEAR and ADL belong to the order that closed the position; the last three are nobody's
-#: trade and change the wallet like a transfer does.
 INCOME_KINDS: Final[dict[str, IncomeKind]] = {
     "REALIZED_PNL": IncomeKind.REALIZED,
-    "INSURANCE_CLEAR": IncomeKind.REALIZED,
-    "ADL": IncomeKind.REALIZED,
+    "INSURANCE_CLEAR": IncomeKind.INSURANCE,
+    "ADL": IncomeKind.ADL,
     "TRADING_FEE": IncomeKind.FEE,
     "FUNDING_FEE": IncomeKind.FUNDING,
     "TRANSFER": IncomeKind.TRANSFER,
-    "TRIAL_FUND": IncomeKind.TRANSFER,
-    "SYSTEM_DEDUCTION": IncomeKind.TRANSFER,
-    "GTD_PRICE": IncomeKind.TRANSFER,
+    "TRIAL_FUND": IncomeKind.OTHER,
+    "SYSTEM_DEDUCTION": IncomeKind.OTHER,
+    "GTD_PRICE": IncomeKind.OTHER,
 }
 
 
