@@ -277,3 +277,26 @@ def test_another_spelling_of_a_symbol_gives_the_same_bytes_after_a_restore() -> 
     live = desk.enter(asset="FETUSDT", trade="again")
     assert again.apply(desk.inputs[-1]) == live
     assert again.state_hash() == desk.engine.state_hash()
+
+
+@pytest.mark.parametrize("why", ["cancel", "exit", "hold"])
+def test_an_order_whose_cancel_was_asked_for_is_remembered_until_it_ends(why: str) -> None:
+    """The request can be lost, or die with the process before it was sent."""
+    desk = Desk()
+    desk.enter()
+    desk.ack()
+    assert desk.engine.kernel.unwanted_orders() == ()
+    if why == "cancel":
+        desk.cancel()
+    elif why == "exit":
+        desk.exit()
+    else:
+        desk.control(ControlAction.HOLD)
+    (order,) = desk.engine.kernel.unwanted_orders()
+    assert order.client_order_id == desk.venue_ids["T1"]
+    restored = Engine.restore(desk.engine.save())
+    assert restored.kernel.unwanted_orders() == (order,)
+    desk.order("T1", Kind.CANCEL_REJECT)
+    assert desk.engine.kernel.unwanted_orders() != ()
+    desk.order("T1", Kind.CANCEL_ACK)
+    assert desk.engine.kernel.unwanted_orders() == ()
