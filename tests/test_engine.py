@@ -300,3 +300,16 @@ def test_an_order_whose_cancel_was_asked_for_is_remembered_until_it_ends(why: st
     assert desk.engine.kernel.unwanted_orders() != ()
     desk.order("T1", Kind.CANCEL_ACK)
     assert desk.engine.kernel.unwanted_orders() == ()
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_an_entry_that_was_cancelled_is_not_sent_again_when_it_is_absent(cancelled: bool) -> None:
+    desk = Desk()
+    desk.enter(expires_ms=desk.now + 1_000_000)
+    desk.order("T1", Kind.ORDER_UNKNOWN, venue_order_id="")
+    if cancelled:
+        desk.cancel()
+    desk.order("T1", Kind.ORDER_ABSENT, venue_order_id="")
+    assert desk.last.kernel.accepted
+    assert desk.submitted() == ([] if cancelled else [q(100)])
+    assert desk.slot.closed is cancelled
