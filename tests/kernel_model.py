@@ -243,6 +243,7 @@ class Order:
     final: bool = False
     external: bool = False
     queried: bool = False  # its quantity came from a query: an increment may be in it
+    unwanted: bool = False  # its cancel was asked for
     level: Level = Level()
     last_fill_ms: int = 0
 
@@ -713,6 +714,7 @@ class KernelModel:
         self._answer.notes.add(code)
 
     def _ask(self, kind: EffectKind, slot: int | None, order: Order) -> None:
+        order.unwanted |= kind is EffectKind.CANCEL
         self._effects.append(
             Effect(kind, -1 if slot is None else slot, order.order_no, order.trade.trade_no)
         )
@@ -1157,7 +1159,7 @@ class KernelModel:
         slot = self._slot_at(order.trade)
         if order.role is not OrderRole.ENTRY or slot is None or order.expires_ms <= self.now_ms:
             return
-        if slot.latched or self.frozen:
+        if slot.latched or self.frozen or order.unwanted:
             return
         again = self._new_order(order.trade, OrderRole.ENTRY, order.intended)
         again.intent_id, again.child = order.intent_id, order.child + 1

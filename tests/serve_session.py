@@ -159,6 +159,12 @@ class Serve:
         return await self.process.stderr.read()
 
     async def call(self, **request: Any) -> dict[str, Any]:
+        """Ask it what it may not refuse; Gone when there is no answer."""
+        answer = await self.ask(**request)
+        assert answer["ok"], answer
+        return answer
+
+    async def ask(self, **request: Any) -> dict[str, Any]:
         """Ask it; Gone when there is no answer."""
         await self.up()
         path = str(self.state / "control.sock")
@@ -173,7 +179,6 @@ class Serve:
             await self.gone()
             raise Gone
         answer: dict[str, Any] = json.loads(line)
-        assert answer["ok"], answer
         return answer
 
     async def patiently(self, what: str, once: Callable[[], Awaitable[Any]]) -> Any:

@@ -177,7 +177,10 @@ async def until_it_dies(serve: Serve) -> None:
 
 
 def test_on_a_full_disk_entries_stop_and_exits_go_on(folder: Path) -> None:
-    """The reserve is for exits.  When there is room again, a person resumes."""
+    """The reserve is for exits.  When there is room again, a person resumes, and it is kept again.
+
+    Were it not, the next full disk would be noticed when nothing is left for an exit.
+    """
 
     async def scene(serve: Serve, venue: MockVenue) -> None:
         await opened(serve, venue)
@@ -190,9 +193,15 @@ def test_on_a_full_disk_entries_stop_and_exits_go_on(folder: Path) -> None:
         assert refused["code"] == "ENTRIES_FROZEN"
         await serve.intent("exit-1", EXIT, trade_id="T1")
         await serve.until("half out", shows(T1=("POSITION_OPEN", "500")))
+        still = await serve.ask(verb="resume", operator="test", reason="too early")
+        assert (still["ok"], "still full" in still["message"]) == (False, True)
+        assert await held(serve)
         filler.unlink()
         await serve.call(verb="resume", operator="test", reason="room again")
         assert not await held(serve)
+        filler = fill_up(serve.state)
+        await chatter(serve, "b", lambda: held(serve))
+        filler.unlink()
 
     with small_disk(folder / "state", "300k"):
         left = on_a_serve(folder, scene)
@@ -217,6 +226,24 @@ def test_when_the_reserve_is_used_up_too_serve_ends_and_nothing_is_lost(folder: 
     with small_disk(folder / "state", "300k"):
         left = on_a_serve(folder, scene)
     assert (left.kills, len(left.orders)) == (1, 2)
+
+
+def test_a_start_without_room_for_the_reserve_holds(folder: Path) -> None:
+    """Entries stop first: what is left of the disk is for exits."""
+
+    async def scene(serve: Serve, venue: MockVenue) -> None:
+        await opened(serve, venue)
+        await serve.kill()
+        for reserve in (serve.state / "journal").glob("reserve-*"):
+            reserve.unlink()
+        filler = fill_up(serve.state)
+        with filler.open("r+b") as file:
+            file.truncate(filler.stat().st_size - 16_384)
+        assert await held(serve)
+
+    with small_disk(folder / "state", "300k"):
+        left = on_a_serve(folder, scene)
+    assert len(left.orders) == 2
 
 
 def test_a_start_on_a_full_disk_holds_and_exits(folder: Path) -> None:

@@ -277,3 +277,39 @@ def test_another_spelling_of_a_symbol_gives_the_same_bytes_after_a_restore() -> 
     live = desk.enter(asset="FETUSDT", trade="again")
     assert again.apply(desk.inputs[-1]) == live
     assert again.state_hash() == desk.engine.state_hash()
+
+
+@pytest.mark.parametrize("why", ["cancel", "exit", "hold"])
+def test_an_order_whose_cancel_was_asked_for_is_remembered_until_it_ends(why: str) -> None:
+    """The request can be lost, or die with the process before it was sent."""
+    desk = Desk()
+    desk.enter()
+    desk.ack()
+    assert desk.engine.kernel.unwanted_orders() == ()
+    if why == "cancel":
+        desk.cancel()
+    elif why == "exit":
+        desk.exit()
+    else:
+        desk.control(ControlAction.HOLD)
+    (order,) = desk.engine.kernel.unwanted_orders()
+    assert order.client_order_id == desk.venue_ids["T1"]
+    restored = Engine.restore(desk.engine.save())
+    assert restored.kernel.unwanted_orders() == (order,)
+    desk.order("T1", Kind.CANCEL_REJECT)
+    assert desk.engine.kernel.unwanted_orders() != ()
+    desk.order("T1", Kind.CANCEL_ACK)
+    assert desk.engine.kernel.unwanted_orders() == ()
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_an_entry_that_was_cancelled_is_not_sent_again_when_it_is_absent(cancelled: bool) -> None:
+    desk = Desk()
+    desk.enter(expires_ms=desk.now + 1_000_000)
+    desk.order("T1", Kind.ORDER_UNKNOWN, venue_order_id="")
+    if cancelled:
+        desk.cancel()
+    desk.order("T1", Kind.ORDER_ABSENT, venue_order_id="")
+    assert desk.last.kernel.accepted
+    assert desk.submitted() == ([] if cancelled else [q(100)])
+    assert desk.slot.closed is cancelled

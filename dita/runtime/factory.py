@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from dita.clock import Clock
 from dita.contracts import ControlAction
-from dita.errors import SettingsError
+from dita.errors import RefusedForSafety, SettingsError
 from dita.journal import (
     Disk,
     GroupCommit,
@@ -62,6 +62,7 @@ class Store:
             disk=disk,
         )
         self.snapshot_every = settings.journal.snapshot_every
+        self.reserve_bytes = settings.journal.reserve_bytes
         self.engine, self.replayed = self.snapshots.restore(self.journal)
 
     @property
@@ -78,6 +79,7 @@ class JournalLog:
         self._store = store
         self._commit = commit
         self._since_snapshot = 0
+        self._reserve_is_free = False
         #: Called once when the disk is full and only the reserve is left: no new risk from then on.
         self.on_full: Callable[[], None] = lambda: None
         #: Told what went wrong without ending anything.
@@ -102,8 +104,24 @@ class JournalLog:
             # The reserve is for this: exits still have to be journalled before they are sent.
             if not self._store.journal.free_reserve():
                 raise
+            self._reserve_is_free = True
             self.on_full()
             return await self._commit.commit()
+
+    def keep_reserve(self) -> None:
+        """Set space for exits aside again after a full disk.  RefusedForSafety: there is none."""
+        journal, wanted = self._store.journal, self._store.reserve_bytes
+        found = journal.hold_reserve(wanted)
+        if found < wanted:
+            if self._reserve_is_free:
+                journal.free_reserve()
+            raise RefusedForSafety(
+                "the journal's disk is still full",
+                expected=f"room for {wanted} bytes that are kept for exits",
+                found=f"{found}",
+                action="make room first; exits go on",
+            )
+        self._reserve_is_free = False
 
     async def snapshot(self) -> None:
         """Save the whole state as of now; the loop does not wait for the disk.
@@ -215,6 +233,8 @@ class Bundle:
         say(f"journal: {self.store.found}")
         self.log.complain = say
         hold = self.budget.problem or ("start budget used up" if self.crash_loop else "")
+        if self.store.journal.reserve_bytes < self.store.reserve_bytes:
+            hold = "disk full: no room for what is kept for exits"
         await self.service.start(hold=hold)
 
     def _disk_full(self) -> None:

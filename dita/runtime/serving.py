@@ -85,7 +85,8 @@ class Verbs:
         return await self._control(ControlAction.HOLD, request)
 
     async def resume(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Entries may come again."""
+        """Entries may come again; not while a full disk has no room for exits."""
+        self.bundle.log.keep_reserve()
         return await self._control(ControlAction.RESUME, request)
 
     async def _control(self, action: ControlAction, request: dict[str, Any]) -> dict[str, Any]:
