@@ -27,6 +27,7 @@ from dita.exchange.wire.sockets import Socket, control_answer, gzipped
 HOST: Final = "127.0.0.1"
 STREAM_PATH: Final = "/swap-market"
 PULSE_S: Final = 0.02
+SHUTDOWN_S: Final = 0.5
 _PAGE: Final = b"<html><head><title>502 Bad Gateway</title></head><body>cloudflare</body></html>"
 
 
@@ -51,10 +52,12 @@ class ExchangeServer:
 
     async def start(self) -> None:
         """Listen on the port, or on a free one for 0. OperatorError when it is taken."""
-        runner = web.ServerRunner(web.Server(self._serve, access_log=None))
+        runner = web.ServerRunner(
+            web.Server(self._serve, access_log=None), shutdown_timeout=SHUTDOWN_S
+        )
         await runner.setup()
         try:
-            await web.TCPSite(runner, HOST, self.port, shutdown_timeout=0.5).start()
+            await web.TCPSite(runner, HOST, self.port).start()
         except OSError as error:
             await runner.cleanup()
             raise OperatorError(
