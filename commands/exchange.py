@@ -58,8 +58,8 @@ def exchange(
     \b
     Examples:
       pink-ctl exchange --port 8300 --seed 7
-      pink-ctl exchange --tape twenty-minutes --speed 20 --symbol FET-USDT --symbol TRX-USDT
-      pink-ctl exchange --faults faults.toml --key K --secret S --balance 25000 --hedge
+      pink-ctl exchange --tape twenty-minutes --speed 20 --symbol FET-USDT
+      pink-ctl exchange --faults faults.toml --balance 25000 --hedge
     """
     import asyncio
 

@@ -72,12 +72,21 @@ class ExchangeServer:
 
     async def stop(self) -> None:
         """Close all connections and the port."""
-        if self._pulse is not None:
-            self._pulse.cancel()
-            await asyncio.gather(self._pulse, return_exceptions=True)
         self.session.hub.drop_all()
         if self._runner is not None:
             await self._runner.cleanup()
+        if self._pulse is not None:
+            self._pulse.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._pulse  # a fault of ours in there comes out here
+
+    async def until(self, stop: asyncio.Event) -> None:
+        """Wait for the event; a fault of ours in the background ends the wait and is raised."""
+        if self._pulse is None:
+            return
+        told = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({told, self._pulse}, return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
 
     async def __aenter__(self) -> ExchangeServer:
         await self.start()
