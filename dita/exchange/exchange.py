@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Final
 
 from dita.exchange import checks
-from dita.exchange.state import ExchangeConfig
 from dita.exchange.matching import Matching
 from dita.exchange.positions import to_liquidate, wallet_money
 from dita.exchange.records import (
@@ -29,6 +28,7 @@ from dita.exchange.records import (
     Side,
     TimeInForce,
 )
+from dita.exchange.state import ExchangeConfig
 
 __all__ = ["Exchange", "ExchangeConfig"]
 
@@ -41,7 +41,8 @@ class Exchange(Matching):
     """One account, several symbols."""
 
     def set_leverage(self, symbol: str, side: PositionSide, leverage: int, now_ms: int) -> Leverage:
-        """Change it.  Refused 109400 for another side than the mode's, 101414 beyond the most."""
+        """Change it.  Refused 109400 for another side than the mode's, 101414 beyond the most,
+        101204 when open positions would need more margin than there is."""
         self._tell_time(now_ms)
         contract = self.contract(symbol)
         if not self.hedge and side is not PositionSide.BOTH:
@@ -57,11 +58,12 @@ class Exchange(Matching):
             raise Refused(101414, f"The maximum leverage is {contract.leverage_max}")
         both = (PositionSide.LONG, PositionSide.SHORT)
         sides = both if side is PositionSide.BOTH else (side,)
+        changed = [position for position in self.positions(symbol) if position.side in sides]
+        self._need(sum(position.cost // leverage - position.margin for position in changed))
         for each in sides:
             self._leverages[symbol, each] = leverage
-            for position in self.positions(symbol):
-                if position.side is each:
-                    position.leverage = leverage
+        for position in changed:
+            position.leverage = leverage
         self._tell_config(symbol)
         return self.leverage(symbol)
 
@@ -75,12 +77,12 @@ class Exchange(Matching):
         self._tell_config(symbol)
 
     def set_hedge(self, hedge: bool, now_ms: int) -> None:
-        """Switch the mode, when nothing at all is open.  Refused 109401."""
+        """Switch the mode, when nothing at all is open.  Refused 104103 for orders, 109401."""
         self._tell_time(now_ms)
-        if hedge != self.hedge and (self.positions() or self.open_orders()):
-            raise Refused(
-                109401, "Position mode cannot be changed with positions or pending orders"
-            )
+        if hedge != self.hedge and self.open_orders():
+            raise Refused(104103, "Position mode cannot be changed with pending orders")
+        if hedge != self.hedge and self.positions():
+            raise Refused(109401, "Position mode cannot be changed with open positions")
         self.hedge = hedge
 
     def place(self, request: OrderRequest, now_ms: int) -> Order:
@@ -113,11 +115,12 @@ class Exchange(Matching):
         price = request.price_e10 or market.best_e10(request.side)
         whole = closes and held > 0 and request.quantity_e8 == held
         checks.check_size(request, contract, price, whole)
-        if closes and not request.type.conditional:
+        checks.check_band(request, contract, market.mark_e10)
+        if closes:
             same = self.held.get(request.symbol, request.position_side) is not None
-            checks.check_closing(request, held, same)
-        if not closes and not request.type.conditional:
-            self._check_margin(request, price, held)
+            checks.check_closing(request, held, held - self._taken_e8(request), same)
+        elif not request.type.conditional:
+            self._check_opening(request, price, request.quantity_e8 - held)
         if request.time_in_force is TimeInForce.POST_ONLY and self._crosses(request):
             raise Refused(101215, "The post-only order would match at once and is cancelled")
         return request
@@ -128,13 +131,36 @@ class Exchange(Matching):
             (request.price_e10 - best) * request.side.sign >= 0
         )
 
-    def _check_margin(self, request: OrderRequest, price_e10: int, closable_e8: int) -> None:
-        opening = max(0, request.quantity_e8 - closable_e8)
-        value = opening * price_e10
-        fee = value * self.contracts[request.symbol].taker_fee_e9 // 10**9
-        needed = value // self._leverage_for(request.symbol, request.side) + fee
-        if needed > self.balance().available_margin:
-            raise Refused(101204, "")
+    def _taken_e8(self, request: OrderRequest) -> int:
+        """What orders of the same kind close already: resting ones, or stops, or take profits."""
+        if request.close_position:
+            return 0
+        if not request.type.conditional:
+            return self._promised_e8(request.symbol, request.position_side, request.side)
+        return sum(
+            order.quantity_e8
+            for order in self.registry.open[request.symbol].values()
+            if order.status is OrderStatus.NEW
+            and order.side is request.side
+            and order.position_side is request.position_side
+            and order.type.family == request.type.family
+            and self._closes(order)
+        )
+
+    def _check_opening(self, request: OrderRequest, price_e10: int, opening_e8: int) -> None:
+        """Margin for what the order opens, and a position that its leverage allows."""
+        if opening_e8 <= 0:
+            return
+        symbol, side = request.symbol, request.side
+        position = self.held.get(symbol, request.position_side)
+        same = position.quantity_e8 if position and position.sign == side.sign else 0
+        leverage = self._leverage_for(symbol, side)
+        self._need(self._needed(symbol, side, opening_e8, price_e10))
+        checks.check_exposure(self.contracts[symbol], leverage, (same + opening_e8) * price_e10)
+
+    def _need(self, margin: int) -> None:
+        if margin > self.balance().available_margin:
+            raise Refused(101204, "Insufficient margin")
 
     def cancel(
         self, symbol: str, now_ms: int, order_id: int = 0, client_order_id: str = ""
@@ -152,9 +178,18 @@ class Exchange(Matching):
             raise Refused(109422, "order is already filled")
         if order.status.ended:
             raise Refused(109421, "order not exist")
+        self._forget_cancels(now_ms)
         self._cancelled_ms[order.order_id] = now_ms
         self._end(order, OrderStatus.CANCELLED)
         return order
+
+    def _forget_cancels(self, now_ms: int) -> None:
+        """The oldest come first; those a second old say nothing any more."""
+        while self._cancelled_ms:
+            order_id, at_ms = next(iter(self._cancelled_ms.items()))
+            if now_ms - at_ms < CANCEL_AGAIN_MS:
+                return
+            del self._cancelled_ms[order_id]
 
     def cancel_all(self, symbol: str, now_ms: int) -> list[Order]:
         """Cancel every order of a symbol, of all for ""."""
@@ -179,6 +214,11 @@ class Exchange(Matching):
             raise Refused(109422, "order is already filled")
         if quantity_e8 <= order.executed_e8:
             raise Refused(101400, "The quantity is not more than what is filled")
+        more = quantity_e8 - order.quantity_e8
+        if more > 0 and self._closes(order):
+            raise Refused(101290, "A closing order can only be made smaller")
+        if more > 0:
+            self._need(self._needed(symbol, order.side, more, order.price_e10))
         order.quantity_e8 = quantity_e8
         order.updated_ms = now_ms
         self._tell_order(order, Execution.NEW)
@@ -242,18 +282,21 @@ class Exchange(Matching):
             at_ms, self._funding_ms = self._funding_ms, self._next_funding_ms(self._funding_ms)
             for symbol in {position.symbol: None for position in self.positions()}:
                 self._pay_funding(symbol, self.config.funding_rate_e9, at_ms)
+            self._liquidate_where_needed()
 
     def pay_funding(self, symbol: str, rate_e9: int, now_ms: int) -> int:
         """Pay funding now, outside the hours; longs pay a positive rate.  The sum paid to us."""
         self._tell_time(now_ms)
-        return self._pay_funding(symbol, rate_e9, self.now_ms)
+        paid = self._pay_funding(symbol, rate_e9, self.now_ms)
+        self._liquidate_where_needed()
+        return paid
 
     def _pay_funding(self, symbol: str, rate_e9: int, at_ms: int) -> int:
         before, paid = self.wallet, []
         for position in self.positions(symbol):
             value = self._mark_e10(symbol) * position.quantity_e8
             amount = wallet_money(-position.sign * value * rate_e9, 10**9)
-            self.ledger.book(IncomeType.FUNDING_FEE, symbol, amount, max(at_ms, self._row_ms))
+            self.ledger.book(IncomeType.FUNDING_FEE, symbol, amount, at_ms)
             position.realized += amount
             paid.append(position)
         if paid:
@@ -261,14 +304,11 @@ class Exchange(Matching):
             self._tell_account(AccountReason.FUNDING_FEE, self.wallet - before, isolated)
         return self.wallet - before
 
-    @property
-    def _row_ms(self) -> int:
-        rows = self.ledger.rows
-        return rows[-1].time_ms if rows else 0
-
     def transfer(self, amount: int, now_ms: int) -> None:
-        """A deposit, or with a minus a withdrawal."""
+        """A deposit, or with a minus a withdrawal of what is free.  Refused 101204."""
         self._tell_time(now_ms)
+        if amount < 0:
+            self._need(-amount)
         self.ledger.book(IncomeType.TRANSFER, "", amount, self.now_ms, info="Transfer")
         reason = AccountReason.DEPOSIT if amount > 0 else AccountReason.WITHDRAW
         self._tell_account(reason, amount, [])
@@ -323,6 +363,9 @@ class Exchange(Matching):
             symbol = position.symbol
             for order in self.open_orders(symbol):
                 self._end(order, OrderStatus.CANCELLED)
+            if not position.quantity_e8:
+                continue  # a stop that came with one of them has closed it
+            wallet, margin = self.wallet, position.margin
             request = self._closing(position, OrderType.LIQUIDATION)
             order = self._order_of(request, self.registry.mint_id(self.now_ms))
             order.foreign, order.auto_close = True, cause
@@ -330,8 +373,14 @@ class Exchange(Matching):
             self.registry.add(order)
             self._book_fill(order, self._mark_e10(symbol), position.quantity_e8, maker=False)
             closed.append(order)
-        if closed and self.wallet < 0:
-            missing = -self.wallet
-            self.ledger.book(IncomeType.INSURANCE_CLEAR, closed[-1].symbol, missing, self.now_ms)
-            self._tell_account(AccountReason.ORDER, missing, [])
+            if position.margin_type is not MarginType.CROSSED:
+                self._insure(symbol, wallet - self.wallet - margin)
+        if closed:
+            self._insure(closed[-1].symbol, -self.wallet)
         return closed
+
+    def _insure(self, symbol: str, missing: int) -> None:
+        """What a position lost beyond its margin, or the account beyond its wallet, is paid."""
+        if missing > 0:
+            self.ledger.book(IncomeType.INSURANCE_CLEAR, symbol, wallet_money(missing), self.now_ms)
+            self._tell_account(AccountReason.ORDER, wallet_money(missing), [])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from dita.exchange.state import State
 from dita.exchange.positions import wallet_money
 from dita.exchange.records import (
     AccountReason,
@@ -25,6 +24,7 @@ from dita.exchange.records import (
     Side,
     TimeInForce,
 )
+from dita.exchange.state import State
 
 _STOPS_UP: Final = {
     OrderType.STOP: 1,
@@ -125,9 +125,8 @@ class Matching(State):
             self.now_ms,
         )
         changed[-1].realized -= fee
-        self.ledger.book(
-            IncomeType.REALIZED_PNL, order.symbol, realized, self.now_ms, trade_id=trade_id
-        )
+        kind = IncomeType.ADL if order.auto_close == "ADL" else IncomeType.REALIZED_PNL
+        self.ledger.book(kind, order.symbol, realized, self.now_ms, trade_id=trade_id)
         self.ledger.book(IncomeType.TRADING_FEE, order.symbol, -fee, self.now_ms, trade_id=trade_id)
         order.executed_e8 += quantity_e8
         order.cost += price_e10 * quantity_e8
@@ -162,8 +161,21 @@ class Matching(State):
         self._market_events.append(
             market.traded(price_e10, quantity_e8, not taker_buys, self.now_ms)
         )
+        if not changed[0].quantity_e8:
+            self._end_closing_orders(order, changed[0])
         if order.status is OrderStatus.FILLED:
             self._attach(order)
+
+    def _end_closing_orders(self, last: Order, flat: Position) -> None:
+        """A position is gone: nothing that was there to close it may close the next one."""
+        for order in self.open_orders(flat.symbol):
+            if (
+                order is not last
+                and order.position_side is last.position_side
+                and order.side.sign != flat.sign
+                and self._closes(order)
+            ):
+                self._end(order, OrderStatus.CANCELLED)
 
     def _new_position(self, order: Order, side: PositionSide) -> Position:
         return Position(
@@ -177,18 +189,22 @@ class Matching(State):
         )
 
     def _attach(self, order: Order) -> None:
-        """Stop loss and take profit start when their order is filled."""
+        """Stop loss and take profit start when their order is filled, or ends partly filled."""
+        if self._closes(order):
+            return
         for part in (order.stop_loss, order.take_profit):
-            if part is not None:
-                self._start(self._new_order(self._attached(order, part)))
+            held = self.held.closable_e8(order.symbol, order.position_side, order.side.opposite)
+            if part is not None and held:
+                quantity_e8 = min(held, order.executed_e8)
+                self._start(self._new_order(self._attached(order, part, quantity_e8)))
 
-    def _attached(self, order: Order, part: Attached) -> OrderRequest:
+    def _attached(self, order: Order, part: Attached, quantity_e8: int) -> OrderRequest:
         return OrderRequest(
             symbol=order.symbol,
             side=order.side.opposite,
             position_side=order.position_side,
             type=part.type,
-            quantity_e8=order.executed_e8,
+            quantity_e8=quantity_e8,
             price_e10=part.price_e10,
             stop_price_e10=part.stop_price_e10,
             working_type=part.working_type,
@@ -196,11 +212,17 @@ class Matching(State):
         )
 
     def _end(self, order: Order, status: OrderStatus) -> None:
+        """End an order that works; one that has ended stays as it is."""
+        if order.status.ended:
+            return
+        self._rises.pop(order.order_id, None)
         order.status = status
         order.updated_ms = self.now_ms
         self.registry.end(order)
         cancelled = status is OrderStatus.CANCELLED
         self._tell_order(order, Execution.CANCELED if cancelled else Execution.EXPIRED)
+        if order.executed_e8:
+            self._attach(order)
 
     def _touch(self, order: Order) -> None:
         """A resting order is filled at its limit when the market comes to it."""
@@ -224,7 +246,22 @@ class Matching(State):
         held = self.held.closable_e8(order.symbol, order.position_side, order.side)
         if order.close_position:
             order.quantity_e8 = held
-        if self._closes(order) and not held:
+        enough = held > 0 if self._closes(order) else self._affords(order, order.left_e8 - held)
+        if enough:
+            self._work(order)
+        else:
             self._end(order, OrderStatus.FAILED)
-            return
-        self._work(order)
+
+    def _affords(self, order: Order, opening_e8: int) -> bool:
+        """Is there margin for what an order of ours, itself not counted, would open?"""
+        limit = order.price_e10 if order.type.limited else 0
+        price = limit or self.markets[order.symbol].best_e10(order.side)
+        needed = self._needed(order.symbol, order.side, opening_e8, price)
+        own = order.left_e8 * order.price_e10 // order.leverage
+        return needed <= self.balance().available_margin + own
+
+    def _needed(self, symbol: str, side: Side, opening_e8: int, price_e10: int) -> int:
+        """Margin and fee for opening so much."""
+        value = max(0, opening_e8) * price_e10
+        fee = value * self.contracts[symbol].taker_fee_e9 // 10**9
+        return value // self._leverage_for(symbol, side) + fee

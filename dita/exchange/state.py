@@ -61,7 +61,7 @@ class ExchangeConfig(Record, frozen=True, kw_only=True):
     maker_share_e9: int = 10**9
     #: Final status of what IOC, FOK and an empty book leave (dossier §7: not established).
     leftover: OrderStatus = OrderStatus.EXPIRED
-    #: Ended orders of a symbol, fills and income rows that are kept at least; older ones may go.
+    #: So many ended orders of a symbol and income rows are kept at least; older ones may go.
     history_min: int = 200_000
 
 
@@ -77,8 +77,8 @@ class State:
             symbol: Market(contract, config.shape, now_ms)
             for symbol, contract in self.contracts.items()
         }
-        self.ledger = Ledger(config.wallet)
-        self.registry = Orders()
+        self.ledger = Ledger(config.wallet, config.history_min)
+        self.registry = Orders(config.history_min)
         self.held = Positions()
         self._leverages: dict[tuple[str, PositionSide], int] = {}
         self._margin_types: dict[str, MarginType] = {}
@@ -210,21 +210,44 @@ class State:
             position, self.positions(), self.wallet, self._mark_e10, self._maintenance_e9
         )
 
+    def available_e8(self, position: Position) -> int:
+        """What of a position no resting order closes already."""
+        key_side = position.side if self.hedge else PositionSide.BOTH
+        side = Side.SELL if position.side is PositionSide.LONG else Side.BUY
+        return max(0, position.quantity_e8 - self._promised_e8(position.symbol, key_side, side))
+
+    def _promised_e8(self, symbol: str, position_side: PositionSide, side: Side) -> int:
+        """What orders that work will close of a position when they are filled."""
+        return sum(
+            order.left_e8
+            for order in self.registry.open[symbol].values()
+            if order.status is not OrderStatus.NEW
+            and order.side is side
+            and order.position_side is position_side
+            and self._closes(order)
+        )
+
     def balance(self) -> Balance:
-        """The wallet, and what is free of it."""
-        unrealized = sum(self.unrealized(position) for position in self.positions())
-        used = sum(position.margin for position in self.positions())
+        """The wallet, and what is free of it: an isolated position's profit is not."""
+        unrealized = at_risk = used = 0
+        for position in self.held.open.values():
+            profit = self.unrealized(position)
+            unrealized += profit
+            used += position.margin
+            if position.margin_type is MarginType.CROSSED:
+                at_risk += profit
         frozen = sum(
             order.left_e8 * order.price_e10 // order.leverage
-            for order in self.open_orders()
-            if order.type is OrderType.LIMIT and not order.reduce_only and not self._closes(order)
+            for orders in self.registry.open.values()
+            for order in orders.values()
+            if order.status is not OrderStatus.NEW and not self._closes(order)
         )
         return Balance(
             wallet=self.wallet,
             equity=self.wallet + unrealized,
             unrealized=unrealized,
             realized=self.ledger.realized,
-            available_margin=max(0, self.wallet + unrealized - used - frozen),
+            available_margin=max(0, self.wallet + at_risk - used - frozen),
             used_margin=used,
             frozen_margin=frozen,
         )
