@@ -43,6 +43,7 @@ ACCOUNT = Credentials("KEY", "SECRET")
 HEADERS = {"X-BX-APIKEY": "KEY"}
 NOW_MS = 1_795_435_343_000
 FORM = "application/x-www-form-urlencoded"
+CAPTURES = Path("/work/shared/bingx/fixtures/request_captures")
 ORDER = "/openApi/swap/v2/trade/order"
 
 
@@ -141,6 +142,38 @@ def test_the_time_must_be_within_the_window(age_ms: int, window: str, code: int)
     given = f"recvWindow={window}&" if window else ""
     path = query(f"{given}timestamp={NOW_MS - age_ms}")
     assert verified(path, Strictness.LENIENT) == code
+
+
+def captured(log: Path) -> list[tuple[str, str, dict[str, str], bytes]]:
+    """Method, target, headers and body of every request in a capture that carries a signature."""
+    found: list[tuple[str, str, dict[str, str], bytes]] = []
+    for block in log.read_text().split(">>> ")[1:]:
+        first, *lines = block.splitlines()
+        method, target, *_ = first.split(" ")
+        headers, body = {}, b""
+        for line in map(str.strip, lines):
+            if line.startswith("BODY "):
+                body = line.removeprefix("BODY ").encode()
+            elif ": " in line:
+                name, value = line.split(": ", 1)
+                headers[name] = value
+        if b"signature=" in body or "signature=" in target:
+            found.append((method, target, headers, body))
+    return found
+
+
+@pytest.mark.skipif(not CAPTURES.exists(), reason="the captures are not here")
+@pytest.mark.parametrize("name", ["ccxt", "ccxtws", "bixpy", "bingx_py", "bingx_python"])
+def test_captured_requests_of_five_clients_verify(name: str) -> None:
+    """Byte by byte as they were sent, but for one that chose base64 instead of hex."""
+    requests = captured(CAPTURES / f"{name}.log")
+    assert len(requests) >= 5
+    for method, target, headers, body in requests:
+        text = read_request(target, body, headers.get("Content-Type", ""))
+        sent_ms = int(text.values["timestamp"])
+        taken = code_of(lambda t=text, h=headers, at=sent_ms: verify(t, h, ACCOUNT, at))  # type: ignore[misc]
+        base64 = text.signature.endswith("=")
+        assert taken == (100001 if base64 else 0), (method, target, body)
 
 
 def test_every_way_to_be_a_stranger() -> None:

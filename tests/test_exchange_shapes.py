@@ -280,3 +280,72 @@ def test_small_spellings(answers: dict[tuple[str, str], Any]) -> None:
     assert answers["POST", f"{V1}/trade/closePosition"]["data"]["side"] == "Ask"
     assert len(answers["POST", "/openApi/user/auth/userDataStream"]["listenKey"]) == 64
     assert "code" not in answers["POST", "/openApi/user/auth/userDataStream"]
+
+
+ORDER_MEMBERS = """
+    symbol orderId side positionSide type origQty price executedQty avgPrice cumQuote stopPrice
+    profit commission status time updateTime clientOrderId leverage takeProfit stopLoss advanceAttr
+    positionID takeProfitEntrustPrice stopLossEntrustPrice orderType workingType onlyOnePosition
+    reduceOnly postOnly stopGuaranteed triggerOrderId trailingStopRate trailingStopDistance
+"""
+POSITION_MEMBERS = """
+    positionId symbol currency positionAmt availableAmt positionSide isolated avgPrice initialMargin
+    margin leverage unrealizedProfit realisedProfit liquidationPrice pnlRatio maxMarginReduction
+    riskRate markPrice positionValue onlyOnePosition createTime updateTime
+"""
+BALANCE_MEMBERS = """
+    userId asset balance equity unrealizedProfit realisedProfit availableMargin usedMargin
+    freezedMargin shortUid
+"""
+FILL_MEMBERS = """
+    filledTm volume price amount commission currency orderId liquidatedPrice liquidatedMarginRatio
+    filledTime clientOrderID symbol side type positionSide workingType onlyOnePosition
+"""
+HISTORY_MEMBERS = """
+    filledTm volume price qty quoteQty commission commissionAsset orderId tradeId filledTime symbol
+    role side positionSide
+"""
+PLACED_MEMBERS = """
+    orderId orderID symbol positionSide side type price quantity quoteOrderQty stopPrice workingType
+    clientOrderID clientOrderId timeInForce priceRate stopLoss takeProfit reduceOnly activationPrice
+    closePosition stopGuaranteed status avgPrice executedQty
+"""
+MEMBERS = [
+    ("GET", ORDER, ("order",), ORDER_MEMBERS),
+    ("DELETE", ORDER, ("order",), ORDER_MEMBERS),
+    ("POST", ORDER, ("order",), PLACED_MEMBERS),
+    ("GET", f"{V2}/trade/allOrders", ("orders", 0), ORDER_MEMBERS),
+    ("GET", f"{V1}/trade/fullOrder", ("orders", 0), f"{ORDER_MEMBERS} isTwap mainOrderId"),
+    (
+        "GET",
+        f"{V2}/trade/openOrders",
+        ("orders", 0),
+        f"{ORDER_MEMBERS} actPrice priceRate closePosition positionId",
+    ),
+    ("GET", f"{V2}/user/positions", (0,), POSITION_MEMBERS),
+    ("GET", "/openApi/swap/v3/user/balance", (0,), BALANCE_MEMBERS),
+    ("GET", "/openApi/swap/v3/user/balance", (1,), BALANCE_MEMBERS),
+    ("GET", f"{V2}/trade/allFillOrders", ("fill_orders", 0), FILL_MEMBERS),
+    ("GET", f"{V2}/trade/fillHistory", ("fill_history_orders", 0), HISTORY_MEMBERS),
+    (
+        "GET",
+        f"{V2}/user/income",
+        (0,),
+        "symbol incomeType income asset info time tranId tradeId",
+    ),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "place", "members"), MEMBERS)
+def test_members(
+    method: str,
+    path: str,
+    place: tuple[str | int, ...],
+    members: str,
+    answers: dict[tuple[str, str], Any],
+) -> None:
+    """The rows that an account's books are made from have exactly these members."""
+    row = answers[method, path]["data"]
+    for step in place:
+        row = row[step]
+    assert row.keys() == set(members.split())
