@@ -166,7 +166,7 @@ class Exchange(Matching):
         self, symbol: str, now_ms: int, order_id: int = 0, client_order_id: str = ""
     ) -> Order:
         """Cancel an order.  Refused: 109421 unknown, 109422 filled, 109201 twice in a second."""
-        self._tell_time(now_ms)
+        now_ms = self._tell_time(now_ms)
         order = self.registry.find(symbol, order_id, client_order_id)
         last_ms = self._cancelled_ms.get(order.order_id, -CANCEL_AGAIN_MS)
         if now_ms - last_ms < CANCEL_AGAIN_MS:
@@ -193,7 +193,7 @@ class Exchange(Matching):
 
     def cancel_all(self, symbol: str, now_ms: int) -> list[Order]:
         """Cancel every order of a symbol, of all for ""."""
-        self._tell_time(now_ms)
+        now_ms = self._tell_time(now_ms)
         orders = self.open_orders(symbol)
         for order in orders:
             self._end(order, OrderStatus.CANCELLED)
@@ -201,13 +201,13 @@ class Exchange(Matching):
 
     def cancel_all_after(self, timeout_ms: int, now_ms: int) -> int:
         """Cancel everything unless called again in time; 0 switches it off.  When it would."""
-        self._tell_time(now_ms)
+        now_ms = self._tell_time(now_ms)
         self._cancel_all_ms = now_ms + timeout_ms if timeout_ms else 0
         return self._cancel_all_ms
 
     def amend(self, symbol: str, order_id: int, quantity_e8: int, now_ms: int) -> Order:
         """Change the quantity of an order that rests.  Refused."""
-        self._tell_time(now_ms)
+        now_ms = self._tell_time(now_ms)
         order = self.registry.find(symbol, order_id)
         quantity_e8 -= quantity_e8 % self.contracts[symbol].step_e8
         if order.status.ended:
@@ -272,31 +272,39 @@ class Exchange(Matching):
         """Time passes: funding is paid, a forgotten cancelAllAfter strikes."""
         self._tell_time(now_ms)
 
-    def _tell_time(self, now_ms: int) -> None:
-        self.now_ms = max(self.now_ms, now_ms)
-        if 0 < self._cancel_all_ms <= self.now_ms:
-            self._cancel_all_ms = 0
-            for order in self.open_orders():
-                self._end(order, OrderStatus.CANCELLED)
-        while self._funding_ms <= self.now_ms:
-            at_ms, self._funding_ms = self._funding_ms, self._next_funding_ms(self._funding_ms)
-            for symbol in {position.symbol: None for position in self.positions()}:
-                self._pay_funding(symbol, self.config.funding_rate_e9, at_ms)
-            self._liquidate_where_needed()
+    def _tell_time(self, now_ms: int) -> int:
+        """Let happen what is due, each at its time; what time it is, which never goes back."""
+        until_ms = max(self.now_ms, now_ms)
+        while True:
+            due_ms = min(self._funding_ms, self._cancel_all_ms or self._funding_ms)
+            if due_ms > until_ms:
+                break
+            self.now_ms = max(self.now_ms, due_ms)
+            if due_ms == self._cancel_all_ms:
+                self._cancel_all_ms = 0
+                for order in self.open_orders():
+                    self._end(order, OrderStatus.CANCELLED)
+            else:
+                self._funding_ms = self._next_funding_ms(due_ms)
+                for symbol in {position.symbol: None for position in self.positions()}:
+                    self._pay_funding(symbol, self.config.funding_rate_e9)
+                self._liquidate_where_needed()
+        self.now_ms = until_ms
+        return until_ms
 
     def pay_funding(self, symbol: str, rate_e9: int, now_ms: int) -> int:
         """Pay funding now, outside the hours; longs pay a positive rate.  The sum paid to us."""
         self._tell_time(now_ms)
-        paid = self._pay_funding(symbol, rate_e9, self.now_ms)
+        paid = self._pay_funding(symbol, rate_e9)
         self._liquidate_where_needed()
         return paid
 
-    def _pay_funding(self, symbol: str, rate_e9: int, at_ms: int) -> int:
+    def _pay_funding(self, symbol: str, rate_e9: int) -> int:
         before, paid = self.wallet, []
         for position in self.positions(symbol):
             value = self._mark_e10(symbol) * position.quantity_e8
             amount = wallet_money(-position.sign * value * rate_e9, 10**9)
-            self.ledger.book(IncomeType.FUNDING_FEE, symbol, amount, at_ms)
+            self.ledger.book(IncomeType.FUNDING_FEE, symbol, amount, self.now_ms)
             position.realized += amount
             paid.append(position)
         if paid:
