@@ -17,7 +17,7 @@ _PNL = (IncomeType.REALIZED_PNL, IncomeType.ADL)
 class Ledger:
     """Wallet and income history."""
 
-    def __init__(self, wallet: int, rows_min: int = 200_000) -> None:
+    def __init__(self, wallet: int, rows_min: int = 100_000) -> None:
         self.initial = wallet
         self.wallet = wallet
         self.rows: list[Income] = []

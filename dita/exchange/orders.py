@@ -20,7 +20,7 @@ SNOWFLAKE_SHIFT = 22
 class Orders:
     """The registry of one account."""
 
-    def __init__(self, history_min: int = 200_000) -> None:
+    def __init__(self, history_min: int = 100_000) -> None:
         self._history_min = history_min
         self.by_id: dict[int, Order] = {}
         self.by_client: dict[str, Order] = {}

@@ -62,7 +62,7 @@ class ExchangeConfig(Record, frozen=True, kw_only=True):
     #: Final status of what IOC, FOK and an empty book leave (dossier §7: not established).
     leftover: OrderStatus = OrderStatus.EXPIRED
     #: So many ended orders of a symbol and income rows are kept at least; older ones may go.
-    history_min: int = 200_000
+    history_min: int = 100_000
 
 
 class State:
