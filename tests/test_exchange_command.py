@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import socket
 import subprocess
@@ -38,6 +39,33 @@ def test_one_line_when_ready_and_only_this_machine() -> None:
         assert exchange.stop(signal.SIGINT) == 0
         with pytest.raises(URLError):
             build_opener(ProxyHandler({})).open(exchange.rest, timeout=STOP_S)
+
+
+def test_rude_clients_leave_no_trace(tmp_path: Path) -> None:
+    """Half a request, lost answers and sockets that vanish: it stays up and says nothing."""
+    faults = tmp_path / "faults.toml"
+    faults.write_text('[[fault]]\nkind = "answer_lost"\non = "GET */server/time"\ntimes = 0\n')
+    upgrade = (
+        b"GET /swap-market HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    with running("--symbol", "FET-USDT", "--faults", str(faults)) as exchange:
+        port = int(exchange.rest.rpartition(":")[2])
+        for sent in (
+            b"GET /openApi/swap/v2/server/time HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"POST /control/price HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf",
+            b"GET /swap-market HTTP/1.1\r\nHost: x\r\n\r\n",
+            upgrade,
+            upgrade + b"\x81\x85\x00\x00\x00\x00hello",
+        ):
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.sendall(sent)
+                client.settimeout(0.2)
+                with contextlib.suppress(OSError):
+                    client.recv(4096)
+        assert exchange.book()["orders"] == []
+        assert exchange.stop() == 0
+        assert exchange.said() == ""
 
 
 def test_bad_settings_end_with_their_codes(tmp_path: Path) -> None:
@@ -97,7 +125,7 @@ def test_a_fault_of_ours_in_the_background_is_not_swallowed() -> None:
 
     async def broken() -> None:
         server = server_of(Setup(still=True), ManualClock(0))
-        server.session.topics.pulse = lambda now_ms: 1 // 0  # type: ignore[method-assign,assignment,return-value]
+        server.session.topics.pulse = lambda now_ms: 1 // 0  # type: ignore[method-assign,assignment]
         async with server:
             await server.until(asyncio.Event())
 

@@ -107,7 +107,10 @@ class ExchangeServer:
         path = raw_path.partition("?")[0]
         if path == STREAM_PATH:
             return await self._stream(request)
-        body = await request.read() if request.can_read_body else b""
+        try:
+            body = await request.read() if request.can_read_body else b""
+        except ConnectionError:
+            return _response(Answer(b"", status=400))  # gone before its body was; nobody reads it
         call = Call(request.method, path, raw_path, body, request.headers, request.remote or "")
         if path.startswith(control.PREFIX):
             return _response(control.answer(self.session, call))
