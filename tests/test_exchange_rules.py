@@ -228,14 +228,16 @@ def test_a_quote_quantity_buys_for_so_much(one_way: Trader) -> None:
 
 
 def test_minimums(one_way: Trader) -> None:
-    """Quantity 101400, value 110425; a whole position may always be closed."""
+    """Quantity 101400, value 110425; closing is never too little value, nor is a whole position
+    ever too small."""
     assert one_way.refused(BUY, "0.5").msg == "The minimum order amount is 1 FET."
     small = one_way.refused(BUY, "3", price="0.5")
     assert (small.code, "greater than 2u" in small.msg) == (110425, True)
     one_way.place(BUY, "4")
     one_way.price("0.4")
     assert one_way.refused(BUY, "4").code == 110425
-    assert one_way.place(SELL, "4", reduce_only=True).status is OrderStatus.FILLED
+    assert one_way.place(SELL, "1", reduce_only=True).status is OrderStatus.FILLED
+    assert one_way.place(SELL, "3", reduce_only=True).status is OrderStatus.FILLED
 
 
 def test_margin_is_needed_to_open_and_not_to_close(one_way: Trader) -> None:
@@ -364,6 +366,17 @@ def test_what_each_type_needs(one_way: Trader) -> None:
     ]
     assert [one_way.refused(SELL, **case).code for case in cases] == [109400] * len(cases)
     assert one_way.refused(SELL, "0", type=OrderType.MARKET).code == 101400
+
+
+def test_what_is_attached_waits_for_a_price(one_way: Trader) -> None:
+    """109400 for an attached order that would work at once, or is a limit without a price."""
+    parts = [
+        Attached(type=OrderType.MARKET, stop_price_e10=parse_price("0.4")),
+        Attached(type=OrderType.STOP_MARKET, stop_price_e10=0),
+        Attached(type=OrderType.STOP, stop_price_e10=parse_price("0.4")),
+    ]
+    codes = [one_way.refused(BUY, stop_loss=part).code for part in parts]
+    assert codes + [one_way.refused(BUY, take_profit=part).code for part in parts] == [109400] * 6
 
 
 def test_a_test_order_leaves_nothing(one_way: Trader) -> None:
@@ -538,6 +551,10 @@ def test_a_partly_filled_entry_gets_its_stop_when_it_ends() -> None:
 def test_a_trigger_without_margin_fails(one_way: Trader) -> None:
     """An opening stop is taken without margin and checked when it fires."""
     stop = one_way.place(BUY, "5000", type=OrderType.STOP_MARKET, stop_price="0.55")
+    enough = Trader()
+    same = enough.place(BUY, "5000", type=OrderType.STOP_MARKET, stop_price="0.55")
+    enough.price("0.55")
+    assert same.status is OrderStatus.FILLED
     one_way.place(BUY, "9400")
     one_way.price("0.55")  # 526 free, and 551 needed
     assert stop.status is OrderStatus.FAILED and one_way.position == "9400"
@@ -669,7 +686,7 @@ def test_somebody_else_trades_on_the_account(one_way: Trader) -> None:
     """A position that changes behind our back: an order without our id, and the events of it."""
     one_way.place(BUY)
     one_way.exchange.take_events()
-    order = one_way.exchange.foreign_order(FET, SELL, parse_quantity("60"), one_way.now_ms)
+    order = one_way.exchange.foreign_order(FET, SELL, parse_quantity("60.7"), one_way.now_ms)
     assert (order.foreign, order.client_order_id, one_way.position) == (True, "", "40")
     assert one_way.heard(order) == ["NEW PENDING", "TRADE FILLED"]
     assert order in one_way.exchange.all_orders(FET, 0, 0, 10)

@@ -11,6 +11,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from dita.exchange.records import (
+    Attached,
     Contract,
     OrderRequest,
     OrderType,
@@ -83,11 +84,22 @@ def check_fields(request: OrderRequest) -> None:
         raise Refused(INVALID, "Invalid parameters,price: This field is required.")
     if request.type.conditional and not request.stop_price_e10:
         raise Refused(INVALID, "Invalid parameters,stopPrice: This field is required.")
+    for part in (request.stop_loss, request.take_profit):
+        if part is not None:
+            check_attached(part)
     if request.close_position:
         if request.type not in (OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_MARKET):
             raise Refused(INVALID, "closePosition is for STOP_MARKET and TAKE_PROFIT_MARKET")
         if request.quantity_e8:
             raise Refused(INVALID, "closePosition cannot be used together with quantity")
+
+
+def check_attached(part: Attached) -> None:
+    """A stop loss or take profit waits for a price, and has one of its own when it is a limit."""
+    if not part.type.conditional or not part.stop_price_e10:
+        raise Refused(INVALID, "Invalid parameters,stopLoss or takeProfit: type and stopPrice")
+    if part.type.limited and not part.price_e10:
+        raise Refused(INVALID, "Invalid parameters,stopLoss or takeProfit: price")
 
 
 def check_size(request: OrderRequest, contract: Contract, price_e10: int, whole: bool) -> None:

@@ -29,6 +29,7 @@ from dita.exchange.records import (
     TimeInForce,
 )
 from dita.exchange.state import ExchangeConfig
+from dita.units import PRICE_MAX
 
 __all__ = ["Exchange", "ExchangeConfig"]
 
@@ -334,9 +335,9 @@ class Exchange(Matching):
         now_ms: int,
         position_side: PositionSide = PositionSide.BOTH,
     ) -> Order:
-        """Somebody trades on the account by hand, at the market."""
+        """Somebody trades on the account by hand, at the market, whatever the margin."""
         self._tell_time(now_ms)
-        self.contract(symbol)
+        quantity_e8 -= quantity_e8 % self.contract(symbol).step_e8
         request = OrderRequest(
             symbol=symbol,
             side=side,
@@ -345,6 +346,7 @@ class Exchange(Matching):
             quantity_e8=quantity_e8,
         )
         checks.check_mode(request, self.hedge)
+        checks.check_size(request, self.contracts[symbol], PRICE_MAX, whole=False)
         order = self._order_of(request, self.registry.mint_id(self.now_ms))
         order.foreign = True
         self.registry.add(order)

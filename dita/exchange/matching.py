@@ -75,9 +75,9 @@ class Matching(State):
         reference = self._reference_e10(order)
         up = _STOPS_UP.get(order.type)
         if up is None:
-            self._rises[order.order_id] = order.stop_price_e10 >= reference
+            order.rises = order.stop_price_e10 >= reference
         else:
-            self._rises[order.order_id] = up * order.side.sign > 0
+            order.rises = up * order.side.sign > 0
         self._fire(order)
 
     def _work(self, order: Order) -> None:
@@ -199,14 +199,15 @@ class Matching(State):
                 self._start(self._new_order(self._attached(order, part, quantity_e8)))
 
     def _attached(self, order: Order, part: Attached, quantity_e8: int) -> OrderRequest:
+        tick = self.contracts[order.symbol].tick_e10
         return OrderRequest(
             symbol=order.symbol,
             side=order.side.opposite,
             position_side=order.position_side,
             type=part.type,
             quantity_e8=quantity_e8,
-            price_e10=part.price_e10,
-            stop_price_e10=part.stop_price_e10,
+            price_e10=part.price_e10 - part.price_e10 % tick,
+            stop_price_e10=part.stop_price_e10 - part.stop_price_e10 % tick,
             working_type=part.working_type,
             reduce_only=order.position_side is PositionSide.BOTH,
         )
@@ -215,7 +216,6 @@ class Matching(State):
         """End an order that works; one that has ended stays as it is."""
         if order.status.ended:
             return
-        self._rises.pop(order.order_id, None)
         order.status = status
         order.updated_ms = self.now_ms
         self.registry.end(order)
@@ -236,11 +236,9 @@ class Matching(State):
 
     def _fire(self, order: Order) -> None:
         """Start a conditional order when its price is reached."""
-        rises = self._rises[order.order_id]
         beyond = self._reference_e10(order) - order.stop_price_e10
-        if (beyond < 0) if rises else (beyond > 0):
+        if (beyond < 0) if order.rises else (beyond > 0):
             return
-        del self._rises[order.order_id]
         order.triggered = True
         order.status = OrderStatus.PENDING
         held = self.held.closable_e8(order.symbol, order.position_side, order.side)

@@ -241,6 +241,7 @@ class Order(msgspec.Struct, kw_only=True):
     cost: int = 0  # sum of price x quantity over the fills
     fee: int = 0
     profit: int = 0
+    rises: bool = False  # a conditional order fires when the price rises to it, else when it falls
     triggered: bool = False
     foreign: bool = False  # not by an API call: by hand, or the exchange's own
     stop_loss: Attached | None = None

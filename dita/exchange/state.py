@@ -83,7 +83,6 @@ class State:
         self._leverages: dict[tuple[str, PositionSide], int] = {}
         self._margin_types: dict[str, MarginType] = {}
         self._cancelled_ms: dict[int, int] = {}
-        self._rises: dict[int, bool] = {}  # conditional orders: fires when the price rises to it
         self._cancel_all_ms = 0
         self._funding_ms = self._next_funding_ms(now_ms)
         self._trade_no = 0
