@@ -203,7 +203,7 @@ def test_envelopes_of_errors() -> None:
 def admitted(limiter: RateLimiter, now_ms: int, method: str = "POST", path: str = ORDER) -> str:
     """Empty when the call is let in, else the message."""
     try:
-        limiter.admit(method, path, "127.0.0.1", signed=True, now_ms=now_ms)
+        limiter.admit(method, path, "127.0.0.1", keyed=True, now_ms=now_ms)
     except WireError as error:
         assert error.code == limiter.rules.code
         assert error.status == limiter.rules.status
@@ -247,7 +247,7 @@ def test_addresses_are_limited_by_group() -> None:
     calls = range(limits.MARKET_PER_ADDRESS + 1)
     refused = [
         code_of(
-            lambda n=n: limiter.admit("GET", f"/{n}", "::1", signed=False, now_ms=NOW_MS)  # type: ignore[misc]
+            lambda n=n: limiter.admit("GET", f"/{n}", "::1", keyed=False, now_ms=NOW_MS)  # type: ignore[misc]
         )
         for n in calls
     ]
@@ -337,8 +337,12 @@ def test_acts_come_due_by_themselves() -> None:
     assert plan.due(NOW_MS + 99) == []
     assert plan.due(NOW_MS + 100) == [rule]
     assert plan.due(NOW_MS + 101) == []
+    rare = FaultRule(kind=FaultKind.HALF_OPEN, probability="0.000000001")
+    plan.add([rare])
+    assert [plan.due(NOW_MS + n) for n in range(100)] == [[]] * 100
+    assert plan.counts()[1]["seen"] == 1
     plan.add([FaultRule(kind=FaultKind.REFUSED)])
-    assert [each["hits"] for each in plan.counts()] == [1, 0]
+    assert [each["hits"] for each in plan.counts()] == [1, 0, 0]
     plan.clear()
     assert plan.hits(BEFORE, f"POST {ORDER}", NOW_MS) == []
 
@@ -350,6 +354,8 @@ def test_acts_come_due_by_themselves() -> None:
         [{"kind": "refused", "whenever": 3}],
         [{"kind": "refused", "probability": "1.5"}],
         [{"kind": "price_bound", "ratio": "x"}],
+        [{"kind": "half_open", "times": 0}],
+        [{"kind": "foreign_order", "symbol": "FET-USDT", "side": "UP", "quantity": "1"}],
         {"kind": "refused"},
     ],
 )

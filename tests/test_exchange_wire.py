@@ -129,6 +129,25 @@ def test_refusals_of_the_trading_layer() -> None:
     played(old, errors="old")
 
 
+def test_answers_are_packed_for_whoever_takes_it() -> None:
+    """gzip where the client says so; the key of the source comes back."""
+
+    async def session(on: Desk) -> None:
+        key = {"X-BX-APIKEY": "KEY", "X-SOURCE-KEY": "CCXT"}
+        target = f"{V2}/server/time"
+        packed = await on.raw("GET", target, headers={**key, "Accept-Encoding": "gzip, deflate"})
+        assert (packed.headers["Content-Encoding"], packed.headers["X-SOURCE-KEY"]) == (
+            "gzip",
+            "CCXT",
+        )
+        assert packed.data == {"serverTime": START_MS}
+        plain = await on.raw("GET", target, headers={**key, "Accept-Encoding": "identity"})
+        assert "Content-Encoding" not in plain.headers
+        assert plain.headers["Content-Type"] == "application/json; charset=utf-8"
+
+    played(session)
+
+
 def test_windows_of_queries() -> None:
     """Seven days at the most for order history."""
 
@@ -164,6 +183,17 @@ def test_limits_on_the_wire() -> None:
         assert (await on.place()).code == 0
 
     played(session, limits=LimitRules(code=100410, status=429))
+
+
+def test_listen_keys_are_limited_by_account_too() -> None:
+    """Two a second, although the key alone is enough for them."""
+
+    async def session(on: Desk) -> None:
+        on.clock.advance_ms(1_000 - START_MS % 1_000)
+        codes = [(await on.call("POST", KEYS)).json.get("code", 0) for _ in range(3)]
+        assert codes == [0, 0, 109429]
+
+    played(session, limits=LimitRules())
 
 
 def test_an_error_storm_blocks_the_endpoint() -> None:

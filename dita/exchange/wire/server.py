@@ -136,7 +136,7 @@ class ExchangeServer:
             if route is None:
                 raise WireError(100400, f"this api is not exist: {call.path}", gateway=True)
             session.limiter.admit(
-                call.method, call.path, call.address, signed=route.signed, now_ms=now_ms
+                call.method, call.path, call.address, keyed=route.keyed, now_ms=now_ms
             )
             headers = session.limiter.headers(call.method, call.path)
             answer = self._called(route, call, now_ms)
@@ -188,7 +188,7 @@ class ExchangeServer:
                 case FaultKind.REQUEST_LOST | FaultKind.ANSWER_LOST:
                     if request.transport is not None:
                         request.transport.abort()
-        return _response(answer)
+        return _response(answer, gzip="gzip" in request.headers.get("Accept-Encoding", ""))
 
     # -- ONE SOCKET -----------------------------------------------------------------------------
 
@@ -239,8 +239,13 @@ def _rate_limited(rule: FaultRule, now_ms: int) -> Answer:
     return refusal(WireError(code, msg, gateway=True, status=rule.status or 200), now_ms)
 
 
-def _response(answer: Answer) -> web.Response:
+def _response(answer: Answer, *, gzip: bool = False) -> web.Response:
+    """HTTP of an answer, packed for a client that takes it, as the exchange does (dossier §1.3)."""
     headers = {"Content-Type": answer.content_type, "Server": "cloudflare", **answer.headers}
-    if not answer.body and answer.content_type == JSON:
+    body = answer.body
+    if not body and answer.content_type == JSON:
         del headers["Content-Type"]
-    return web.Response(body=answer.body, status=answer.status, headers=headers)
+    elif gzip:
+        body = gzipped(body)
+        headers["Content-Encoding"] = "gzip"
+    return web.Response(body=body, status=answer.status, headers=headers)
