@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import web
 
 from dita.errors import SettingsError
 from dita.exchange.wire import limits
@@ -34,6 +35,7 @@ from dita.exchange.wire.signing import (
     sign,
     verify,
 )
+from dita.exchange.wire.sockets import Socket, control_answer
 from dita.exchange.wire.switches import read_file
 
 SAMPLE_SECRET = (
@@ -447,3 +449,21 @@ def test_silent_triggers() -> None:
     frames = [*numbered(1), UserFrame("ORDER_TRADE_UPDATE", "FILLED", {"n": 1}, triggered=True)]
     sent = sent_with([{"kind": "trigger_silent", "times": 0}], frames)
     assert [body["n"] for _, body in sent] == [0]
+
+
+# -- SUBSCRIPTIONS ------------------------------------------------------------------------------
+
+
+def test_a_socket_has_room_for_200_topics() -> None:
+    """The next one is refused, one that is there already is not, and leaving makes room."""
+    socket = Socket(web.WebSocketResponse(), "", NOW_MS)
+
+    def code(topic: str, wish: str = "sub") -> int:
+        text = msgspec.json.encode({"id": "1", "reqType": wish, "dataType": topic}).decode()
+        ack, _ = control_answer(socket, text, lambda name: True)
+        return int(msgspec.json.decode(ack)["code"])
+
+    assert [code(f"{n}@trade") for n in range(201)] == [0] * 200 + [80403]
+    assert code("7@trade") == 0
+    assert code("7@trade", "unsub") == 0
+    assert code("200@trade") == 0

@@ -525,6 +525,48 @@ def test_answers_that_cannot_be_read() -> None:
     played(session)
 
 
+def test_a_late_answer_is_an_answer() -> None:
+    """The call is executed first; what comes late is complete."""
+
+    async def session(on: Desk) -> None:
+        on.fault(kind="answer_delayed", ms=200)
+        waiting = asyncio.ensure_future(on.place())
+        await on.until(lambda: on.exchange.orders)
+        assert not waiting.done()
+        assert (await waiting).code == 0
+
+    played(session)
+
+
+def test_the_same_session_gives_the_same_bytes() -> None:
+    """Faults by chance, ids, keys, times: all come again with the same seed and calls."""
+
+    def recorded() -> list[Any]:
+        kept: list[Any] = []
+
+        async def session(on: Desk) -> None:
+            on.fault(kind="event_dropped", times=0, probability="0.3")
+            on.fault(kind="refused", on=f"POST {ORDER}", times=0, probability="0.2", code=101204)
+            key = await on.key()
+            stream = await on.stream(key)
+            for number in range(30):
+                side = "SELL" if number % 2 else "BUY"
+                kept.append((await on.place(side=side, clientOrderId=f"n{number}")).json)
+                on.clock.advance_ms(10)
+            book = (await on.control("GET", "book")).data
+            on.session.keys.kill_all(on.clock.now_ms())
+            await on.until(lambda: stream.heard and stream.heard[-1]["e"] == "listenKeyExpired")
+            kept.extend([key, book, stream.heard])
+            await stream.close()
+
+        played(session)
+        return kept
+
+    first = recorded()
+    assert first == recorded()
+    assert len({json.dumps(answer["code"]) for answer in first[:30]}) == 2
+
+
 def test_a_placed_order_that_queries_do_not_know_yet() -> None:
     """109423 for a while; with 109421 the lists lack it too."""
 
