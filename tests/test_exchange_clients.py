@@ -119,6 +119,8 @@ def test_ccxt_trades(exchange: RunningExchange) -> None:
     assert (fill["order"], fill["price"], fill["amount"]) == (bought["id"], 0.5001, 1000.0)
     client.create_order(FET, "market", "sell", 1000, params={"reduceOnly": True})
     assert client.fetch_positions([FET]) == []
+    (closed,) = client.fetch_position_history(FET)
+    assert (closed["side"], closed["contracts"], closed["entryPrice"]) == ("long", 1000.0, 0.5001)
     book = exchange.book()
     assert [order["client_order_id"] for order in book["orders"]] == ["mycid-1", "", ""]
     total = client.fetch_balance()["USDT"]["total"]

@@ -124,6 +124,8 @@ def questions(of: dict[str, Any], now_ms: int) -> dict[tuple[str, str], dict[str
         ("POST", f"{V2}/trade/cancelAllAfter"): {"type": "ACTIVATE", "timeOut": 10},
         ("POST", f"{V1}/trade/closePosition"): {"positionId": of["position"]},
         ("POST", f"{V2}/trade/closeAllPositions"): {},
+        ("GET", f"{V1}/trade/positionHistory"): fet,
+        ("GET", f"{V2}/trade/positionHistory"): fet,
         ("POST", f"{V2}/trade/marginType"): {**fet, "marginType": "ISOLATED"},
         ("POST", "/openApi/user/auth/userDataStream"): {},
     }
@@ -182,6 +184,7 @@ NAMED_BY_CCXT = {
     "premiumIndex": ("GET", f"{V2}/quote/premiumIndex"),
     "trades_2026-09": ("GET", f"{V2}/quote/trades"),
     "allFillOrders_CONT_2024-01": ("GET", f"{V2}/trade/allFillOrders"),
+    "positionHistory_v1": ("GET", f"{V1}/trade/positionHistory"),
     "createOrder_2024-05_trigger_market_oneway": ("POST", ORDER),
 }
 

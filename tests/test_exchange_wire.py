@@ -467,6 +467,36 @@ def test_sockets_of_one_key_can_get_different_events() -> None:
     played(session, split_users=True)
 
 
+def test_the_history_of_positions() -> None:
+    """Entered in two fills, left in two, the second of which turns it round; nobody listens."""
+
+    async def session(on: Desk) -> None:
+        await on.place(quantity=100)
+        await on.control("POST", "price", symbol="FET-USDT", price="0.6")
+        await on.place(quantity=100)
+        await on.control("POST", "funding", symbol="FET-USDT", rate="0.0001")
+        await on.place(side="SELL", quantity=50)
+        on.clock.advance_ms(60_000)
+        await on.place(side="SELL", quantity=200)
+        history = await on.call("GET", f"{V1}/trade/positionHistory", symbol="FET-USDT")
+        (row,) = history.data["positionHistory"]
+        assert (row["positionSide"], row["positionAmt"]) == ("LONG", "200")
+        # (0.5001 + 0.6001) / 2 in, 0.5999 out: 200 x 0.0498 = 9.96
+        assert (row["avgPrice"], row["avgClosePrice"]) == ("0.5501", "0.5999")
+        assert row["realisedProfit"] == "9.96"
+        assert row["totalFunding"] == "-0.01200000"
+        # 5 in 10,000 of 50.01, 60.01 and 29.995; the turning fill's fee is the new position's
+        assert row["positionCommission"] == "-0.07000750"
+        assert row["netProfit"] == "9.88"
+        assert row["updateTime"] - row["openTime"] == 60_000
+        await on.place(quantity=50)
+        (short, _) = (await on.call("GET", f"{V2}/trade/positionHistory", symbol="FET-USDT")).data
+        assert (short["positionSide"], short["realizedProfit"]) == ("SHORT", "-0.01")
+        assert (await on.call("GET", f"{V2}/user/positions")).data == []
+
+    played(session)
+
+
 # -- FAULTS -------------------------------------------------------------------------------------
 
 
