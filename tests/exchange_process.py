@@ -9,11 +9,12 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 STOP_S = 20
 KEY, SECRET = "KEY", "SECRET"
@@ -22,8 +23,11 @@ KEY, SECRET = "KEY", "SECRET"
 class RunningExchange:
     """The process and where it listens."""
 
-    def __init__(self, process: subprocess.Popen[str], addresses: dict[str, Any]) -> None:
+    def __init__(
+        self, process: subprocess.Popen[str], addresses: dict[str, Any], talk: IO[str]
+    ) -> None:
         self.process = process
+        self._talk = talk
         self.rest: str = addresses["rest"]
         self.stream: str = addresses["stream"]
 
@@ -39,6 +43,11 @@ class RunningExchange:
             answer = json.load(reply)
         assert answer["code"] == 0, answer
         return answer["data"]
+
+    def said(self) -> str:
+        """What it wrote to stderr so far."""
+        self._talk.seek(0)
+        return self._talk.read()
 
     def book(self) -> dict[str, Any]:
         """The exchange's own truth."""
@@ -56,10 +65,15 @@ def running(*options: str) -> Iterator[RunningExchange]:
     """Start one with these options beside key and secret."""
     program = Path(sys.executable).with_name("pink-ctl")
     command = [str(program), "exchange", "--key", KEY, "--secret", SECRET, *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with (
+        tempfile.TemporaryFile("w+") as talk,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=talk, text=True) as process,
+    ):
         try:
             assert process.stdout is not None
-            yield RunningExchange(process, json.loads(process.stdout.readline()))
+            ready = process.stdout.readline()
+            assert ready, talk.seek(0) or talk.read()
+            yield RunningExchange(process, json.loads(ready), talk)
         finally:
             if process.poll() is None:
                 process.terminate()

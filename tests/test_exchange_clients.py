@@ -119,6 +119,8 @@ def test_ccxt_trades(exchange: RunningExchange) -> None:
     assert (fill["order"], fill["price"], fill["amount"]) == (bought["id"], 0.5001, 1000.0)
     client.create_order(FET, "market", "sell", 1000, params={"reduceOnly": True})
     assert client.fetch_positions([FET]) == []
+    (closed,) = client.fetch_position_history(FET)
+    assert (closed["side"], closed["contracts"], closed["entryPrice"]) == ("long", 1000.0, 0.5001)
     book = exchange.book()
     assert [order["client_order_id"] for order in book["orders"]] == ["mycid-1", "", ""]
     total = client.fetch_balance()["USDT"]["total"]
@@ -279,16 +281,10 @@ def test_bixpy_stream(exchange: RunningExchange) -> None:
             ) and any(isinstance(m, dict) and m.get("e") == "ACCOUNT_UPDATE" for m in seen)
 
         eventually(filled, "a fill and a balance on the stream")
+        assert exchange.stop() == 0  # an open socket does not hold it up
+        assert exchange.said() == ""
     finally:
         stream.socket_manager.ws.close()
         stream.socket_manager.join(ANSWER_S)
     snapshots = {m["ac"]["s"] for m in seen if isinstance(m, dict) and m.get("e") == "SNAPSHOT"}
     assert "FET-USDT" in snapshots
-
-
-# -- THE PROCESS --------------------------------------------------------------------------------
-
-
-def test_it_ends_with_0_when_told(exchange: RunningExchange) -> None:
-    """SIGTERM is its normal end."""
-    assert exchange.stop() == 0

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import web
 
 from dita.errors import SettingsError
 from dita.exchange.wire import limits
@@ -34,6 +35,7 @@ from dita.exchange.wire.signing import (
     sign,
     verify,
 )
+from dita.exchange.wire.sockets import Socket, control_answer
 from dita.exchange.wire.switches import read_file
 
 SAMPLE_SECRET = (
@@ -43,6 +45,7 @@ ACCOUNT = Credentials("KEY", "SECRET")
 HEADERS = {"X-BX-APIKEY": "KEY"}
 NOW_MS = 1_795_435_343_000
 FORM = "application/x-www-form-urlencoded"
+CAPTURES = Path("/work/shared/bingx/fixtures/request_captures")
 ORDER = "/openApi/swap/v2/trade/order"
 
 
@@ -143,6 +146,38 @@ def test_the_time_must_be_within_the_window(age_ms: int, window: str, code: int)
     assert verified(path, Strictness.LENIENT) == code
 
 
+def captured(log: Path) -> list[tuple[str, str, dict[str, str], bytes]]:
+    """Method, target, headers and body of every request in a capture that carries a signature."""
+    found: list[tuple[str, str, dict[str, str], bytes]] = []
+    for block in log.read_text().split(">>> ")[1:]:
+        first, *lines = block.splitlines()
+        method, target, *_ = first.split(" ")
+        headers, body = {}, b""
+        for line in map(str.strip, lines):
+            if line.startswith("BODY "):
+                body = line.removeprefix("BODY ").encode()
+            elif ": " in line:
+                name, value = line.split(": ", 1)
+                headers[name] = value
+        if b"signature=" in body or "signature=" in target:
+            found.append((method, target, headers, body))
+    return found
+
+
+@pytest.mark.skipif(not CAPTURES.exists(), reason="the captures are not here")
+@pytest.mark.parametrize("name", ["ccxt", "ccxtws", "bixpy", "bingx_py", "bingx_python"])
+def test_captured_requests_of_five_clients_verify(name: str) -> None:
+    """Byte by byte as they were sent, but for one that chose base64 instead of hex."""
+    requests = captured(CAPTURES / f"{name}.log")
+    assert len(requests) >= 5
+    for method, target, headers, body in requests:
+        text = read_request(target, body, headers.get("Content-Type", ""))
+        sent_ms = int(text.values["timestamp"])
+        taken = code_of(lambda t=text, h=headers, at=sent_ms: verify(t, h, ACCOUNT, at))  # type: ignore[misc]
+        base64 = text.signature.endswith("=")
+        assert taken == (100001 if base64 else 0), (method, target, body)
+
+
 def test_every_way_to_be_a_stranger() -> None:
     """A wrong key, no signature, a wrong one, one that is no ASCII, and no time."""
     path = query(f"timestamp={NOW_MS}")
@@ -170,7 +205,7 @@ def test_envelopes_of_errors() -> None:
 def admitted(limiter: RateLimiter, now_ms: int, method: str = "POST", path: str = ORDER) -> str:
     """Empty when the call is let in, else the message."""
     try:
-        limiter.admit(method, path, "127.0.0.1", signed=True, now_ms=now_ms)
+        limiter.admit(method, path, "127.0.0.1", keyed=True, now_ms=now_ms)
     except WireError as error:
         assert error.code == limiter.rules.code
         assert error.status == limiter.rules.status
@@ -214,7 +249,7 @@ def test_addresses_are_limited_by_group() -> None:
     calls = range(limits.MARKET_PER_ADDRESS + 1)
     refused = [
         code_of(
-            lambda n=n: limiter.admit("GET", f"/{n}", "::1", signed=False, now_ms=NOW_MS)  # type: ignore[misc]
+            lambda n=n: limiter.admit("GET", f"/{n}", "::1", keyed=False, now_ms=NOW_MS)  # type: ignore[misc]
         )
         for n in calls
     ]
@@ -304,8 +339,12 @@ def test_acts_come_due_by_themselves() -> None:
     assert plan.due(NOW_MS + 99) == []
     assert plan.due(NOW_MS + 100) == [rule]
     assert plan.due(NOW_MS + 101) == []
+    rare = FaultRule(kind=FaultKind.HALF_OPEN, probability="0.000000001")
+    plan.add([rare])
+    assert [plan.due(NOW_MS + n) for n in range(100)] == [[]] * 100
+    assert plan.counts()[1]["seen"] == 1
     plan.add([FaultRule(kind=FaultKind.REFUSED)])
-    assert [each["hits"] for each in plan.counts()] == [1, 0]
+    assert [each["hits"] for each in plan.counts()] == [1, 0, 0]
     plan.clear()
     assert plan.hits(BEFORE, f"POST {ORDER}", NOW_MS) == []
 
@@ -317,6 +356,8 @@ def test_acts_come_due_by_themselves() -> None:
         [{"kind": "refused", "whenever": 3}],
         [{"kind": "refused", "probability": "1.5"}],
         [{"kind": "price_bound", "ratio": "x"}],
+        [{"kind": "half_open", "times": 0}],
+        [{"kind": "foreign_order", "symbol": "FET-USDT", "side": "UP", "quantity": "1"}],
         {"kind": "refused"},
     ],
 )
@@ -408,3 +449,21 @@ def test_silent_triggers() -> None:
     frames = [*numbered(1), UserFrame("ORDER_TRADE_UPDATE", "FILLED", {"n": 1}, triggered=True)]
     sent = sent_with([{"kind": "trigger_silent", "times": 0}], frames)
     assert [body["n"] for _, body in sent] == [0]
+
+
+# -- SUBSCRIPTIONS ------------------------------------------------------------------------------
+
+
+def test_a_socket_has_room_for_200_topics() -> None:
+    """The next one is refused, one that is there already is not, and leaving makes room."""
+    socket = Socket(web.WebSocketResponse(), "", NOW_MS)
+
+    def code(topic: str, wish: str = "sub") -> int:
+        text = msgspec.json.encode({"id": "1", "reqType": wish, "dataType": topic}).decode()
+        ack, _ = control_answer(socket, text, lambda name: True)
+        return int(msgspec.json.decode(ack)["code"])
+
+    assert [code(f"{n}@trade") for n in range(201)] == [0] * 200 + [80403]
+    assert code("7@trade") == 0
+    assert code("7@trade", "unsub") == 0
+    assert code("200@trade") == 0

@@ -11,6 +11,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from dita.exchange.records import (
+    Attached,
     Contract,
     OrderRequest,
     OrderType,
@@ -18,7 +19,7 @@ from dita.exchange.records import (
     Refused,
     Side,
 )
-from dita.units import format_quantity
+from dita.units import format_price, format_quantity
 
 CLIENT_ID_MAX: Final = 40
 INVALID: Final = 109400
@@ -45,6 +46,8 @@ def check_mode(request: OrderRequest, hedge: bool) -> None:
         )
     if hedge and request.reduce_only:
         raise Refused(INVALID, "In the Hedge mode, the 'ReduceOnly' field can not be filled.")
+    if request.close_position and not closes(request):
+        raise Refused(INVALID, "closePosition does not fit side and positionSide")
 
 
 def check_contract(contract: Contract, opening: bool) -> None:
@@ -81,11 +84,22 @@ def check_fields(request: OrderRequest) -> None:
         raise Refused(INVALID, "Invalid parameters,price: This field is required.")
     if request.type.conditional and not request.stop_price_e10:
         raise Refused(INVALID, "Invalid parameters,stopPrice: This field is required.")
+    for part in (request.stop_loss, request.take_profit):
+        if part is not None:
+            check_attached(part)
     if request.close_position:
         if request.type not in (OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_MARKET):
             raise Refused(INVALID, "closePosition is for STOP_MARKET and TAKE_PROFIT_MARKET")
         if request.quantity_e8:
             raise Refused(INVALID, "closePosition cannot be used together with quantity")
+
+
+def check_attached(part: Attached) -> None:
+    """A stop loss or take profit waits for a price, and has one of its own when it is a limit."""
+    if not part.type.conditional or not part.stop_price_e10:
+        raise Refused(INVALID, "Invalid parameters,stopLoss or takeProfit: type and stopPrice")
+    if part.type.limited and not part.price_e10:
+        raise Refused(INVALID, "Invalid parameters,stopLoss or takeProfit: price")
 
 
 def check_size(request: OrderRequest, contract: Contract, price_e10: int, whole: bool) -> None:
@@ -104,13 +118,45 @@ def check_size(request: OrderRequest, contract: Contract, price_e10: int, whole:
         )
 
 
-def check_closing(request: OrderRequest, held_e8: int, same_side: bool) -> None:
-    """What only closes finds a position, and not less than it wants to close."""
+def check_band(request: OrderRequest, contract: Contract, mark_e10: int) -> None:
+    """A limit price is not absurdly bad for who gives it."""
+    if not request.type.limited:
+        return
+    sign = request.side.sign
+    bound_e10 = mark_e10 * (10**9 + sign * contract.price_band_e9) // 10**9
+    if (request.price_e10 - bound_e10) * sign > 0:
+        word = "lower" if sign > 0 else "higher"
+        bound = format_price(bound_e10 - bound_e10 % contract.tick_e10)
+        raise Refused(101211, f"Order price should be {word} than {bound}")
+
+
+def check_exposure(contract: Contract, leverage: int, value: int) -> None:
+    """A position's value fits its leverage."""
+    if value * leverage > contract.exposure_max:
+        most = contract.exposure_max // leverage // 10**18
+        raise Refused(
+            101209,
+            f"The maximum position value for this leverage is {most} USDT, please lower it",
+        )
+
+
+def check_closing(request: OrderRequest, held_e8: int, free_e8: int, same_side: bool) -> None:
+    """What only closes finds a position, and not less than it wants to close.
+
+    ``free_e8`` is what other orders of its kind do not close already.
+    """
+    one_way = request.position_side is PositionSide.BOTH
     if not held_e8:
-        if same_side and request.position_side is PositionSide.BOTH:
+        if same_side and one_way:
             raise Refused(101290, "The Reduce Only order can only decrease the position")
         raise Refused(101205, "No position to close")
-    if request.quantity_e8 > held_e8:
-        if request.position_side is PositionSide.BOTH:
-            raise Refused(101290, "The Reduce Only order can only decrease the position")
-        raise Refused(109420, "The position is smaller than the order")
+    if request.quantity_e8 <= free_e8:
+        return
+    if request.type.conditional:
+        asset, free = request.symbol.partition("-")[0], format_quantity(free_e8)
+        raise Refused(
+            110424, f"The order size must be less than the available amount of {free} {asset}"
+        )
+    if one_way:
+        raise Refused(101290, "The Reduce Only order can only decrease the position")
+    raise Refused(109420, "The position that is left is smaller than the order")

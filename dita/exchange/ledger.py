@@ -1,6 +1,7 @@
 """The wallet of the one account: nothing moves it without an income row.
 
-Keeps rows in the order of time and finds them by time.  It knows no order and no position.
+Keeps rows in the order of time and finds them by time; the oldest of very many go, and their sum is
+kept.  It knows no order and no position.
 """
 
 from __future__ import annotations
@@ -9,14 +10,20 @@ from bisect import bisect_left, bisect_right
 
 from dita.exchange.records import Income, IncomeType
 
+_NUMBERS = {type_: number for number, type_ in enumerate(IncomeType)}
+_PNL = (IncomeType.REALIZED_PNL, IncomeType.ADL)
+
 
 class Ledger:
     """Wallet and income history."""
 
-    def __init__(self, wallet: int) -> None:
+    def __init__(self, wallet: int, rows_min: int = 100_000) -> None:
         self.initial = wallet
         self.wallet = wallet
         self.rows: list[Income] = []
+        self.forgotten = 0  # sum of the rows that are gone
+        self._rows_min = rows_min
+        self._number = 0
         self.realized = 0
 
     def book(
@@ -33,12 +40,15 @@ class Ledger:
         if not amount:
             return
         self.wallet += amount
-        if type_ is IncomeType.REALIZED_PNL:
+        if type_ in _PNL:
             self.realized += amount
-        number = len(self.rows) + 1
+        self._number += 1
+        if len(self.rows) >= 2 * self._rows_min:
+            self.forgotten += sum(row.amount for row in self.rows[: self._rows_min])
+            del self.rows[: self._rows_min]
         self.rows.append(
             Income(
-                tran_id=f"{now_ms}{number:07d}_{list(IncomeType).index(type_)}",
+                tran_id=f"{now_ms}_{self._number}_{_NUMBERS[type_]}",
                 type=type_,
                 symbol=symbol,
                 amount=amount,

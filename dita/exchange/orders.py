@@ -1,7 +1,7 @@
-"""Every order there ever was, found by either id, by symbol, and by the time it ended.
+"""All orders, found by either id, by symbol, and by the time they ended; and their fills.
 
-Lookups never walk through history: an order costs the same after a million others.  It knows
-nothing of prices, positions or money.
+Lookups never walk through history: an order costs the same after a million others.  The oldest of
+very many ended ones are forgotten.  It knows nothing of prices, positions or money.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ SNOWFLAKE_SHIFT = 22
 class Orders:
     """The registry of one account."""
 
-    def __init__(self) -> None:
+    def __init__(self, history_min: int = 100_000) -> None:
+        self._history_min = history_min
         self.by_id: dict[int, Order] = {}
         self.by_client: dict[str, Order] = {}
         self.open: dict[str, dict[int, Order]] = defaultdict(dict)
@@ -45,7 +46,20 @@ class Orders:
     def end(self, order: Order) -> None:
         """It has ended: no list of working orders has it any more."""
         self.open[order.symbol].pop(order.order_id, None)
-        self._ended[order.symbol].append(order)
+        ended = self._ended[order.symbol]
+        ended.append(order)
+        if len(ended) >= 2 * self._history_min:
+            self._forget(ended)
+
+    def _forget(self, ended: list[Order]) -> None:
+        """Let the older half go, and their fills with them."""
+        gone = {order.order_id for order in ended[: self._history_min]}
+        for order in ended[: self._history_min]:
+            del self.by_id[order.order_id]
+            self.by_client.pop(order.client_order_id, None)
+            self.fills_of.pop(order.order_id, None)
+        del ended[: self._history_min]
+        self.fills = [fill for fill in self.fills if fill.order_id not in gone]
 
     def add_fill(self, fill: Fill) -> None:
         """A fill, in the order of time."""

@@ -135,14 +135,14 @@ def read_tape(path_or_name: str, symbol: str = "") -> list[Step]:
     """
     try:
         data = _bytes_of(path_or_name)
-    except OSError as bad:
+        if data.startswith(b"\x1f\x8b"):
+            with gzip.open(io.BytesIO(data)) as file:
+                data = file.read(TAPE_BYTES_MAX)
+    except (OSError, EOFError) as bad:
         raise SettingsError(
-            "price tape not found", expected="a packaged tape, or a path with a slash",
-            found=f"{path_or_name}: {bad.strerror or bad}",
+            "price tape cannot be read", expected="a packaged tape, or a path with a slash",
+            found=f"{path_or_name}: {bad}",
         ) from bad  # fmt: skip
-    if data.startswith(b"\x1f\x8b"):
-        with gzip.open(io.BytesIO(data)) as file:
-            data = file.read(TAPE_BYTES_MAX)
     lines = csv.DictReader(io.StringIO(data.decode("utf-8", "replace")))
     rows: list[Step] = []
     for number, line in enumerate(lines, 2):
@@ -178,7 +178,10 @@ def _row(line: dict[str, str], symbol: str) -> Step:
     if not named:
         raise ValueError("no asset column, and no symbol was given")
     time = int(next((line[name] for name in _TIMES if line.get(name)), ""))
-    return Step(time // 1_000 if time >= _MICROSECONDS else time, named, _price(line))
+    price = _price(line)
+    if time < 0 or price <= 0:
+        raise ValueError("a time below 0, or a price that is not above 0")
+    return Step(time // 1_000 if time >= _MICROSECONDS else time, named, price)
 
 
 def _price(line: dict[str, str]) -> int:

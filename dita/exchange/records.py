@@ -67,6 +67,11 @@ class OrderType(StrEnum):
         return self not in (OrderType.MARKET, OrderType.LIMIT, OrderType.LIQUIDATION)
 
     @property
+    def family(self) -> str:
+        """STOP, TAKE, TRIGGER, or the type's own name: what competes for one position."""
+        return self.value.partition("_")[0]
+
+    @property
     def limited(self) -> bool:
         """It has a limit price, at once or after its trigger."""
         names = (OrderType.LIMIT, OrderType.STOP, OrderType.TAKE_PROFIT, OrderType.TRIGGER_LIMIT)
@@ -197,6 +202,8 @@ class Contract(Record, frozen=True, kw_only=True):
     leverage_max: int = 125
     maintenance_e9: int = 5_000_000  # margin rate at which a position is liquidated
     start_price_e10: int = 10**10
+    exposure_max: int = 100_000_000 * 10**18  # a position's value times its leverage
+    price_band_e9: int = 200_000_000  # how far beyond the mark a limit price may be
     status: int = 1  # 1 online, 25 no opening, 5 pre-online, 0 offline
 
     @property
@@ -234,6 +241,7 @@ class Order(msgspec.Struct, kw_only=True):
     cost: int = 0  # sum of price x quantity over the fills
     fee: int = 0
     profit: int = 0
+    rises: bool = False  # a conditional order fires when the price rises to it, else when it falls
     triggered: bool = False
     foreign: bool = False  # not by an API call: by hand, or the exchange's own
     stop_loss: Attached | None = None

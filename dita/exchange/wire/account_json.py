@@ -18,7 +18,16 @@ from dita.exchange.records import (
     Position,
 )
 from dita.exchange.wire.answers import number
-from dita.exchange.wire.decimals import bare_price, money, price, quantity, ratio, share
+from dita.exchange.wire.closed_positions import ClosedPosition
+from dita.exchange.wire.decimals import (
+    bare_price,
+    money,
+    price,
+    quantity,
+    ratio,
+    share,
+    whole_seconds_ms,
+)
 
 USER_ID: Final = "1341158271307522053"
 SHORT_UID: Final = "25307298"
@@ -117,6 +126,36 @@ def position(
         "createTime": state.created_ms,
         "updateTime": state.updated_ms,
     }
+
+
+def closed_position(row: ClosedPosition, contract: Contract) -> dict[str, Any]:
+    """A row of the position history; realised is without, net with fees and funding."""
+    amount = quantity(row.quantity_e8, contract.quantity_digits)
+    state, average_e10 = row.state, _average_e10(row.entry_cost, row.quantity_e8)
+    return {
+        "positionId": str(state.position_id),
+        "symbol": state.symbol,
+        "isolated": state.margin_type is not MarginType.CROSSED,
+        "positionSide": state.side.value,
+        "openTime": whole_seconds_ms(state.created_ms),
+        "updateTime": whole_seconds_ms(state.updated_ms),
+        "avgPrice": price(average_e10, contract.price_digits),
+        "avgClosePrice": price(
+            _average_e10(row.exit_value, row.quantity_e8), contract.price_digits
+        ),
+        "realisedProfit": money(row.profit, 2),
+        "netProfit": money(state.realized, 2),
+        "positionAmt": amount,
+        "closePositionAmt": amount,
+        "leverage": state.leverage,
+        "closeAllPositions": True,
+        "positionCommission": money(-row.fee, 8),
+        "totalFunding": money(row.funding, 8),
+    }
+
+
+def _average_e10(value: int, quantity_e8: int) -> int:
+    return (2 * value + quantity_e8) // (2 * quantity_e8)
 
 
 # -- LEVERAGE, MARGIN, MODE ---------------------------------------------------------------------

@@ -5,7 +5,7 @@ Each reads its parameters, calls the core and shows the answer. Decides nothing 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from dita.exchange.records import IncomeType, MarginType, PositionSide
 from dita.exchange.wire import account_json
@@ -80,6 +80,35 @@ def positions(session: Session, parameters: Parameters, now_ms: int) -> Answer:
         )
         for each in exchange.positions(parameters.text("symbol"))
     ]
+    return success(rows)
+
+
+def _closed(session: Session, parameters: Parameters, now_ms: int) -> list[dict[str, Any]]:
+    symbol, position_id = parameters.need("symbol"), parameters.count("positionId")
+    start_ms, end_ms = parameters.count("startTs"), parameters.count("endTs") or now_ms
+    contract = session.exchange.contract(symbol)
+    rows = [
+        account_json.closed_position(row, contract)
+        for row in reversed(session.closed.rows)
+        if row.state.symbol == symbol
+        and start_ms <= row.state.updated_ms <= end_ms
+        and position_id in (0, row.state.position_id)
+    ]
+    size = min(parameters.count("pageSize", 1_000), 1_000)
+    first = (max(parameters.count("pageIndex", 1), 1) - 1) * size
+    return rows[first : first + size]
+
+
+def position_history(session: Session, parameters: Parameters, now_ms: int) -> Answer:
+    """GET v1 positionHistory: closed positions, newest first."""
+    return success({"positionHistory": _closed(session, parameters, now_ms)})
+
+
+def position_history_v2(session: Session, parameters: Parameters, now_ms: int) -> Answer:
+    """GET v2 positionHistory: a bare array, and realizedProfit with a z (dossier §2.4)."""
+    rows = _closed(session, parameters, now_ms)
+    for row in rows:
+        row["realizedProfit"] = row.pop("realisedProfit")
     return success(rows)
 
 
@@ -178,6 +207,8 @@ ROUTES: Final[Routes] = {
     ("GET", "/openApi/swap/v3/user/balance"): Route(balances),
     ("GET", f"{_V2}/user/balance"): Route(balance),
     ("GET", f"{_V2}/user/positions"): Route(positions),
+    ("GET", f"{_V1}/trade/positionHistory"): Route(position_history),
+    ("GET", f"{_V2}/trade/positionHistory"): Route(position_history_v2),
     ("GET", f"{_V2}/user/income"): Route(income),
     ("GET", f"{_V2}/user/commissionRate"): Route(commission_rate),
     ("GET", f"{_V2}/trade/leverage"): Route(leverage),

@@ -111,6 +111,8 @@ class _Counted:
         self.hits = 0
         self.chance_e9 = parse_ratio(rule.probability, field="probability")
         parse_ratio(rule.ratio, field="ratio")
+        if rule.kind in ACTS and not rule.on and (rule.nth, rule.times) != (1, 1):
+            raise ValueError(f"{rule.kind.value} without `on` happens once: no `nth` or `times`")
         if rule.kind is FaultKind.FOREIGN_ORDER:
             parse_quantity(rule.quantity, field="quantity")
             self.order = (Side(rule.side), PositionSide(rule.position_side))
@@ -163,15 +165,15 @@ class FaultPlan:
         return hit
 
     def due(self, now_ms: int) -> list[FaultRule]:
-        """The acts whose moment has come; each is given as often as ``times`` says."""
-        acts: list[FaultRule] = []
-        for number, each in self._rules:
-            rule = each.rule
-            if rule.kind in ACTS and not rule.on and self._in_time(rule, now_ms):
-                over = rule.times and each.hits >= rule.times
-                if not over and self._counts_in(number, each):
-                    acts.append(rule)
-        return acts
+        """The acts whose moment has come; each is given once, or never when chance says so."""
+        return [
+            each.rule
+            for number, each in self._rules
+            if each.rule.kind in ACTS
+            and not (each.rule.on or each.seen)
+            and self._in_time(each.rule, now_ms)
+            and self._counts_in(number, each)
+        ]
 
     def _in_time(self, rule: FaultRule, now_ms: int) -> bool:
         since = now_ms - self._start_ms

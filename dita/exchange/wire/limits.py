@@ -84,7 +84,7 @@ class RateLimiter:
         self._blocked: dict[tuple[str, str], tuple[int, str]] = {}
         self._errors: defaultdict[tuple[str, str, int], deque[int]] = defaultdict(deque)
 
-    def admit(self, method: str, path: str, address: str, *, signed: bool, now_ms: int) -> None:
+    def admit(self, method: str, path: str, address: str, *, keyed: bool, now_ms: int) -> None:
         """Count a call, or refuse it with WireError: it was not executed."""
         if not self.rules.enabled:
             return
@@ -92,16 +92,16 @@ class RateLimiter:
         until_ms, message = self._blocked.get(endpoint, (0, ""))
         if now_ms < until_ms:
             raise WireError(self.rules.code, message, status=self.rules.status, gateway=True)
-        for name, limit, span_ms in self._limits_of(endpoint, address, signed=signed):
+        for name, limit, span_ms in self._limits_of(endpoint, address, keyed=keyed):
             window = self._window(name, span_ms, now_ms)
             window.count += 1
             if window.count > limit:
                 self._block(endpoint, now_ms)
 
     def _limits_of(
-        self, endpoint: tuple[str, str], address: str, *, signed: bool
+        self, endpoint: tuple[str, str], address: str, *, keyed: bool
     ) -> list[tuple[tuple[str, ...], int, int]]:
-        if not signed:
+        if not keyed:
             return [(("market", address), MARKET_PER_ADDRESS, _TEN_SECONDS_MS)]
         limits: list[tuple[tuple[str, ...], int, int]] = [
             (("account", address), ACCOUNT_PER_ADDRESS, _TEN_SECONDS_MS),

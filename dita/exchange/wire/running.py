@@ -106,4 +106,4 @@ async def run(server: ExchangeServer, ready: Callable[[ExchangeServer], None]) -
         loop.add_signal_handler(number, stop.set)
     async with server:
         ready(server)
-        await stop.wait()
+        await server.until(stop)

@@ -27,6 +27,7 @@ from dita.exchange.wire.sockets import Socket, control_answer, gzipped
 HOST: Final = "127.0.0.1"
 STREAM_PATH: Final = "/swap-market"
 PULSE_S: Final = 0.02
+SHUTDOWN_S: Final = 0.5
 _PAGE: Final = b"<html><head><title>502 Bad Gateway</title></head><body>cloudflare</body></html>"
 
 
@@ -51,7 +52,9 @@ class ExchangeServer:
 
     async def start(self) -> None:
         """Listen on the port, or on a free one for 0. OperatorError when it is taken."""
-        runner = web.ServerRunner(web.Server(self._serve, access_log=None), shutdown_timeout=0.5)
+        runner = web.ServerRunner(
+            web.Server(self._serve, access_log=None), shutdown_timeout=SHUTDOWN_S
+        )
         await runner.setup()
         try:
             await web.TCPSite(runner, HOST, self.port).start()
@@ -69,12 +72,21 @@ class ExchangeServer:
 
     async def stop(self) -> None:
         """Close all connections and the port."""
-        if self._pulse is not None:
-            self._pulse.cancel()
-            await asyncio.gather(self._pulse, return_exceptions=True)
         self.session.hub.drop_all()
         if self._runner is not None:
             await self._runner.cleanup()
+        if self._pulse is not None:
+            self._pulse.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._pulse  # a fault of ours in there comes out here
+
+    async def until(self, stop: asyncio.Event) -> None:
+        """Wait for the event; a fault of ours in the background ends the wait and is raised."""
+        if self._pulse is None:
+            return
+        told = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({told, self._pulse}, return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
 
     async def __aenter__(self) -> ExchangeServer:
         await self.start()
@@ -95,7 +107,10 @@ class ExchangeServer:
         path = raw_path.partition("?")[0]
         if path == STREAM_PATH:
             return await self._stream(request)
-        body = await request.read() if request.can_read_body else b""
+        try:
+            body = await request.read() if request.can_read_body else b""
+        except ConnectionError:
+            return _response(Answer(b"", status=400))  # gone before its body was; nobody reads it
         call = Call(request.method, path, raw_path, body, request.headers, request.remote or "")
         if path.startswith(control.PREFIX):
             return _response(control.answer(self.session, call))
@@ -121,7 +136,7 @@ class ExchangeServer:
             if route is None:
                 raise WireError(100400, f"this api is not exist: {call.path}", gateway=True)
             session.limiter.admit(
-                call.method, call.path, call.address, signed=route.signed, now_ms=now_ms
+                call.method, call.path, call.address, keyed=route.keyed, now_ms=now_ms
             )
             headers = session.limiter.headers(call.method, call.path)
             answer = self._called(route, call, now_ms)
@@ -173,7 +188,7 @@ class ExchangeServer:
                 case FaultKind.REQUEST_LOST | FaultKind.ANSWER_LOST:
                     if request.transport is not None:
                         request.transport.abort()
-        return _response(answer)
+        return _response(answer, gzip="gzip" in request.headers.get("Accept-Encoding", ""))
 
     # -- ONE SOCKET -----------------------------------------------------------------------------
 
@@ -224,8 +239,13 @@ def _rate_limited(rule: FaultRule, now_ms: int) -> Answer:
     return refusal(WireError(code, msg, gateway=True, status=rule.status or 200), now_ms)
 
 
-def _response(answer: Answer) -> web.Response:
+def _response(answer: Answer, *, gzip: bool = False) -> web.Response:
+    """HTTP of an answer, packed for a client that takes it, as the exchange does (dossier §1.3)."""
     headers = {"Content-Type": answer.content_type, "Server": "cloudflare", **answer.headers}
-    if not answer.body and answer.content_type == JSON:
+    body = answer.body
+    if not body and answer.content_type == JSON:
         del headers["Content-Type"]
-    return web.Response(body=answer.body, status=answer.status, headers=headers)
+    elif gzip:
+        body = gzipped(body)
+        headers["Content-Encoding"] = "gzip"
+    return web.Response(body=body, status=answer.status, headers=headers)

@@ -14,6 +14,7 @@ from dita.exchange.prices import Prices
 from dita.exchange.records import ConfigUpdate, MarketTrade, Order, PositionSide, Refused, Side
 from dita.exchange.wire import event_json
 from dita.exchange.wire.answers import encode, refuse
+from dita.exchange.wire.closed_positions import ClosedPositions
 from dita.exchange.wire.delivery import Delivery
 from dita.exchange.wire.faults import ACTS, LAGS, FaultKind, FaultPlan, FaultRule
 from dita.exchange.wire.limits import RateLimiter
@@ -64,6 +65,7 @@ class Session:
         self.keys = ListenKeys(seed)
         self.hub = Hub(self.switches.split_users)
         self.topics = Topics(exchange, self.hub)
+        self.closed = ClosedPositions()
         self.refused_acts: list[str] = []
         self._clock = clock
         self._prices = prices
@@ -112,6 +114,8 @@ class Session:
         now_ms = self.now_ms()
         one_way = not self.exchange.hedge
         events = self.exchange.take_events()
+        for event in events:
+            self.closed.take(event, one_way=one_way)
         if not (self.hub.sockets or self.plan.active):
             events = []  # nobody would get them, and no fault counts them
         for event in events:
