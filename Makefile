@@ -24,9 +24,11 @@ dita/_kernel%.so dita/_journal%.so: $(SOURCES)
 	@$(PY) setup.py -q build_ext --inplace --force
 	@touch dita/_kernel$*.so dita/_journal$*.so
 
-# The shortest way to see the kernel at work.
-run: build ## replay a recorded trade, step by step
-	.venv/bin/pink-ctl replay --trade FET
+# The shortest way to see it at work. What the run before left behind is removed first: the mock
+# venue begins anew each time, so its journal must too.
+run: build ## trade twenty minutes of tape in half a minute, with the live board
+	@rm -rf build/demo
+	.venv/bin/pink-ctl serve --demo --state-dir build/demo
 
 # Static checks first: they are quick and say more.
 test: check ## run everything: check, then the tests

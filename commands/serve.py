@@ -26,6 +26,9 @@ WithDemo = Annotated[
 WithTable = Annotated[
     bool, typer.Option("--table/--no-table", help="Show the live board (on a terminal: yes).")
 ]
+#: Looks at the running kernel: two a second on a terminal, one line in five seconds elsewhere.
+DRAW_S = 0.5
+LINE_S = 5.0
 
 
 def serve(
@@ -52,12 +55,32 @@ def serve(
     from dita.runtime.start import prepared
 
     settings, directory = prepared(config, state_dir, os.environ)
+    if demo:
+        directory = _for_a_demo(state_dir)
     live = table and not once and not as_json and sys.stderr.isatty()
     last = asyncio.run(_run(settings, directory, once=once, demo=demo, live=live))
     if as_json:
         emit_json(last)
     elif once or demo:
-        _summary(last)
+        _summary(last, directory, demo=demo)
+
+
+def _for_a_demo(state_dir: Path | None) -> Path:
+    """A state directory without a past: the demo's venue has none either."""
+    from dita.errors import UsageError
+
+    if state_dir is None:
+        import tempfile
+
+        return Path(tempfile.mkdtemp(prefix="pink-demo-"))
+    if (state_dir / "journal").exists():
+        raise UsageError(
+            "the demo needs a state directory without a journal: its venue begins anew each time",
+            expected="an empty or a new directory",
+            found=str(state_dir),
+            action="leave --state-dir out, or remove that directory if it was a demo's",
+        )
+    return state_dir.absolute()
 
 
 async def _run(
@@ -85,30 +108,31 @@ async def _run(
     note(
         "stopped, nothing unknown" if quiet else "stopped; unknown orders are asked about at start"
     )
-    return records[0] if records else current_status(bundle)
+    record = records[0] if records else current_status(bundle)
+    return {**record, "last_trade": player.last_trade} if player else record
 
 
 async def _show_until(bundle: Bundle, player: Any, *, live: bool) -> None:
-    """Draw the board twice a second while the demo plays, or until somebody stops us."""
+    """Show what goes on while the demo plays, or until somebody stops us."""
     import asyncio
 
-    playing = asyncio.ensure_future(player.run()) if player else None
-    board = _LiveBoard() if live else None
+    playing = asyncio.ensure_future(player.run() if player else asyncio.Event().wait())
+    shown = _LiveBoard() if live else _Lines()
     try:
-        while playing is None or not playing.done():
-            progress = player.progress_e3 if player else -1
-            if board is not None:
-                board.draw(bundle, progress)
-            await asyncio.sleep(0.5)
-        if playing is not None:
-            await playing
+        while not playing.done():
+            shown.draw(bundle, player.progress_e3 if player else -1)
+            await asyncio.wait({playing}, timeout=shown.pause_s)
+        playing.result()  # what failed in there is raised here
+        shown.draw(bundle, 1000)
     finally:
-        if board is not None:
-            board.close()
+        playing.cancel()  # stopped from outside: nothing more is to be traded
+        shown.close()
 
 
 class _LiveBoard:
     """The board on stderr, drawn in place."""
+
+    pause_s = DRAW_S
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -120,29 +144,44 @@ class _LiveBoard:
 
     def draw(self, bundle: Bundle, progress_e3: int) -> None:
         from rich.console import Group
-        from rich.text import Text
 
         from dita.runtime.serving import current_status
 
-        from .board import board
+        from .board import board, progress
 
         parts: list[Any] = [board(current_status(bundle), self.console.width)]
         if progress_e3 >= 0:
-            done = progress_e3 * 30 // 1000
-            bar = "━" * done + "─" * (30 - done)
-            parts.append(Text(f"tape {bar} {progress_e3 // 10} %", style="cyan"))
+            parts.append(progress(progress_e3))
         self.live.update(Group(*parts), refresh=True)
 
     def close(self) -> None:
         self.live.stop()
 
 
-def _summary(s: dict[str, Any]) -> None:
-    from .board import places
+class _Lines:
+    """Where nothing can be drawn in place: a line now and then."""
 
-    show(f"{s['trades']} trades, realized {places(s['realized'], sign=True)} USDT")
-    show(f"fees {places(s['fees'])}, funding {places(s['funding'], sign=True)}")
-    show(f"capital {places(s['capital'])}, exchange balance {places(s['exchange_balance'])}")
-    show(f"drift {places(s['drift'], sign=True)} ({s['drift_status']})")
+    pause_s = LINE_S
+
+    def draw(self, bundle: Bundle, progress_e3: int) -> None:
+        from dita.runtime.serving import current_status
+
+        from .board import headline
+
+        s = current_status(bundle)
+        note(f"tape {progress_e3 // 10:3} %  {headline(s).plain}  {len(s['slots'])} open")
+
+    def close(self) -> None:
+        """Nothing to put back."""
+
+
+def _summary(s: dict[str, Any], directory: Path, *, demo: bool) -> None:
+    from .board import closing, figure
+
+    for line in closing(s):
+        show(line)
     if s["slots"]:
-        show(f"{len(s['slots'])} slots are still in use; next: pink-ctl status")
+        show(f"{len(s['slots'])} slots still in use, {figure(s['unrealized'])} USDT unrealized")
+    if demo and s["last_trade"]:
+        note(f"next: pink-ctl explain {s['last_trade']} --state-dir {directory}")
+        note(f"      pink-ctl journal verify --state-dir {directory}")

@@ -15,6 +15,7 @@ from dita.clock import Clock
 from dita.contracts import ControlAction
 from dita.errors import SettingsError
 from dita.journal import GroupCommit, Journal, JournalFull, SnapshotStore
+from dita.runtime.begun import hold_to_the_journal
 from dita.runtime.inquiry import Inquiry
 from dita.runtime.lock import StartBudget, StateLock
 from dita.runtime.loop import Input, RunState, Runtime
@@ -48,7 +49,12 @@ class Store:
             vouched=newest.seq if newest else 0,
         )
         self.snapshot_every = settings.journal.snapshot_every
-        self.engine, self.replayed = self.snapshots.restore(self.journal)
+        try:
+            hold_to_the_journal(self.journal.epoch, settings, str(directory))
+            self.engine, self.replayed = self.snapshots.restore(self.journal)
+        except BaseException:
+            self.journal.close()
+            raise
 
     @property
     def found(self) -> str:
@@ -148,9 +154,14 @@ class Bundle:
             budget=settings.runtime.crash_budget,
             window_ms=1_000 * settings.runtime.crash_window_s,
         )
+        try:
+            self.venue = venue_of(settings, clock, demo=demo)
+            self.store = Store(directory, settings, clock)
+        except BaseException:
+            self.lock.release()
+            raise
+        # What is refused up to here is not a crash: it ends the same way each time, unsent.
         self.crash_loop = self.budget.start(clock.now_ms())
-        self.store = Store(directory, settings, clock)
-        self.venue = venue_of(settings, clock, demo=demo)
         self.commit = GroupCommit(self.store.journal)
         self.log = JournalLog(self.store, self.commit)
         self.runtime = Runtime(

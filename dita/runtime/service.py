@@ -89,7 +89,7 @@ class Service:
         self._worker.add_done_callback(self._worker_ended)
         await self._connect()
         runtime.spawn(self._stream(), "stream")
-        await self._or_failure(self.recovery.reconcile())
+        await self._or_failure(self._reconcile())
         if hold:
             await self.control(ControlAction.HOLD, hold, "serve")
         self._back_to_work()
@@ -152,8 +152,12 @@ class Service:
             wait_s = min(wait_s * 2, RECONNECT_MAX_S)
             self.runtime.spawn(self._heal(), "heal")
 
-    async def _heal(self) -> None:
+    async def _reconcile(self) -> None:
         await self.recovery.reconcile()
+        self.feeds.positions_ms = self.runtime.clock.now_ms()
+
+    async def _heal(self) -> None:
+        await self._reconcile()
         if self.runtime.state is RunState.DEGRADED:
             self._back_to_work()
 
@@ -176,7 +180,12 @@ class Service:
             self.runtime.spawn(self.inquiry.order(order.order_no), f"order {order.order_no}")
 
     async def _positions(self) -> None:
-        await self._every(self.cadence.positions_s, self.inquiry.positions)
+        await self._every(self.cadence.positions_s, self.ask_about_positions)
+
+    async def ask_about_positions(self) -> None:
+        """One whole answer about positions; its time counts also when there is none."""
+        await self.inquiry.positions()
+        self.feeds.positions_ms = self.runtime.clock.now_ms()
 
     async def _balance(self) -> None:
         """Ask at the cadence, and soon after money moved: entries wait for a quiet anchor."""
