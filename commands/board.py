@@ -25,6 +25,8 @@ CALM = {
 DRIFT = {"OK": "green", "WARN": "yellow", "ERROR": "bold red"}
 #: Older than this, an age is shown in yellow: milliseconds.
 OLD_MS = {"balance": 60_000, "positions": 60_000}
+#: Less room than so many reserves is worth a look.
+LOW_RESERVES = 4
 #: From this width on there is room for every column.
 WIDE = 126
 
@@ -201,10 +203,25 @@ def board(s: dict[str, Any], width: int) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    orders = Text(f"orders not final {s['open_orders']}   events held {s['held_events']}")
+    orders = Text(f"orders not final {s['open_orders']}   events held {s['held_events']}   ")
+    orders.append_text(_disk(s["journal"]))
     return Group(
         headline(s), *attention(s), slots_table(s, width), money_table(s), orders, _ages(s)
     )
+
+
+def _disk(journal: dict[str, Any]) -> Text:
+    """What the journal takes; in yellow when the disk will not do for long."""
+    from rich.text import Text
+
+    low = journal["free_bytes"] < LOW_RESERVES * journal["reserve_bytes"]
+    size, free = mebibytes(journal["bytes"]), mebibytes(journal["free_bytes"])
+    return Text(f"journal {size} MiB, {free} MiB free", style="yellow" if low else "")
+
+
+def mebibytes(count: int) -> str:
+    """Bytes in whole MiB."""
+    return f"{count // 2**20:,}"
 
 
 def _ages(s: dict[str, Any]) -> Text:

@@ -30,6 +30,8 @@ JOURNAL_FOLDER: Final = "journal"
 SNAPSHOT_FOLDER: Final = "snapshots"
 #: Twenty minutes of tape in half a minute.
 DEMO_SPEED: Final = 40
+#: How many of its orders the embedded mock remembers at least.
+MOCK_ORDERS: Final = 1_000
 
 
 class Store:
@@ -123,7 +125,7 @@ def mock_venue(settings: Settings, clock: Clock, faster: int) -> MockVenue:
     from dita.venues.mock import MockVenue, fet_config, read_tape
 
     tape = [(row.time_ms // faster, *row[1:]) for row in read_tape(tape_of(settings))]
-    config = fet_config(seed=settings.venue.mock_seed, tape=tuple(tape))
+    config = fet_config(seed=settings.venue.mock_seed, tape=tuple(tape), kept=MOCK_ORDERS)
     return MockVenue(config, clock, pulse_ms=min(50, settings.runtime.tick_ms))
 
 
