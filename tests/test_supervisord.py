@@ -41,8 +41,8 @@ class Watch:
         self.log = folder / "supervisord.log"
         self.paged = folder / "paged"
 
-    def configure(self) -> Path:
-        """The shipped file with this folder's paths; RUNNING after a second instead of five."""
+    def configure(self, start_s: int) -> Path:
+        """The shipped file with this folder's paths; RUNNING after that many seconds."""
         text = (ROOT / "configs" / "supervisord.conf").read_text(encoding="utf-8")
         pager = self.folder / "page"
         pager.write_text(f"#!/bin/sh\ncat >> {self.paged}\n")
@@ -54,7 +54,7 @@ class Watch:
             text = text.replace(place, str(self.folder))
         assert "startsecs=5" in text
         path = self.folder / "supervisord.conf"
-        path.write_text(text.replace("startsecs=5", "startsecs=1"))
+        path.write_text(text.replace("startsecs=5", f"startsecs={start_s}"))
         return path
 
     def control(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -101,12 +101,12 @@ class Watch:
 
 
 @contextmanager
-def supervised(station: Station) -> Iterator[Watch]:
+def supervised(station: Station, start_s: int = 1) -> Iterator[Watch]:
     assert SUPERVISORD is not None
     # Short: the socket's path has to fit into 108 bytes.
     with tempfile.TemporaryDirectory(prefix="sv") as name:
         watch = Watch(Path(name), station)
-        path = watch.configure()
+        path = watch.configure(start_s)
         clean = {k: v for k, v in os.environ.items() if not k.startswith("PINK__")}
         with subprocess.Popen(
             [SUPERVISORD, "-n", "-c", str(path)],
@@ -157,7 +157,7 @@ def test_a_killed_serve_is_back_with_the_same_state_and_a_stop_drains(station: S
 
 def test_a_wrong_setting_ends_in_fatal_and_calls_somebody(station: Station) -> None:
     changed(station, "slot_limit = 4", 'slot_limit = "four"')
-    with supervised(station) as watch:
+    with supervised(station, 30) as watch:  # that it ends before is certain then
         watch.wait("FATAL", lambda: watch.logged("pink entered FATAL state"))
         spawned = watch.logged("spawned: 'pink'")
         assert spawned == watch.logged(r"exited: pink \(exit status 78; not expected\)") == 4
