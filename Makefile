@@ -34,13 +34,13 @@ run: build ## trade twenty minutes of tape in half a minute, with the live board
 test: check ## run everything: check, then the tests
 	$(PY) -P -m pytest -q
 
-# stubtest holds dita/_kernel.pyi against the compiled module. Which names Cython adds differs
+# stubtest holds the .pyi files against the compiled modules. Which names Cython adds differs
 # from version to version, so an allowed name need not be there.
 check: build ## ruff, mypy and stubtest, no tests
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	$(PY) -m mypy
-	$(PY) -m mypy.stubtest dita._kernel --ignore-unused-allowlist \
+	$(PY) -m mypy.stubtest dita._kernel dita._journal --ignore-unused-allowlist \
 		--allowlist tests/stubtest_allow.txt
 
 # Fails when a figure of a recorded case differs.
@@ -48,7 +48,7 @@ golden: build ## run the golden cases and compare every figure
 	.venv/bin/pink-ctl golden
 
 # Numbers depend on the machine; the table says which one it was.
-bench: build ## measure the kernel's speed
+bench: build ## measure speed and size of kernel and serve
 	$(PY) -m benchmarks.run --peers
 
 # A traced kernel is slow, so it is thrown away afterwards. Not on CPython 3.12, which cannot.
