@@ -50,6 +50,7 @@ golden: build ## run the golden cases and compare every figure
 # Numbers depend on the machine; the table says which one it was.
 bench: build ## measure speed and size of kernel and serve
 	$(PY) -m benchmarks.run --peers
+	$(PY) -m benchmarks.serve --quick
 
 # A traced kernel is slow, so it is thrown away afterwards. Not on CPython 3.12, which cannot.
 trace: build ## line coverage of the kernel's .pyx

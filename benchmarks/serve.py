@@ -1,8 +1,8 @@
 """``pink-ctl serve`` as a process: start to READY, memory, CPU, and what a million inputs leave.
 
-Run as ``python -m benchmarks.serve [--quick] [--rounds N]``; the section goes into RESULTS.md of a
-full run of benchmarks.run too.  Everything is the installed command on the embedded mock, without
-sinks; the flood is a process with serve's own runtime (benchmarks.flood).
+Run as ``python -m benchmarks.serve [--quick] [--rounds N] [--write]``; --write puts it into
+RESULTS.md.  Everything is the installed command on the embedded mock, without sinks; the flood is a
+process with serve's own runtime (benchmarks.flood).
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.report import Row, Section, plain
+from benchmarks.report import Row, Section, machine, plain, write_section
 from benchmarks.rounds import Spread
 
+TITLE: Final = "serve as a process"
 MEBIBYTE: Final = 2**20
 START_LIMIT_S: Final = 1.0
 RESIDENT_LIMIT: Final = 80 * MEBIBYTE
@@ -157,7 +158,8 @@ def flood_rows(count: int, folder: Path) -> list[Row]:
 def section(rounds: int, quick: bool) -> Section:
     """All of it."""
     if not Path("/proc/self/statm").exists():
-        return Section("serve as a process", "Not measured: this system has no /proc.", [])
+        return Section(TITLE, "Not measured: this system has no /proc.", [])
+    facts = dict(machine("cc"))
     count = QUICK_FLOOD_INPUTS if quick else FLOOD_INPUTS
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -168,20 +170,24 @@ def section(rounds: int, quick: bool) -> Section:
         " free, and near the limit entries stop before exits do",
     ]
     text = (
-        "The embedded mock, no sinks, journal with 64 MiB segments and a reserve of 128 MiB."
-        " The flood is whole trades with prices and other people's orders in between, every one"
-        " with ids of its own."
+        f"{facts['date']}, {facts['CPU']}, load before {facts['load before']}. The embedded mock,"
+        " no sinks, journal with 64 MiB segments and a reserve of 128 MiB. The flood is whole"
+        " trades with prices and other people's orders in between, every one with ids of its own."
     )
-    return Section("serve as a process", text, rows, notes)
+    return Section(TITLE, text, rows, notes)
 
 
 def main(argv: list[str]) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serve")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--write", action="store_true")
     parser.add_argument("--rounds", type=int, default=STARTS_MIN)
     chosen = parser.parse_args(argv)
-    print(plain([section(chosen.rounds, chosen.quick)]))
+    found = section(chosen.rounds, chosen.quick)
+    print(plain([found]))
+    if chosen.write:
+        write_section(found)
 
 
 if __name__ == "__main__":
