@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .options import AsJson, ConfigFile, StateDir
-from .render import emit_json, note, show
+from .render import emit_json, note, plain, show
 
 if TYPE_CHECKING:
     from dita.runtime.factory import Bundle
@@ -29,6 +29,8 @@ WithTable = Annotated[
 #: Looks at the running kernel: two a second on a terminal, one line in five seconds elsewhere.
 DRAW_S = 0.5
 LINE_S = 5.0
+#: All of the tape, in thousandths; shown only when everything is flat too.
+DONE_E3 = 1_000
 
 
 def serve(
@@ -94,13 +96,15 @@ async def _run(
     bundle = Bundle(settings, directory, SystemClock(), demo=demo)
     player = demo_of(bundle) if demo else None
 
+    shown = _LiveBoard() if live else _Lines()
+
     async def beside(running: Bundle) -> None:
-        await _show_until(running, player, live=live)
+        await _show_until(running, player, shown)
 
     records: list[dict[str, Any]] = []
     quiet = await serve(
         bundle,
-        note,
+        shown.say,
         once=once,
         seen=records.append,
         beside=beside if player or live else None,
@@ -112,18 +116,17 @@ async def _run(
     return {**record, "last_trade": player.last_trade} if player else record
 
 
-async def _show_until(bundle: Bundle, player: Any, *, live: bool) -> None:
+async def _show_until(bundle: Bundle, player: Any, shown: _LiveBoard | _Lines) -> None:
     """Show what goes on while the demo plays, or until somebody stops us."""
     import asyncio
 
     playing = asyncio.ensure_future(player.run() if player else asyncio.Event().wait())
-    shown = _LiveBoard() if live else _Lines()
     try:
         while not playing.done():
-            shown.draw(bundle, player.progress_e3 if player else -1)
+            shown.draw(bundle, min(player.progress_e3, DONE_E3 - 1) if player else -1)
             await asyncio.wait({playing}, timeout=shown.pause_s)
         playing.result()  # what failed in there is raised here
-        shown.draw(bundle, 1000)
+        shown.draw(bundle, DONE_E3)
     finally:
         playing.cancel()  # stopped from outside: nothing more is to be traded
         shown.close()
@@ -140,7 +143,13 @@ class _LiveBoard:
 
         self.console = Console(stderr=True, markup=False, highlight=False, emoji=False)
         self.live = Live(console=self.console, auto_refresh=False)
-        self.live.start()
+
+    def say(self, line: str) -> None:
+        """A line above the board, once there is one."""
+        if self.live.is_started:
+            self.console.print(plain(line))
+        else:
+            note(line)
 
     def draw(self, bundle: Bundle, progress_e3: int) -> None:
         from rich.console import Group
@@ -152,6 +161,7 @@ class _LiveBoard:
         parts: list[Any] = [board(current_status(bundle), self.console.width)]
         if progress_e3 >= 0:
             parts.append(progress(progress_e3))
+        self.live.start()  # the first time
         self.live.update(Group(*parts), refresh=True)
 
     def close(self) -> None:
@@ -162,6 +172,10 @@ class _Lines:
     """Where nothing can be drawn in place: a line now and then."""
 
     pause_s = LINE_S
+
+    def say(self, line: str) -> None:
+        """As any other line."""
+        note(line)
 
     def draw(self, bundle: Bundle, progress_e3: int) -> None:
         from dita.runtime.serving import current_status
@@ -181,7 +195,8 @@ def _summary(s: dict[str, Any], directory: Path, *, demo: bool) -> None:
     for line in closing(s):
         show(line)
     if s["slots"]:
-        show(f"{len(s['slots'])} slots still in use, {figure(s['unrealized'])} USDT unrealized")
+        names = ", ".join(slot["trade"] for slot in s["slots"])
+        show(f"still open: {names}, {figure(s['unrealized'])} USDT unrealized")
     if demo and s["last_trade"]:
         note(f"next: pink-ctl explain {s['last_trade']} --state-dir {directory}")
         note(f"      pink-ctl journal verify --state-dir {directory}")
