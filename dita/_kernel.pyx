@@ -300,7 +300,7 @@ cdef class Core:
     def trades(self) -> list:
         """Every trade in the tables: (trade_no, trade_key, asset_key, side, leverage, entered, priced,
         entry_cost, exited, realized, trueup, fees, carried, pending, unsettled, open_orders, slot,
-        closed, legs, order numbers)"""
+        closed, legs, order numbers, returned)"""
         cdef int32_t i
         return [self.trade_at(i) for i in range(self.st.config.trades)
                 if self.st.trades[i].trade_no != 0]
@@ -331,13 +331,14 @@ cdef class Core:
                 s.entry_priced_e8, (s.entry_cost), s.exited_e8, (t.realized),
                 (t.trueup), (s.fees), (t.carried), s.pending,
                 s.unsettled, t.open_orders, t.slot, (t.flags & CLOSED) != 0,
-                tuple([t.legs_e9[i] for i in range(t.leg_count)]), tuple(reversed(orders)))
+                tuple([t.legs_e9[i] for i in range(t.leg_count)]), tuple(reversed(orders)),
+                t.returned_e8)
 
     def ledger(self) -> tuple:
         """(seed, realized, trueup, fees, funding, transfers, adjustments, wallet, available_margin,
         bridged, ambiguous, fees_estimated, anchor_ms, anchor_received_ms, frozen, seeded, anchored,
         anchor_quiet, anchor_reason, ambiguous_count, bridged_count, unsettled, routed_by_state,
-        flow_total, peak)"""
+        flow_total, peak, foreign, income_from_ms, income_read_ms)"""
         cdef Ledger* k = &self.st.ledger
         return ((k.seed), (k.realized), (k.trueup), (k.fees),
                 (k.funding), (k.transfers), (k.adjustments),
@@ -345,7 +346,8 @@ cdef class Core:
                 (k.ambiguous), (k.fees_estimated), k.anchor_ms,
                 k.anchor_received_ms, k.frozen, k.seeded != 0, k.anchored != 0,
                 k.anchor_quiet != 0, k.anchor_reason, k.ambiguous_count, k.bridged_count,
-                k.unsettled, k.routed_by_state, k.flow_total, (k.peak))
+                k.unsettled, k.routed_by_state, k.flow_total, (k.peak),
+                (k.foreign), k.income_from_ms, k.income_read_ms)
 
     def exposure(self) -> tuple:
         """(open slots, open notional, unrealized) at the marks, entry basis where there is none."""

@@ -69,7 +69,12 @@ RECOVERY_MIN: Final = 16
 FREEZE_BITS: Final = {"hold": 1, "drain": 2, "drift": 4, "wallet": 8, "recovery": 16, "pending": 32}
 FILLS: Final = (Kind.PARTIAL_FILL, Kind.FULL_FILL)
 CLOSES: Final = (Kind.LIQUIDATION, Kind.ADL)
-ACCOUNT_FRAMES: Final = (Kind.ACCOUNT_UPDATE, Kind.FUNDING_FEE, Kind.TRANSFER)
+ACCOUNT_FRAMES: Final = (
+    Kind.ACCOUNT_UPDATE,
+    Kind.FUNDING_FEE,
+    Kind.TRANSFER,
+    Kind.FOREIGN_FLOW,
+)
 
 #: Of several notes the first one here names the outcome.
 LOUDEST_FIRST: Final = (
@@ -425,6 +430,7 @@ class Trade:
         self.flat_ms = 0
         self.fed = False
         self.closed = False
+        self.returned = 0  # more went out than came in, and the venue is flat: others closed it
         self.figures = self.figures_of(self.leaves())
 
     def leaves(self, without: Order | None = None) -> list[Leaf]:
@@ -473,7 +479,7 @@ class Trade:
             # Without a basis our prices book nothing, and what the venue says is booked as it is.
             realized=self.carried + said + (ours(own) if based else told),
             trueup=told - ours(both) if based else 0,
-            size=entered - exited,
+            size=entered - exited + self.returned,
         )
 
     def pnl(
@@ -642,7 +648,8 @@ class KernelModel:
         self.seeded = False
         self.anchor: Anchor | None = None
         self.flows: list[Flow] = []
-        self.funding = self.transfers = self.adjustments = 0
+        self.funding = self.transfers = self.adjustments = self.foreign_sum = 0
+        self.income_from_ms = self.income_read_ms = 0
         self.peak = 0
         self.flow_total = 0
         self.routed_by_state = 0
@@ -682,6 +689,10 @@ class KernelModel:
     def _event(self, e: VenueEvent) -> None:
         if e.kind is Kind.ACCOUNT_UPDATE:
             self._balance(e)
+        elif e.kind is Kind.FOREIGN_FLOW:
+            self._foreign_flow(e)
+        elif e.kind is Kind.INCOME_READ:
+            self._income_read(e)
         elif e.kind in ACCOUNT_FRAMES:
             self._account_flow(e)
         elif e.kind is Kind.TICK:
@@ -924,6 +935,8 @@ class KernelModel:
         was, before = trade.figures, order.level
         grown = new.filled > before.filled
         order.level = new
+        if grown and order.role is OrderRole.ENTRY:
+            trade.returned = max(0, trade.returned - (new.filled - before.filled))
         trade.recompute()
         now = trade.figures
         if grown:
@@ -1678,6 +1691,7 @@ class KernelModel:
             in_range(self.adjustments + i.carried_realized)
             self._accept(i)
             self.adjustments += i.carried_realized
+            self.foreign_sum = 0
             return
         self._accept(i)
         if i.action is ControlAction.RESUME:
@@ -1726,6 +1740,11 @@ class KernelModel:
             slot.stale, slot.proven = False, ours
             return
         self._note(Code.POSITION_DISAGREES)
+        if theirs == 0 and ours < 0:
+            slot.trade.returned -= ours
+            slot.trade.recompute()
+            slot.stale, slot.proven = False, 0
+            return
         self._go_stale(slot)
         slot.proven = min(theirs, ours) if theirs > 0 else 0
 
@@ -1753,6 +1772,7 @@ class KernelModel:
             in_range(missing, self.seed + missing)
             self.seed += missing
             self.seeded = True
+            self.income_from_ms = self.income_read_ms = when
         self._accept(e)
         after_fills = 0 < e.requested_ms >= self.last_fill_ms
         self.anchor = Anchor(
@@ -1798,6 +1818,29 @@ class KernelModel:
         self._remember(e.event_id)
         self._flow(e.exchange_ms or e.received_ms, e.amount)
         self.flow_total += e.amount == 0  # a named flow counts even when it is nothing
+
+    def _foreign_flow(self, e: VenueEvent) -> None:
+        """What others did: a named part of the drift, no part of our own sums."""
+        if e.amount is None:
+            raise Refused(Code.INVALID_EVENT, "money")
+        if not e.event_id:
+            raise Refused(Code.INVALID_EVENT, "intent_id")
+        if self._was_seen(e.event_id):
+            raise Refused(Code.DUPLICATE_EVENT)
+        in_range(self.foreign_sum + e.amount)
+        self._accept(e)
+        self.foreign_sum += e.amount
+        self._remember(e.event_id)
+        self.flow_total += 1
+
+    def _income_read(self, e: VenueEvent) -> None:
+        """The history is read up to a time."""
+        if not e.exchange_ms:
+            raise Refused(Code.INVALID_EVENT, "time")
+        if e.exchange_ms <= self.income_read_ms:
+            raise Refused(Code.DUPLICATE_EVENT)
+        self._accept(e)
+        self.income_read_ms = e.exchange_ms
 
     def _flow(self, exchange_ms: int, amount: int) -> None:
         if amount:
@@ -2029,6 +2072,9 @@ class KernelModel:
             self.routed_by_state,
             self.flow_total,
             self.peak,
+            self.foreign_sum,
+            self.income_from_ms,
+            self.income_read_ms,
         )
 
     def view_exposure(self) -> tuple[int, int, int]:

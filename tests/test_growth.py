@@ -82,6 +82,17 @@ def test_times_of_leaving_are_kept_for_the_newest_orders(monkeypatch: pytest.Mon
     on_the_floor(scene)
 
 
+def test_strangers_are_remembered_while_a_doubt_lasts() -> None:
+    from test_runtime import Floor, on_the_floor
+
+    async def scene(floor: Floor) -> None:
+        floor.service.watch._told["1"] = 1
+        await floor.service.watch.positions()
+        assert not floor.service.watch._told
+
+    on_the_floor(scene)
+
+
 def test_a_mock_that_is_told_to_forgets_the_oldest_ended_orders() -> None:
     async def play() -> MockVenue:
         venue = MockVenue(fet_config(kept=10), ManualClock(1_000))

@@ -357,6 +357,42 @@ def test_exit_overfill_flips_the_position_and_is_not_hidden(desk: Desk) -> None:
     assert desk.state is State.STALE_STATE_RECONCILING
 
 
+def test_a_flipped_position_ends_when_the_venue_is_flat(desk: Desk) -> None:
+    desk.open()
+    desk.exit()
+    desk.fill("X1", 101, "11")
+    desk.final("X1", 101)
+    desk.event(Kind.POSITION, asset="FET-USDT", side=OrderSide.SELL, quantity_e8=q(1))
+    assert (desk.state, desk.slot.size_e8) == (State.STALE_STATE_RECONCILING, -q(1))
+    desk.event(Kind.POSITION, asset="FET-USDT", quantity_e8=0)  # closed by hand
+    assert desk.last.kernel.code is Code.POSITION_DISAGREES
+    assert (desk.state, desk.realized()) == (State.IDLE, m(100))
+    assert desk.enter(trade="T2").kernel.accepted
+
+
+def test_a_recovery_slot_that_went_negative_ends_too(desk: Desk) -> None:
+    desk.open()
+    desk.close(100, "11")
+    desk.fill("X1", 110, "11")
+    assert desk.enter(trade="T2", asset="TRX-USDT").kernel.code is Code.ENTRIES_FROZEN
+    desk.event(Kind.POSITION, asset="FET-USDT", quantity_e8=0)
+    desk.final("X1", 110)
+    assert desk.engine.kernel.active_slots() == ()
+    assert desk.enter(trade="T2", asset="TRX-USDT").kernel.accepted
+    desk.settle("X1", 110, "99")  # figures that come later open nothing again
+    assert len(desk.engine.kernel.active_slots()) == 1
+
+
+def test_a_late_entry_fill_takes_back_what_seemed_returned(desk: Desk) -> None:
+    desk.enter(200)
+    desk.fill("T1", 100, "10")
+    desk.exit()
+    desk.fill("X1", 110, "11")
+    desk.event(Kind.POSITION, asset="FET-USDT", quantity_e8=0)
+    desk.fill("T1", 110, "10")
+    assert desk.slot.size_e8 == 0
+
+
 def test_position_mismatch_reject_reconciles_before_a_retry(desk: Desk) -> None:
     desk.open()
     desk.exit()

@@ -43,6 +43,8 @@ cdef inline int write_levels(State* st, int32_t order, const Input* e, const Cha
         o.flags |= QUERIED
     if not c.grown:
         return 0
+    if o.role == ENTRY and st.trades[o.trade].returned_e8 > 0:
+        forget_return(&st.trades[o.trade], o.level.filled_e8 - before)
     if o.flags & FINAL:
         order_unfinalise(st, o)
         request(st, DO_FINALISE, slot, order, -1)
@@ -57,6 +59,11 @@ cdef inline int write_levels(State* st, int32_t order, const Input* e, const Cha
         if o.level.filled_e8 > o.intended_e8 and not o.flags & EXTERNAL:
             go_stale(st, slot)
     return 0
+
+
+cdef void forget_return(Trade* t, int64_t entered_e8) noexcept nogil:
+    # A late entry fill explains what went out too much: nobody had to return that.
+    t.returned_e8 = t.returned_e8 - entered_e8 if t.returned_e8 > entered_e8 else 0
 
 
 cdef inline int end_if_full(State* st, int32_t order) except -1 nogil:
@@ -426,6 +433,12 @@ cdef int compare_position(State* st, int32_t slot, int64_t theirs, Result* out) 
         s.proven_e8 = ours
         return 0
     note(out, D_POSITION_DISAGREES)
+    if theirs == 0 and ours < 0:
+        # An exit took too much, and whoever closed what that opened, it is closed: flat is flat.
+        st.trades[s.trade].returned_e8 -= ours
+        s.flags &= <uint8_t>(~STALE)
+        s.proven_e8 = 0
+        return 0
     go_stale(st, slot)
     s.proven_e8 = 0
     if same_side > 0:

@@ -5,8 +5,8 @@
 # table only has to allow what follows.
 
 cdef inline int64_t size_of(const Trade* t) noexcept nogil:
-    # noexcept: both are non-negative, so the difference fits.
-    return t.sums.entered_e8 - t.sums.exited_e8
+    # noexcept: all are non-negative, and what was returned is part of what was exited.
+    return t.sums.entered_e8 - (t.sums.exited_e8 - t.returned_e8)
 
 
 cdef inline bint is_live(const State* st, int32_t order) noexcept nogil:
