@@ -32,7 +32,7 @@ WIDE = 126
 
 #: What to do about a state, or about a cause that keeps entries out.
 NEXT = {
-    "hold": 'find out why it is held, then: pink-ctl resume --reason "..." --apply',
+    "hold": 'when the reason is gone: pink-ctl resume --reason "..." --apply',
     "unexplained drift": "look at the drift by cause below; entries thaw after two quiet balances",
     "pending drift": "wait: the exchange's own rows may still explain it",
     "wallet empty": "look at the exchange: is it the right account, was money moved?",
@@ -97,6 +97,8 @@ def attention(s: dict[str, Any]) -> list[Text]:
 
     causes = list(s["entries_frozen"])
     lines = [Text(f"entries frozen: {', '.join(causes)}", style="yellow")] if causes else []
+    if "hold" in causes:
+        lines.append(Text(f"held by {plain(s['held_because'] or 'somebody before this start')}"))
     for name in [*causes, s["state"]]:
         if name in NEXT:
             lines.append(Text(f"next: {NEXT[name]}"))

@@ -89,11 +89,12 @@ def test_status_of_a_loop_that_is_stuck_is_stale(station: Station) -> None:
         assert station.status()["state"] == "READY"
 
 
-def test_a_hold_says_how_to_end_it(tmp_path: Path) -> None:
+def test_a_hold_says_whose_it_is_and_how_to_end_it(tmp_path: Path) -> None:
     held = status_record(state="HOLD", entries_frozen=["hold"])
     lines = while_serving(tmp_path, told(held), "status").stdout.splitlines()
     assert lines[1] == "entries frozen: hold"
-    assert "pink-ctl resume" in lines[2]
+    assert lines[2] == "held by eva: news"
+    assert "pink-ctl resume" in lines[3]
 
 
 def test_watch_ends_with_serve(tmp_path: Path) -> None:

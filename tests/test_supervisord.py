@@ -178,6 +178,7 @@ def test_a_crash_loop_ends_in_hold(station: Station) -> None:
             os.kill(pid, signal.SIGKILL)
         held = watch.running("HOLD", after=pid)
         assert held["entries_frozen"] == ["hold"]
+        assert held["held_because"].startswith("serve: crash loop")
         assert station.enter("T1").stdout.startswith("refused: ENTRIES_FROZEN")
         stopped = watch.control("stop", "dita:pink")
         assert stopped.returncode == 0, stopped.stdout

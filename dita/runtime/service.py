@@ -85,6 +85,8 @@ class Service:
         self.doubt = asyncio.Event()
         self.feeds = Feeds(self)
         self.stop_requested = asyncio.Event()
+        #: Who holds, and why; "" when nobody does or it was before this start (the journal knows).
+        self.held_because = ""
         runtime.publishers.append(self.feeds)
         self._worker: asyncio.Task[None] | None = None
 
@@ -253,6 +255,8 @@ class Service:
                 reason=f"{operator}: {reason}",
             )
         )
+        if outcome.kernel.accepted and action in (ControlAction.HOLD, ControlAction.RESUME):
+            self.held_because = f"{operator}: {reason}" if action is ControlAction.HOLD else ""
         if self.runtime.state in (RunState.READY, RunState.HOLD):
             self._back_to_work()
         return outcome
