@@ -187,8 +187,9 @@ def section(rounds: int, quick: bool) -> Section:
     ]
     text = (
         f"{facts['date']}, {facts['CPU']}, load before {facts['load before']}. The embedded mock,"
-        " no sinks, journal with 64 MiB segments and a reserve of 128 MiB. The flood is whole"
-        " trades with prices and other people's orders in between, every one with ids of its own."
+        " no sinks, journal with 64 MiB segments and a reserve of 128 MiB (the flood: 4 and 8)."
+        " The flood is whole trades with prices and other people's orders in between, every one"
+        " with ids of its own."
     )
     return Section(TITLE, text, rows, notes)
 

@@ -10,7 +10,7 @@ import pytest
 from dita.clock import ManualClock
 from dita.errors import ExitCode, SettingsError
 from dita.journal import Epoch
-from dita.runtime.begun import begun_with, hold_to_the_journal
+from dita.runtime.begun import begun_with, hold_to_the_journal, hold_to_the_money
 from dita.runtime.factory import Bundle
 from dita.settings import Settings, load
 
@@ -88,3 +88,14 @@ def test_a_refused_start_lets_go_of_everything_and_is_no_crash(tmp_path: Path) -
         Bundle(settings_with(), tmp_path, clock).close()  # the lock and the journal are free
 
     asyncio.run(play())
+
+
+def test_a_directory_of_test_money_is_refused_for_any_other(tmp_path: Path) -> None:
+    hold_to_the_money(tmp_path, settings_with())
+    hold_to_the_money(tmp_path, settings_with())
+    config = Path(__file__).parent.parent / "configs" / "pink-vst.toml"
+    vst = load(config, {"PINK__VENUE__ENVIRONMENT": "vst"}, {})
+    with pytest.raises(SettingsError, match=r"venue\.environment = mock, which") as refused:
+        hold_to_the_money(tmp_path, vst)
+    assert "(PINK__VENUE__ENVIRONMENT)" in refused.value.found
+    assert (tmp_path / "environment").read_text() == "mock\n"

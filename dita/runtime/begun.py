@@ -1,11 +1,13 @@
 """The settings that a journal was begun with, held against those of this start.
 
 A kernel and an account are made with the figures in the journal's first record, and every replay
-uses them; a setting that says something else would be ignored, so it is refused instead.  Knows
-settings and the journal's first record, nothing of what the figures do.
+uses them; a setting that says something else would be ignored, so it is refused instead.  So is
+another kind of money than the state directory was begun with.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from dita.errors import SettingsError
 from dita.journal import Epoch
@@ -43,6 +45,27 @@ def hold_to_the_journal(epoch: Epoch, settings: Settings, directory: str) -> Non
         action=f"keep the journal's value; or, to change it: flatten, stop, and start with another"
         f" state directory than {directory} (runbooks/serve.md)",
     )
+
+
+def hold_to_the_money(directory: Path, settings: Settings) -> None:
+    """SettingsError when the state directory was begun with another venue.environment.
+
+    Orders of test money are unknown to the live venue and the other way round: a journal of one
+    says nothing about the other.  The first start writes down which it is.
+    """
+    path, wanted = directory / "environment", settings.venue.environment.value
+    begun = path.read_text().strip() if path.exists() else ""
+    if not begun:
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(f"{wanted}\n")
+        temporary.replace(path)
+    elif begun != wanted:
+        raise SettingsError(
+            "the state directory belongs to other money",
+            expected=f"venue.environment = {begun}, which {path} says",
+            found=f"venue.environment = {wanted} ({settings.origins['venue.environment']})",
+            action="give each environment a state directory of its own (journal.directory)",
+        )
 
 
 def _written(value: str | int | bool) -> str:

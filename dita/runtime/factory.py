@@ -15,7 +15,7 @@ from dita.clock import Clock
 from dita.contracts import ControlAction
 from dita.errors import SettingsError
 from dita.journal import GroupCommit, Journal, JournalFull, SnapshotStore
-from dita.runtime.begun import hold_to_the_journal
+from dita.runtime.begun import hold_to_the_journal, hold_to_the_money
 from dita.runtime.inquiry import Inquiry
 from dita.runtime.lock import StartBudget, StateLock
 from dita.runtime.loop import Input, RunState, Runtime
@@ -157,6 +157,7 @@ class Bundle:
             window_ms=1_000 * settings.runtime.crash_window_s,
         )
         try:
+            hold_to_the_money(directory, settings)
             self.venue = venue_of(settings, clock, demo=demo)
             self.store = Store(directory, settings, clock)
         except BaseException:
