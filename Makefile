@@ -24,21 +24,23 @@ dita/_kernel%.so dita/_journal%.so: $(SOURCES)
 	@$(PY) setup.py -q build_ext --inplace --force
 	@touch dita/_kernel$*.so dita/_journal$*.so
 
-# The shortest way to see the kernel at work.
-run: build ## replay a recorded trade, step by step
-	.venv/bin/pink-ctl replay --trade FET
+# The shortest way to see it at work. What the run before left behind is removed first: the mock
+# venue begins anew each time, so its journal must too.
+run: build ## trade twenty minutes of tape in half a minute, with the live board
+	@rm -rf build/demo
+	.venv/bin/pink-ctl serve --demo --state-dir build/demo
 
 # Static checks first: they are quick and say more.
 test: check ## run everything: check, then the tests
 	$(PY) -P -m pytest -q
 
-# stubtest holds dita/_kernel.pyi against the compiled module. Which names Cython adds differs
+# stubtest holds the .pyi files against the compiled modules. Which names Cython adds differs
 # from version to version, so an allowed name need not be there.
 check: build ## ruff, mypy and stubtest, no tests
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	$(PY) -m mypy
-	$(PY) -m mypy.stubtest dita._kernel --ignore-unused-allowlist \
+	$(PY) -m mypy.stubtest dita._kernel dita._journal --ignore-unused-allowlist \
 		--allowlist tests/stubtest_allow.txt
 
 # Fails when a figure of a recorded case differs.
@@ -46,8 +48,9 @@ golden: build ## run the golden cases and compare every figure
 	.venv/bin/pink-ctl golden
 
 # Numbers depend on the machine; the table says which one it was.
-bench: build ## measure the kernel's speed
+bench: build ## measure speed and size of kernel and serve
 	$(PY) -m benchmarks.run --peers
+	$(PY) -m benchmarks.serve --quick
 
 # A traced kernel is slow, so it is thrown away afterwards. Not on CPython 3.12, which cannot.
 trace: build ## line coverage of the kernel's .pyx

@@ -101,10 +101,30 @@ def markdown(sections: Sequence[Section], facts: Sequence[tuple[str, str]], comm
     lines = ["# Measured speed and size", ""]
     lines += [f"Written by `{command}`; figures depend on the machine, ratios less so.", ""]
     lines += ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in facts)]
-    for section in sections:
-        lines += ["", f"## {section.title}", "", section.text, ""]
-        lines += ["| | median [min..max] | target | |", "|---|---|---|---|"]
-        lines += [f"| {r.name} | {r.value} | {r.target} | {r.verdict} |" for r in section.rows]
-        if section.notes:
-            lines += ["", *(f"- {note}" for note in section.notes)]
+    return "\n".join(lines) + "\n" + "".join(map(section_text, sections))
+
+
+def section_text(section: Section) -> str:
+    """One section of the file, with the empty line before it."""
+    lines = ["", f"## {section.title}", "", section.text, ""]
+    lines += ["| | median [min..max] | target | |", "|---|---|---|---|"]
+    lines += [f"| {r.name} | {r.value} | {r.target} | {r.verdict} |" for r in section.rows]
+    if section.notes:
+        lines += ["", *(f"- {note}" for note in section.notes)]
     return "\n".join(lines) + "\n"
+
+
+def old_section(title: str) -> str:
+    """A section as it stands in the file, for whoever writes the rest anew; "" if it is not."""
+    text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
+    before, heading, rest = text.partition(f"\n## {title}\n")
+    del before
+    return heading + rest.split("\n## ")[0].rstrip("\n") + "\n" if heading else ""
+
+
+def write_section(section: Section) -> None:
+    """Put a section into the file, in the place of its older self."""
+    text = RESULTS.read_text(encoding="utf-8")
+    old = old_section(section.title)
+    new = section_text(section)
+    RESULTS.write_text(text.replace(old, new) if old else text + new, encoding="utf-8")

@@ -113,6 +113,11 @@ def main() -> None:
     """Run pink-ctl. A bug ends with its traceback and 70, which no check's result uses."""
     try:
         app()
+    except SystemExit as end:
+        # A supervisor has to tell serve's bad usage from everything that a restart may mend.
+        if end.code == ExitCode.USAGE and sys.argv[1:2] == ["serve"]:
+            sys.exit(ExitCode.SERVE_USAGE)
+        raise
     except Exception:  # noqa: BLE001  (reported in full, and the process ends)
         traceback.print_exc()
         note("pink-ctl: this is a bug in pink-ctl, nothing you typed; do: report the lines above")

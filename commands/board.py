@@ -15,10 +15,32 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-CALM = {"READY": "green", "HOLD": "yellow", "DEGRADED": "yellow", "DRAINING": "yellow"}
-DRIFT = {"OK": "green", "WARN": "yellow", "ERROR": "red"}
+CALM = {
+    "READY": "bold green",
+    "HOLD": "bold yellow",
+    "DEGRADED": "bold yellow",
+    "DRAINING": "bold yellow",
+    "STOPPED": "bold",
+}
+DRIFT = {"OK": "green", "WARN": "yellow", "ERROR": "bold red"}
 #: Older than this, an age is shown in yellow: milliseconds.
 OLD_MS = {"balance": 60_000, "positions": 60_000}
+#: Less room than so many reserves is worth a look.
+LOW_RESERVES = 4
+#: From this width on there is room for every column.
+WIDE = 126
+
+#: What to do about a state, or about a cause that keeps entries out.
+NEXT = {
+    "hold": 'when the reason is gone: pink-ctl resume --reason "..." --apply',
+    "unexplained drift": "look at the drift by cause below; entries thaw after two quiet balances",
+    "pending drift": "wait: the exchange's own rows may still explain it",
+    "wallet empty": "look at the exchange: is it the right account, was money moved?",
+    "recovery slot in use": "wait until the slot in doubt is settled; exits go on",
+    "draining": "wait for its end",
+    "DEGRADED": "wait: the stream is being read anew, and everything is asked again",
+    "RECONCILING": "wait: the venue has not answered every question yet",
+}
 
 
 def places(amount: str, digits: int = 4, *, sign: bool = False) -> str:
@@ -29,6 +51,13 @@ def places(amount: str, digits: int = 4, *, sign: bool = False) -> str:
     if minus:
         return f"-{shown}"
     return f"+{shown}" if sign else shown
+
+
+def figure(amount: str, digits: int = 4) -> str:
+    """A gain or a loss: with its sign, and without one when there is none."""
+    if not amount.strip("0.-"):
+        return places(amount.lstrip("-"), digits)
+    return places(amount, digits, sign=True)
 
 
 def age(milliseconds: int) -> str:
@@ -44,8 +73,8 @@ def age(milliseconds: int) -> str:
 def _coloured(amount: str, digits: int = 4) -> Text:
     from rich.text import Text
 
-    style = "red" if amount.startswith("-") else ("green" if amount.strip("0.") else "")
-    return Text(places(amount, digits, sign=bool(amount.strip("0.-"))), style=style)
+    style = "red" if amount.startswith("-") else ("green" if amount.strip("0.") else "dim")
+    return Text(figure(amount, digits), style=style)
 
 
 def headline(s: dict[str, Any]) -> Text:
@@ -53,24 +82,40 @@ def headline(s: dict[str, Any]) -> Text:
     from rich.text import Text
 
     line = Text()
-    line.append(s["state"], style=f"bold {CALM.get(s['state'], 'cyan')}")
+    line.append(s["state"], style=CALM.get(s["state"], "bold cyan"))
     line.append(f"  {plain(s['namespace'])}")
     line.append(f"  capital {places(s['capital'], 2)}", style="bold")
     line.append(f"  exchange {places(s['exchange_balance'], 2)}")
     line.append("  drift ")
-    line.append(places(s["drift"], 2, sign=True), style=DRIFT.get(s["drift_status"], ""))
-    if s["entries_frozen"]:
-        line.append(f"  entries frozen: {', '.join(s['entries_frozen'])}", style="yellow")
+    line.append(figure(s["drift"], 2), style=DRIFT.get(s["drift_status"], ""))
     return line
 
 
-def slots_table(s: dict[str, Any], width: int) -> Table:
+def attention(s: dict[str, Any]) -> list[Text]:
+    """Why there are no entries, and what to do; nothing when all is well."""
+    from rich.text import Text
+
+    causes = list(s["entries_frozen"])
+    lines = [Text(f"entries frozen: {', '.join(causes)}", style="yellow")] if causes else []
+    if "hold" in causes:
+        lines.append(Text(f"held by {plain(s['held_because'] or 'somebody before this start')}"))
+    for name in [*causes, s["state"]]:
+        if name in NEXT:
+            lines.append(Text(f"next: {NEXT[name]}"))
+    if any(slot["state"].startswith("STALE") for slot in s["slots"]):
+        lines.append(Text("a slot's size is in doubt: the exchange is asked", style="yellow"))
+    return lines
+
+
+def slots_table(s: dict[str, Any], width: int) -> Table | Text:
     """The slots in use; narrow terminals lose the less urgent columns, never a digit."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    wide = width >= 110
+    if not s["slots"]:
+        return Text("\n no slot in use\n", style="dim")
+    wide = width >= WIDE
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1 if wide else 0))
     names = ["slot"] if wide else []
     names += ["trade", "asset", "side", "state", "size"]
@@ -78,26 +123,38 @@ def slots_table(s: dict[str, Any], width: int) -> Table:
     names += ["realized", "unrealized"]
     numbers = {"slot", "size", "entry", "mark", "lev", "fees", "realized", "unrealized"}
     for name in names:
-        table.add_column(name, justify="right" if name in numbers else "left", no_wrap=True)
+        number = name in numbers  # a name may take two lines, a number never does
+        table.add_column(
+            name, justify="right" if number else "left", no_wrap=number, overflow="fold"
+        )
     for slot in s["slots"]:
-        row: list[Any] = [str(slot["slot"])] if wide else []
-        stale = slot["state"].startswith("STALE")
-        row += [
-            plain(slot["trade"]),
-            plain(slot["asset"]),
-            slot["side"],
-            Text("STALE" if stale else slot["state"], style="yellow" if stale else ""),
-            places(slot["size"], 0).rstrip("."),
-        ]
-        if wide:
-            row += [places(slot["entry_price"], 4), places(slot["mark_price"], 4)]
-            row += [f"{slot['leverage']}x", f"{slot['leg'] + 1}/{slot['legs']}"]
-            row.append(places(slot["fees"], 4))
-        row += [_coloured(slot["realized"]), _coloured(slot["unrealized"])]
-        table.add_row(*row)
-    if not s["slots"]:
-        table.add_row(*([""] if wide else []), "no slot in use")
+        table.add_row(*_slot_cells(slot, wide))
     return table
+
+
+def _slot_cells(slot: dict[str, Any], wide: bool) -> list[Any]:
+    from rich.text import Text
+
+    stale = slot["state"].startswith("STALE")
+    cells: list[Any] = [str(slot["slot"])] if wide else []
+    cells += [
+        plain(slot["trade"]),
+        plain(slot["asset"]),
+        slot["side"],
+        Text("STALE" if stale else slot["state"], style="yellow" if stale else ""),
+        _size(slot["size"]),
+    ]
+    if wide:
+        cells += [places(slot["entry_price"]), places(slot["mark_price"])]
+        cells += [f"{slot['leverage']}x", f"{min(slot['leg'] + 1, slot['legs'])}/{slot['legs']}"]
+        cells.append(places(slot["fees"]))
+    return [*cells, _coloured(slot["realized"]), _coloured(slot["unrealized"])]
+
+
+def _size(amount: str) -> str:
+    """A quantity with every digit that it has."""
+    whole, _, part = amount.partition(".")
+    return f"{int(whole or '0'):,}{f'.{part}' if part else ''}"
 
 
 def money_table(s: dict[str, Any]) -> Table:
@@ -107,26 +164,40 @@ def money_table(s: dict[str, Any]) -> Table:
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("money", "USDT", "is"):
+    for name in ("money", "USDT", ""):
         table.add_column(name, justify="right" if name == "USDT" else "left", no_wrap=True)
     balance_age = s["age_ms"]["balance"]
     old = balance_age > OLD_MS["balance"] or balance_age < 0
-    table.add_row("capital", places(s["capital"]), s["capital_source"])
+    table.add_row("capital", Text(places(s["capital"]), style="bold"), s["capital_source"])
     table.add_row(
         "exchange balance",
         places(s["exchange_balance"]),
-        Text(f"{age(balance_age)} old", style="yellow" if old else ""),
-    )
+        Text("never read" if balance_age < 0 else f"{age(balance_age)} old",
+             style="yellow" if old else ""),
+    )  # fmt: skip
+    style = DRIFT.get(s["drift_status"], "")
+    level = Text(s["drift_status"], style=style)
+    table.add_row("drift", Text(figure(s["drift"]), style=style), level)
+    for cause, amount in s["drift_by_cause"].items():
+        table.add_row("", figure(amount), f"of it {cause.replace('_', ' ')}")
+    table.add_row("our checksum", places(s["k_capital"]), "seed and every flow we know")
     table.add_row("equity", places(s["equity"]), "with what is open at its marks")
     table.add_row("realized", _coloured(s["realized"]), f"in {s['trades']} trades")
     table.add_row("fees paid", places(s["fees"]), "")
     table.add_row("funding", _coloured(s["funding"]), "")
-    table.add_row("our checksum", places(s["k_capital"]), "seed and every flow we know")
-    style = DRIFT.get(s["drift_status"], "")
-    table.add_row("drift", Text(places(s["drift"], sign=True), style=style), s["drift_status"])
-    for cause, amount in s["drift_by_cause"].items():
-        table.add_row("", places(amount, sign=True), cause.replace("_", " "))
     return table
+
+
+def progress(done_e3: int) -> Text:
+    """How far the tape is."""
+    from rich.text import Text
+
+    cells = done_e3 * 30 // 1000
+    line = Text("tape ")
+    line.append("━" * cells, style="cyan")
+    line.append("─" * (30 - cells), style="dim")
+    line.append(f" {done_e3 // 10} %")
+    return line
 
 
 def board(s: dict[str, Any], width: int) -> Group:
@@ -134,7 +205,44 @@ def board(s: dict[str, Any], width: int) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    ages = "  ".join(f"{name} {age(value)}" for name, value in s["age_ms"].items())
-    footer = Text(f"ages: {ages}", style="dim")
-    orders = Text(f"orders not final: {s['open_orders']}  events held: {s['held_events']}")
-    return Group(headline(s), slots_table(s, width), money_table(s), orders, footer)
+    orders = Text(f"orders not final {s['open_orders']}   events held {s['held_events']}   ")
+    orders.append_text(_disk(s["journal"]))
+    return Group(
+        headline(s), *attention(s), slots_table(s, width), money_table(s), orders, _ages(s)
+    )
+
+
+def _disk(journal: dict[str, Any]) -> Text:
+    """What the journal takes; in yellow when the disk will not do for long."""
+    from rich.text import Text
+
+    low = journal["free_bytes"] < LOW_RESERVES * journal["reserve_bytes"]
+    size, free = mebibytes(journal["bytes"]), mebibytes(journal["free_bytes"])
+    return Text(f"journal {size} MiB, {free} MiB free", style="yellow" if low else "")
+
+
+def mebibytes(count: int) -> str:
+    """Bytes in whole MiB."""
+    return f"{count // 2**20:,}"
+
+
+def _ages(s: dict[str, Any]) -> Text:
+    from rich.text import Text
+
+    line = Text()
+    line.append("last heard: ", style="dim")
+    for name, value in s["age_ms"].items():
+        old = name in OLD_MS and (value < 0 or value > OLD_MS[name])
+        line.append(f"{name.replace('_', ' ')} {age(value)}  ", style="yellow" if old else "dim")
+    line.rstrip()
+    return line
+
+
+def closing(s: dict[str, Any]) -> list[str]:
+    """How it ended, the number that matters first; plain lines."""
+    return [
+        f"capital {places(s['capital'])} USDT, exchange balance {places(s['exchange_balance'])},"
+        f" drift {figure(s['drift'])} ({s['drift_status']})",
+        f"{s['trades']} trades: realized {figure(s['realized'])}, fees paid {places(s['fees'])},"
+        f" funding {figure(s['funding'])}",
+    ]

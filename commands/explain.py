@@ -44,7 +44,7 @@ def explain(
 
 
 def _show(what: str, rows: list[dict[str, Any]]) -> None:
-    from .board import places
+    from .board import figure
 
     money = [row for row in rows if row["realized"] != "0" or row["trueup"] != "0"]
     last = rows[-1]
@@ -52,26 +52,56 @@ def _show(what: str, rows: list[dict[str, Any]]) -> None:
         f"{what}: {len(rows)} inputs, {len(money)} moved money; now {last['after'] or last['code']}"
     )
     show_table(
-        ("seq", "input", "before→after", "filled", "size", "realized", "fee", "asked"),
+        ("seq", "input", "new state", "filled", "size", "realized", "fee", "asked"),
         [
             (
                 row["seq"],
-                row["input"] if row["code"] == "OK" else f"{row['input']} {row['code']}",
-                row["after"]
-                if row["before"] == row["after"]
-                else f"{row['before']}→{row['after']}",
+                _input(row, count),
+                "" if row["before"] == row["after"] else _short(row["after"]),
                 row["filled"] if row["filled"] != "0" else "",
                 row["size"],
-                places(row["realized"], sign=True) if row["realized"] != "0" else "",
-                places(row["fee"]) if row["fee"] != "0" else "",
+                figure(row["realized"]) if row["realized"] != "0" else "",
+                _fee(row["fee"]),
                 " ".join(row["asked"]),
             )
-            for row in rows
+            for row, count in _runs(rows)
         ],
         right={"seq", "filled", "size", "realized", "fee"},
+        tight=True,
     )
     note("--json has every digit, times and reasons")
 
 
-def _states(row: dict[str, Any]) -> str:
-    return row["after"] if row["before"] == row["after"] else f"{row['before']}→{row['after']}"
+def _runs(rows: list[dict[str, Any]]) -> list[tuple[dict[str, Any], int]]:
+    """Inputs in a row that changed nothing and say the same, as one: the last, and their number.
+
+    A trade sees hundreds of prices between the inputs that matter.
+    """
+    runs: list[tuple[dict[str, Any], int]] = []
+    for row in rows:
+        if runs and _says_the_same(runs[-1][0], row):
+            runs[-1] = (row, runs[-1][1] + 1)
+        else:
+            runs.append((row, 1))
+    return runs
+
+
+def _says_the_same(before: dict[str, Any], row: dict[str, Any]) -> bool:
+    quiet = row["input"] == "MARK_PRICE" or row["code"] != "OK"
+    same = all(before[key] == row[key] for key in ("input", "code", "after", "asked"))
+    return quiet and same and row["before"] == row["after"] and not row["asked"]
+
+
+def _input(row: dict[str, Any], count: int) -> str:
+    name = str(row["input"]) if row["code"] == "OK" else f"{row['input']} {row['code']}"
+    return f"{name} ×{count}" if count > 1 else name
+
+
+def _short(state: str) -> str:
+    return "STALE" if state.startswith("STALE") else state
+
+
+def _fee(amount: str) -> str:
+    from .board import places
+
+    return places(amount) if amount != "0" else ""

@@ -11,9 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-from .hands import Reason, send
+from dita.errors import ExitCode
+
+from .hands import Reason, Wish, do, plan, send, tell
 from .options import Apply, AsJson, ConfigFile, StateDir
-from .render import show
+from .render import emit_json, show
 
 Trade = Annotated[str, typer.Option("--trade", help="Trade id.")]
 
@@ -139,10 +141,26 @@ def intent_flatten(
 
     directory = directory_of(config, state_dir, os.environ)
     slots = call(directory, {"verb": "status"})["status"]["slots"]
-    if not slots:
+    wishes = [_exit_of(slot) for slot in slots]
+    if not apply and wishes:
+        plan(directory, wishes, as_json)
+        return
+    # One refusal must not keep the others from going out.
+    answers = [do(directory, wish, reason) for wish in wishes]
+    if as_json:
+        emit_json({"applied": apply, "answers": answers})
+    elif not wishes:
         show("nothing is open")
-    for slot in slots:
-        fields = {**_exit_fields(slot["trade"], True), "quantity_e8": 2**63 - 1}
-        what = f"exit all of {slot['trade']} ({slot['side']} {slot['size']} {slot['asset']})"
-        request = {"verb": "intent", "intent": fields}
-        send(what, request, reason, config, state_dir, apply, as_json)
+    else:
+        for wish, answer in zip(wishes, answers, strict=True):
+            tell(wish, answer)
+    if not all(answer["accepted"] for answer in answers):
+        raise typer.Exit(ExitCode.DIFFERENCE)
+
+
+def _exit_of(slot: dict[str, Any]) -> Wish:
+    from dita.units import QUANTITY_MAX
+
+    fields = {**_exit_fields(slot["trade"], True), "quantity_e8": QUANTITY_MAX}
+    what = f"exit all of {slot['trade']} ({slot['side']} {slot['size']} {slot['asset']})"
+    return Wish(what, {"verb": "intent", "intent": fields})

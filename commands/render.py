@@ -69,8 +69,12 @@ def show_table(
     *,
     title: str = "",
     right: Collection[str] = (),
+    tight: bool = False,
 ) -> None:
-    """Print a table to stdout; the columns named in `right`, the numbers, are aligned right."""
+    """Print a table to stdout; the columns named in `right`, the numbers, are aligned right.
+
+    `tight` leaves one blank between columns instead of three.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -80,6 +84,7 @@ def show_table(
         title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
+        padding=(0, 0 if tight else 1),
     )
     for name in columns:
         # fold: on a narrow terminal a value takes two lines rather than lose its end

@@ -16,7 +16,7 @@ import typer
 from dita.errors import DitaError, ExitCode
 
 from .options import AsJson, ConfigFile, StateDir
-from .render import emit_json, note, show
+from .render import emit_json, note, plain, show
 
 if TYPE_CHECKING:
     from dita.runtime.factory import Bundle
@@ -28,6 +28,11 @@ WithDemo = Annotated[
 WithTable = Annotated[
     bool, typer.Option("--table/--no-table", help="Show the live board (on a terminal: yes).")
 ]
+#: Looks at the running kernel: two a second on a terminal, one line in five seconds elsewhere.
+DRAW_S = 0.5
+LINE_S = 5.0
+#: All of the tape, in thousandths; shown only when everything is flat too.
+DONE_E3 = 1_000
 
 
 def serve(
@@ -54,6 +59,8 @@ def serve(
     from dita.runtime.start import prepared
 
     settings, directory = prepared(config, state_dir, os.environ)
+    if demo:
+        directory = _for_a_demo(state_dir)
     live = table and not once and not as_json and sys.stderr.isatty()
     try:
         last = asyncio.run(_run(settings, directory, once=once, demo=demo, live=live))
@@ -66,7 +73,25 @@ def serve(
     if as_json:
         emit_json(last)
     elif once or demo:
-        _summary(last)
+        _summary(last, directory, demo=demo)
+
+
+def _for_a_demo(state_dir: Path | None) -> Path:
+    """A state directory without a past: the demo's venue has none either."""
+    from dita.errors import UsageError
+
+    if state_dir is None:
+        import tempfile
+
+        return Path(tempfile.mkdtemp(prefix="pink-demo-"))
+    if (state_dir / "journal").exists():
+        raise UsageError(
+            "the demo needs a state directory without a journal: its venue begins anew each time",
+            expected="an empty or a new directory",
+            found=str(state_dir),
+            action="leave --state-dir out, or remove that directory if it was a demo's",
+        )
+    return state_dir.absolute()
 
 
 async def _run(
@@ -82,13 +107,15 @@ async def _run(
     bundle = Bundle(settings, directory, SystemClock(), demo=demo, failpoints=failpoints)
     player = demo_of(bundle) if demo else None
 
+    shown = _LiveBoard() if live else _Lines()
+
     async def beside(running: Bundle) -> None:
-        await _show_until(running, player, live=live)
+        await _show_until(running, player, shown)
 
     records: list[dict[str, Any]] = []
     quiet = await serve(
         bundle,
-        note,
+        shown.say,
         once=once,
         seen=records.append,
         beside=beside if player or live else None,
@@ -96,30 +123,30 @@ async def _run(
     note(
         "stopped, nothing unknown" if quiet else "stopped; unknown orders are asked about at start"
     )
-    return records[0] if records else current_status(bundle)
+    record = records[0] if records else current_status(bundle)
+    return {**record, "last_trade": player.last_trade} if player else record
 
 
-async def _show_until(bundle: Bundle, player: Any, *, live: bool) -> None:
-    """Draw the board twice a second while the demo plays, or until somebody stops us."""
+async def _show_until(bundle: Bundle, player: Any, shown: _LiveBoard | _Lines) -> None:
+    """Show what goes on while the demo plays, or until somebody stops us."""
     import asyncio
 
-    playing = asyncio.ensure_future(player.run()) if player else None
-    board = _LiveBoard() if live else None
+    playing = asyncio.ensure_future(player.run() if player else asyncio.Event().wait())
     try:
-        while playing is None or not playing.done():
-            progress = player.progress_e3 if player else -1
-            if board is not None:
-                board.draw(bundle, progress)
-            await asyncio.sleep(0.5)
-        if playing is not None:
-            await playing
+        while not playing.done():
+            shown.draw(bundle, min(player.progress_e3, DONE_E3 - 1) if player else -1)
+            await asyncio.wait({playing}, timeout=shown.pause_s)
+        playing.result()  # what failed in there is raised here
+        shown.draw(bundle, DONE_E3)
     finally:
-        if board is not None:
-            board.close()
+        playing.cancel()  # stopped from outside: nothing more is to be traded
+        shown.close()
 
 
 class _LiveBoard:
     """The board on stderr, drawn in place."""
+
+    pause_s = DRAW_S
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -127,33 +154,60 @@ class _LiveBoard:
 
         self.console = Console(stderr=True, markup=False, highlight=False, emoji=False)
         self.live = Live(console=self.console, auto_refresh=False)
-        self.live.start()
+
+    def say(self, line: str) -> None:
+        """A line above the board, once there is one."""
+        if self.live.is_started:
+            self.console.print(plain(line))
+        else:
+            note(line)
 
     def draw(self, bundle: Bundle, progress_e3: int) -> None:
         from rich.console import Group
-        from rich.text import Text
 
         from dita.runtime.serving import current_status
 
-        from .board import board
+        from .board import board, progress
 
         parts: list[Any] = [board(current_status(bundle), self.console.width)]
         if progress_e3 >= 0:
-            done = progress_e3 * 30 // 1000
-            bar = "━" * done + "─" * (30 - done)
-            parts.append(Text(f"tape {bar} {progress_e3 // 10} %", style="cyan"))
+            parts.append(progress(progress_e3))
+        self.live.start()  # the first time
         self.live.update(Group(*parts), refresh=True)
 
     def close(self) -> None:
         self.live.stop()
 
 
-def _summary(s: dict[str, Any]) -> None:
-    from .board import places
+class _Lines:
+    """Where nothing can be drawn in place: a line now and then."""
 
-    show(f"{s['trades']} trades, realized {places(s['realized'], sign=True)} USDT")
-    show(f"fees {places(s['fees'])}, funding {places(s['funding'], sign=True)}")
-    show(f"capital {places(s['capital'])}, exchange balance {places(s['exchange_balance'])}")
-    show(f"drift {places(s['drift'], sign=True)} ({s['drift_status']})")
+    pause_s = LINE_S
+
+    def say(self, line: str) -> None:
+        """As any other line."""
+        note(line)
+
+    def draw(self, bundle: Bundle, progress_e3: int) -> None:
+        from dita.runtime.serving import current_status
+
+        from .board import headline
+
+        s = current_status(bundle)
+        note(f"tape {progress_e3 // 10:3} %  {headline(s).plain}  {len(s['slots'])} open")
+
+    def close(self) -> None:
+        """Nothing to put back."""
+
+
+def _summary(s: dict[str, Any], directory: Path, *, demo: bool) -> None:
+    from .board import closing, figure
+
+    for line in closing(s):
+        show(line)
     if s["slots"]:
-        show(f"{len(s['slots'])} slots are still in use; next: pink-ctl status")
+        names = ", ".join(slot["trade"] for slot in s["slots"])
+        show(f"still open: {names}, {figure(s['unrealized'])} USDT unrealized")
+    if demo and s["last_trade"]:
+        note(f"next: pink-ctl explain {s['last_trade']} --state-dir {directory}")
+        note(f"      pink-ctl journal verify --state-dir {directory}")

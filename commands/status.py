@@ -6,7 +6,10 @@ the answer is stale or does not come.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,9 +19,15 @@ from dita.clock import SystemClock
 from dita.errors import ExitCode
 
 from .options import AsJson, ConfigFile, StateDir
-from .render import emit_json, note
+from .render import emit_json, note, show
 
-Watch = Annotated[bool, typer.Option("--watch", help="Draw it again every second.")]
+Watch = Annotated[
+    bool, typer.Option("--watch", help="Show it again every second, until Ctrl-C or its end.")
+]
+Record = dict[str, Any]
+WATCH_MS = 1_000
+#: A balance that is older is no base for a decision; it is asked for every 30 s.
+STALE_MS = 90_000
 
 
 def status(
@@ -40,42 +49,71 @@ def status(
     from dita.runtime.start import directory_of
 
     directory = directory_of(config, state_dir, os.environ)
-    while True:
-        record = _ask(directory)
-        if as_json:
-            emit_json(record)
-        else:
-            _draw(record, clear=watch)
-        if not watch:
-            break
-        SystemClock().sleep_ms(1_000)
-    if _is_stale(record):
-        note("stale: the exchange's balance is older than a minute; next: look at serve's log")
+    record = _ask(directory)
+    with _shown(as_json, again=watch) as draw:
+        draw(record)
+        while watch:
+            SystemClock().sleep_ms(WATCH_MS)
+            record = _ask(directory)
+            draw(record)
+    if is_stale(record):
+        note("stale: the exchange's balance is old; next: serve's log, is the venue reachable?")
         raise typer.Exit(ExitCode.STALE)
 
 
-def _ask(directory: Path) -> dict[str, Any]:
+def _ask(directory: Path) -> Record:
     from dita.runtime.control import call
 
     try:
-        answer: dict[str, Any] = call(directory, {"verb": "status"})["status"]
+        answer: Record = call(directory, {"verb": "status"})["status"]
     except TimeoutError as silent:
         note("serve does not answer: its loop is stuck; next: look at serve's log, then restart it")
         raise typer.Exit(ExitCode.STALE) from silent
     return answer
 
 
-def _is_stale(record: dict[str, Any]) -> bool:
+def is_stale(record: Record) -> bool:
+    """Is it not known what the exchange holds?  Before READY that is no news."""
     age = record["age_ms"]["balance"]
-    return bool(record["state"] == "READY" and (age < 0 or age > 90_000))
+    starting = record["state"] in ("STARTING", "RECOVERING", "RECONCILING")
+    return bool(not starting and (age < 0 or age > STALE_MS))
 
 
-def _draw(record: dict[str, Any], *, clear: bool) -> None:
+@contextlib.contextmanager
+def _shown(as_json: bool, *, again: bool) -> Iterator[Callable[[Record], None]]:
+    """How a record is shown: as JSON, as lines into a pipe, or in place on a terminal."""
     from rich.console import Console
 
-    from .board import board
+    from .board import WIDE, board
 
+    if as_json:
+        with _until_interrupted():
+            yield emit_json
+        return
+    if not sys.stdout.isatty():
+        paper = Console(width=WIDE, markup=False, highlight=False, emoji=False, color_system=None)
+
+        def print_out(record: Record) -> None:
+            with paper.capture() as text:
+                paper.print(board(record, WIDE))
+            for line in text.get().splitlines():
+                show(line.rstrip())
+
+        with _until_interrupted():
+            yield print_out
+        return
     console = Console(markup=False, highlight=False, emoji=False)
-    if clear:
-        console.clear()
-    console.print(board(record, console.width))
+    if not again:
+        yield lambda record: console.print(board(record, console.width))
+        return
+    from rich.live import Live
+
+    with Live(console=console, auto_refresh=False) as live, _until_interrupted():
+        yield lambda record: live.update(board(record, console.width), refresh=True)
+
+
+@contextlib.contextmanager
+def _until_interrupted() -> Iterator[None]:
+    """Ctrl-C is how one leaves, not an error."""
+    with contextlib.suppress(KeyboardInterrupt):
+        yield

@@ -16,7 +16,11 @@ from typing import Final
 from dita.errors import BadField, KernelFault
 
 TEXT_MAX: Final = 64
-VENUE_TEXTS_MAX: Final = 65_536
+#: Keys worked out before that are remembered, of each kind.  An id is asked for a few times within
+#: moments and then never again, so more would only take memory.
+KEYS_MAX: Final = 8_192
+#: Texts of each kind that are remembered before those not in use are forgotten.
+NAMES_MIN: Final = 8_192
 #: From here on a key is a hash of a text, below it the number that the text says.
 HASHED: Final = 1 << 63
 
@@ -48,7 +52,7 @@ class _Keys(dict[str, int]):
         return key
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=KEYS_MAX)
 def key_of(text: str, field: str) -> int:
     """Key of an intent, trade or event id: 64 bits of its hash; 0 for "no id"."""
     return (_hashed(_checked(text, field)) or 1) if text != "" else 0
@@ -71,8 +75,8 @@ def _venue_key(text: str) -> int:
 
 
 #: The same as ``asset_key_of`` and ``venue_key_of`` without a call, for where each counts.
-ASSET_KEYS: Final = _Keys(_asset_key, 4_096)
-VENUE_KEYS: Final = _Keys(_venue_key, 65_536)
+ASSET_KEYS: Final = _Keys(_asset_key, KEYS_MAX)
+VENUE_KEYS: Final = _Keys(_venue_key, KEYS_MAX)
 
 
 def asset_key_of(symbol: str) -> int:
@@ -94,7 +98,7 @@ def venue_key_of(text: str) -> int:
         raise BadField("venue_order_id", text, "text") from unhashable
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=KEYS_MAX)
 def foreign_client_key(text: str) -> int:
     """Key of a client order id that is not ours: above 2^63, where no own order number is."""
     return _hashed(_checked(text, "client_order_id")) | HASHED
@@ -112,6 +116,8 @@ class Names:
     def __init__(self, forget: Callable[[], None]) -> None:
         #: Called when there are too many texts: the owner replaces these names by those in use.
         self._forget = forget
+        #: Beyond so many of one kind the owner is asked to forget.
+        self.limit = NAMES_MIN
         self.trades: dict[int, str] = {}
         self.intents: dict[int, str] = {}
         self.assets: dict[int, str] = {}
@@ -134,9 +140,14 @@ class Names:
 
     def remember_venue_id(self, key: int, text: str) -> None:
         """Keep a venue order id that is not its own key."""
-        if len(self.venue_ids) >= VENUE_TEXTS_MAX:
+        if len(self.venue_ids) >= self.limit:
             self._forget()
         self.venue_ids[key] = text
+
+    def set_limit(self) -> None:
+        """After forgetting: room for as many again, so that forgetting stays rare."""
+        in_use = max(map(len, (self.trades, self.intents, self.venue_ids, self.orders)))
+        self.limit = max(NAMES_MIN, 2 * in_use)
 
     def venue_id(self, key: int) -> str:
         """The venue order id with this key."""

@@ -54,7 +54,6 @@ from dita.refusals import EXPECTED, FREEZE_CAUSES, value_of
 from dita.transitions import RULES, TRANSITIONS
 
 _DUST: Final = 2
-_NAMES_MAX: Final = 65_536
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -304,7 +303,7 @@ class ExecutionKernel:
     def learn(self, intent: KernelIntent) -> None:
         """Remember the texts behind an intent's keys."""
         self._names.learn(intent.trade_id, intent.intent_id, intent.asset)
-        if len(self._names.intents) > _NAMES_MAX:
+        if len(self._names.intents) > self._names.limit:
             self._forget()
 
     def _forget(self) -> None:
@@ -336,6 +335,7 @@ class ExecutionKernel:
             if not order[10]  # a close that was not ours has no client id of ours
         }
         self._names.clients = {text: number for number, text in self._names.orders.items()}
+        self._names.set_limit()
 
     def _orders_of(self, trade: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         found = (self._core.order(order_no) for order_no in trade[19])
@@ -399,7 +399,7 @@ class ExecutionKernel:
             known = self._client_id(intent_key, trade_no, child)
             names.orders[order_no] = known
             names.clients[known] = order_no
-            if len(names.orders) > _NAMES_MAX:
+            if len(names.orders) > names.limit:
                 self._forget()
         return known
 

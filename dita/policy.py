@@ -103,6 +103,10 @@ class DemoStrategy:
         self._age = 0
         self._count = 0
 
+    def refused(self) -> None:
+        """The last ENTER was not taken: its trade id was never used, so it is the next one's."""
+        self._count -= 1
+
     def decide(self, price_e10: int, *, open_trade: str, entries_allowed: bool) -> Decision | None:
         """The decision at a new price, given the trade that is open ("" when flat)."""
         self._prices = [*self._prices, price_e10][-self.WINDOW :]

@@ -174,10 +174,12 @@ def test_hold_and_resume_and_plan_first(station: Station) -> None:
         assert pink("hold", *station.words, "--reason", "test", "--apply").returncode == 0
         record = station.status()
         assert (record["state"], record["entries_frozen"]) == ("HOLD", ["hold"])
+        assert record["held_because"].endswith(": test")
         frozen = station.enter("T1")
         assert frozen.stdout == "refused: ENTRIES_FROZEN (causes hold)\n"
     with station.serve():  # killed by the end of the block above: the hold is in the journal
-        assert station.status()["state"] == "HOLD"
+        record = station.status()
+        assert (record["state"], record["held_because"]) == ("HOLD", "")
         assert pink("resume", *station.words, "--reason", "test", "--apply").returncode == 0
         assert station.status()["state"] == "READY"
 

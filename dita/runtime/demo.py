@@ -7,15 +7,20 @@ any alpha side would.  Only for the embedded mock.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from dita.contracts import KernelCommandType, KernelIntent, TradeStage
 from dita.errors import SettingsError
 from dita.policy import DemoStrategy, intent_of
 from dita.runtime.factory import Bundle
+from dita.units import QUANTITY_MAX
 
 if TYPE_CHECKING:
     from dita.venues.mock import MockVenue
+
+#: How often the demo looks at the prices, and at whether it is flat in the end.
+LOOK_S: Final = 0.05
+FLAT_LOOKS: Final = 100
 
 
 class Demo:
@@ -26,6 +31,8 @@ class Demo:
         self.venue = venue
         self.lasts_ms = lasts_ms
         self.started_ms = bundle.clock.now_ms()
+        #: Trade id of the newest entry that was accepted; "" for none.
+        self.last_trade = ""
         self._sent = 0
         self._last: dict[str, int] = {}
         self._strategies = {asset: DemoStrategy(asset) for asset in venue.config.contracts}
@@ -40,13 +47,15 @@ class Demo:
         """Trade until the tape has ended and everything is flat, or for a few seconds more."""
         while self.progress_e3 < 1000:
             await self._look()
-            await asyncio.sleep(0.05)
-        for slot in self.bundle.runtime.engine.kernel.active_slots():
-            await self._exit(slot.trade_id, "end of the tape")
-        for _ in range(60):
-            if not self.bundle.runtime.engine.kernel.active_slots():
-                return
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(LOOK_S)
+        kernel = self.bundle.runtime.engine.kernel
+        for slot in kernel.active_slots():
+            await self._exit_all(slot.trade_id)
+        for _ in range(FLAT_LOOKS):
+            if not kernel.active_slots() and not kernel.open_orders():
+                break
+            await asyncio.sleep(LOOK_S)
+        await self.bundle.service.inquiry.balance()  # so that the last fees are in what is shown
 
     async def _look(self) -> None:
         for asset, price in dict(self.venue.book.prices).items():
@@ -84,10 +93,18 @@ class Demo:
             capital=runtime.engine.snapshot.capital,
             contract=self.venue.config.contracts[asset],
         )
-        if intent is not None:
-            await runtime.ask(intent)
+        if intent is None:
+            self._strategies[asset].refused()
+            return
+        outcome = await runtime.ask(intent)
+        if intent.command is not KernelCommandType.ENTER:
+            return
+        if outcome.kernel.accepted:
+            self.last_trade = intent.trade_id
+        else:
+            self._strategies[asset].refused()
 
-    async def _exit(self, trade_id: str, reason: str) -> None:
+    async def _exit_all(self, trade_id: str) -> None:
         self._sent += 1
         await self.bundle.runtime.ask(
             KernelIntent(
@@ -95,8 +112,9 @@ class Demo:
                 received_ms=1,
                 intent_id=f"demo-exit-{self.started_ms}-{self._sent}",
                 trade_id=trade_id,
+                quantity_e8=QUANTITY_MAX,  # not the next leg: all of it
                 urgent=True,
-                reason=reason,
+                reason="end of the tape",
             )
         )
 

@@ -24,6 +24,7 @@ from dita.journal import (
     SnapshotFailed,
     SnapshotStore,
 )
+from dita.runtime.begun import hold_to_the_journal, hold_to_the_money
 from dita.runtime.failpoints import Failpoints
 from dita.runtime.inquiry import Inquiry
 from dita.runtime.lock import StartBudget, StateLock
@@ -40,6 +41,8 @@ JOURNAL_FOLDER: Final = "journal"
 SNAPSHOT_FOLDER: Final = "snapshots"
 #: Twenty minutes of tape in half a minute.
 DEMO_SPEED: Final = 40
+#: How many of its orders the embedded mock remembers at least.
+MOCK_ORDERS: Final = 1_000
 
 
 class Store:
@@ -63,7 +66,12 @@ class Store:
         )
         self.snapshot_every = settings.journal.snapshot_every
         self.reserve_bytes = settings.journal.reserve_bytes
-        self.engine, self.replayed = self.snapshots.restore(self.journal)
+        try:
+            hold_to_the_journal(self.journal.epoch, settings, str(directory))
+            self.engine, self.replayed = self.snapshots.restore(self.journal)
+        except BaseException:
+            self.journal.close()
+            raise
 
     @property
     def found(self) -> str:
@@ -176,7 +184,7 @@ def mock_venue(settings: Settings, clock: Clock, faster: int) -> MockVenue:
     from dita.venues.mock import MockVenue, fet_config, read_tape
 
     tape = [(row.time_ms // faster, *row[1:]) for row in read_tape(tape_of(settings))]
-    config = fet_config(seed=settings.venue.mock_seed, tape=tuple(tape))
+    config = fet_config(seed=settings.venue.mock_seed, tape=tuple(tape), kept=MOCK_ORDERS)
     return MockVenue(config, clock, pulse_ms=min(50, settings.runtime.tick_ms))
 
 
@@ -213,11 +221,17 @@ class Bundle:
             budget=settings.runtime.crash_budget,
             window_ms=1_000 * settings.runtime.crash_window_s,
         )
+        try:
+            hold_to_the_money(directory, settings)
+            venue = venue_of(settings, clock, demo=demo)
+            self.venue = failpoints.venue(venue) if failpoints else venue
+            disk = failpoints.disk(OsDisk()) if failpoints else None
+            self.store = Store(directory, settings, clock, disk)
+        except BaseException:
+            self.lock.release()
+            raise
+        # What is refused up to here is not a crash: it ends the same way each time, unsent.
         self.crash_loop = self.budget.start(clock.now_ms())
-        disk = failpoints.disk(OsDisk()) if failpoints else None
-        self.store = Store(directory, settings, clock, disk)
-        venue = venue_of(settings, clock, demo=demo)
-        self.venue = failpoints.venue(venue) if failpoints else venue
         self.commit = GroupCommit(self.store.journal)
         self.log = JournalLog(self.store, self.commit)
         self.runtime = Runtime(

@@ -85,6 +85,8 @@ class Service:
         self.doubt = asyncio.Event()
         self.feeds = Feeds(self)
         self.stop_requested = asyncio.Event()
+        #: Who holds, and why; "" when nobody does or it was before this start (the journal knows).
+        self.held_because = ""
         runtime.publishers.append(self.feeds)
         self._worker: asyncio.Task[None] | None = None
 
@@ -99,7 +101,7 @@ class Service:
         self._worker.add_done_callback(self._worker_ended)
         await self._connect()
         runtime.spawn(self._stream(), "stream")
-        await self._or_failure(self.recovery.reconcile())
+        await self._or_failure(self._reconcile())
         await self._or_failure(self.watch.income())
         if hold:
             await self.control(ControlAction.HOLD, hold, "serve")
@@ -165,8 +167,12 @@ class Service:
             wait_s = min(wait_s * 2, RECONNECT_MAX_S)
             self.runtime.spawn(self._heal(), "heal")
 
-    async def _heal(self) -> None:
+    async def _reconcile(self) -> None:
         await self.recovery.reconcile()
+        self.feeds.positions_ms = self.runtime.clock.now_ms()
+
+    async def _heal(self) -> None:
+        await self._reconcile()
         if self.runtime.state is RunState.DEGRADED:
             self._back_to_work()
 
@@ -210,6 +216,7 @@ class Service:
                 pass  # the cadence: time to ask anyway
             self.doubt.clear()
             await self.watch.positions()
+            self.feeds.positions_ms = self.runtime.clock.now_ms()  # also when there was none
 
     async def _income(self) -> None:
         await self._every(self.cadence.income_s, self.watch.income)
@@ -248,6 +255,8 @@ class Service:
                 reason=f"{operator}: {reason}",
             )
         )
+        if outcome.kernel.accepted and action in (ControlAction.HOLD, ControlAction.RESUME):
+            self.held_because = f"{operator}: {reason}" if action is ControlAction.HOLD else ""
         if self.runtime.state in (RunState.READY, RunState.HOLD):
             self._back_to_work()
         return outcome

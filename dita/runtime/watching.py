@@ -103,6 +103,8 @@ class Watch:
 
     async def _look_for_strangers(self) -> bool:
         found = False
+        if not self.doubted_slots():
+            self._told.clear()  # it is there to say nothing twice while a doubt lasts
         for slot in self.doubted_slots():
             try:
                 now_ms = await self.runtime.venue.server_time_ms()

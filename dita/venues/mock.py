@@ -234,6 +234,7 @@ class MockConfig(Record, frozen=True, kw_only=True):
     style: Style = Style()
     noise: Noise = Noise()
     rules: tuple[Rule, ...] = ()
+    kept: int = 0  # orders that are remembered at least, the oldest ended ones go; 0 = all
 
 
 def fet_config(**changes: object) -> MockConfig:
@@ -376,6 +377,7 @@ class Book:
         self.orders: list[Order] = []
         self.fills: list[Fill] = []
         self.income: list[IncomeReport] = []
+        self.orders_made = self.fills_made = self.income_made = 0
         self.positions: dict[tuple[str, int], Position] = {}
         self._by_client: dict[str, Order] = {}
         self._by_venue: dict[str, Order] = {}
@@ -430,7 +432,8 @@ class Book:
 
     def _new_order(self, order: SubmitOrder, parts: int) -> Order:
         rules = self.config.contracts[order.asset]
-        number = (max(self.now_ms - _SNOWFLAKE_MS, 0) << 22) + len(self.orders) + 1
+        self.orders_made += 1
+        number = (max(self.now_ms - _SNOWFLAKE_MS, 0) << 22) + self.orders_made
         taken = Order(
             client_order_id=order.client_order_id.lower(),
             venue_order_id=str(number),
@@ -446,11 +449,26 @@ class Book:
             created_ms=self.now_ms,
             updated_ms=self.now_ms,
         )
+        if self.config.kept and len(self.orders) >= 2 * self.config.kept:
+            self._forget_old()
         self.orders.append(taken)
         self._by_venue[taken.venue_order_id] = taken
         if taken.client_order_id:
             self._by_client[taken.client_order_id] = taken
         return taken
+
+    def _forget_old(self) -> None:
+        """Drop the older half of what ended: a venue that runs for days must not grow for days."""
+        split_at = len(self.orders) - self.config.kept
+        gone = [order for order in self.orders[:split_at] if not order.works]
+        self.orders = [o for o in self.orders[:split_at] if o.works] + self.orders[split_at:]
+        for order in gone:
+            del self._by_venue[order.venue_order_id]
+            if self._by_client.get(order.client_order_id) is order:
+                del self._by_client[order.client_order_id]
+        self.fills = [f for f in self.fills if f.report.venue_order_id in self._by_venue]
+        oldest_ms = self.orders[0].created_ms if self.orders else self.now_ms
+        self.income = [row for row in self.income if row.time_ms >= oldest_ms]
 
     def _position_side(self, order: SubmitOrder) -> int:
         if not self.config.hedge:
@@ -526,8 +544,9 @@ class Book:
         order.updated_ms = self.now_ms
         if not order.left_e8:
             order.status = VenueOrderStatus.FILLED
+        self.fills_made += 1
         report = FillReport(
-            fill_id=str(len(self.fills) + 1),
+            fill_id=str(self.fills_made),
             client_order_id=order.client_order_id,
             venue_order_id=order.venue_order_id,
             asset=order.asset,
@@ -574,10 +593,10 @@ class Book:
     def flow(self, kind: IncomeKind, asset: str, amount: int, trade_id: str = "") -> None:
         """Book money to the wallet, with its income row."""
         self.wallet += amount
-        number = len(self.income) + 1
+        self.income_made += 1
         self.income.append(
             IncomeReport(
-                income_id=f"{number}_{int(kind)}",
+                income_id=f"{self.income_made}_{int(kind)}",
                 kind=kind,
                 asset=asset,
                 amount=amount,

@@ -1,0 +1,84 @@
+"""An event listener for supervisord: serve is down and stays down, so call somebody.
+
+Run by supervisord as ``python -m dita.runtime.paging COMMAND [WORD ...]``; the command gets one
+line on its standard input.  A crash that is restarted and a stop that was asked for call nobody.
+Speaks supervisord's listener protocol on stdin and stdout; knows nothing of serve itself.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import IO, Final
+
+#: A pager that hangs must not keep the next event waiting.
+COMMAND_LIMIT_S: Final = 60
+
+
+def fields_of(line: str) -> dict[str, str]:
+    """``a:1 b:2`` as a mapping; supervisord writes headers and payloads so."""
+    return dict(word.split(":", 1) for word in line.split() if ":" in word)
+
+
+def message_of(event: str, payload: dict[str, str]) -> str:
+    """What to tell; "" when nobody has to know.
+
+    EXITED with ``expected:1`` is one of the program's exitcodes: it is not started again.
+    """
+    name = f"{payload.get('groupname', '?')}:{payload.get('processname', '?')}"
+    if event == "PROCESS_STATE_FATAL":
+        return f"{name} does not start any more (FATAL); positions may be open; see its stderr log"
+    if event == "PROCESS_STATE_EXITED" and payload.get("expected") == "1":
+        return (
+            f"{name} ended and stays down; positions may be open; its exit status is in"
+            " supervisord's log: 74 means pink-ctl flatten --emergency, 70 report, 64 and 78 mend"
+        )
+    return ""
+
+
+def listen(read: IO[str], write: IO[str], tell: Callable[[str], None]) -> None:
+    """Answer events until supervisord goes away."""
+    while True:
+        write.write("READY\n")
+        write.flush()
+        header = read.readline()
+        if not header:
+            return
+        known = fields_of(header)
+        payload = fields_of(read.read(int(known["len"])))
+        if message := message_of(known["eventname"], payload):
+            tell(message)
+        write.write("RESULT 2\nOK")
+        write.flush()
+
+
+def main(command: Sequence[str]) -> None:
+    """Listen on stdin and stdout, which supervisord holds."""
+
+    def tell(message: str) -> None:
+        sys.stderr.write(f"{message}\n")  # the listener's log, whatever becomes of the command
+        sys.stderr.flush()
+        try:
+            done = subprocess.run(
+                command,
+                check=False,
+                input=f"{message}\n",
+                text=True,
+                stdout=sys.stderr,  # ours is supervisord's protocol
+                timeout=COMMAND_LIMIT_S,
+            )
+            failed = f"exit status {done.returncode}" if done.returncode else ""
+        except (OSError, subprocess.TimeoutExpired) as bad:
+            failed = str(bad)
+        if failed:
+            sys.stderr.write(f"nobody was called: {failed}\n")
+            sys.stderr.flush()
+
+    listen(sys.stdin, sys.stdout, tell)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit("usage: python -m dita.runtime.paging COMMAND [WORD ...]")
+    main(sys.argv[1:])
