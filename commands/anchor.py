@@ -62,9 +62,8 @@ def _tell(record: dict[str, Any]) -> None:
     show(f"K {record['k_before']} → {record['k_after']}")
     if applied:
         frozen = ", ".join(record["entries_frozen"])
-        show(
-            f"drift now {record['drift_after']}; entries {f'frozen: {frozen}' * bool(frozen) or 'free'}"
-        )
+        entries = f"frozen: {frozen}" if frozen else "free"
+        show(f"drift now {record['drift_after']}; entries {entries}")
     elif parts:
         note("nothing was booked; add --apply to do it")
 

@@ -147,7 +147,7 @@ def _record(summary: Summary) -> dict[str, Any]:
 
 def _tell(summary: Summary) -> None:
     from .board import places
-    from .story import clock
+    from .times import utc
 
     record = _record(summary)
     verdict = "within" if summary.holds else "NOT within"
@@ -156,7 +156,7 @@ def _tell(summary: Summary) -> None:
     rows = []
     for name in ("idle", "settling"):
         found = record[name]
-        when = clock(found["worst_ms"]) if found["samples"] else ""
+        when = utc(found["worst_ms"]) if found["samples"] else ""
         rows.append((name, found["samples"], places(found["worst"], 8, sign=True), when))
     show_table(
         ("capital − wallet", "samples", "largest, USDT", "at, UTC"),

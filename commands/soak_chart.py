@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape, quoteattr
 from dita.units import format_money
 
 from .chart import AMBER, FAINT, GREEN, GRID, INK, RED, SANS
-from .story import clock
+from .times import utc
 
 if TYPE_CHECKING:
     from dita.runtime.soaking import Point
@@ -46,8 +46,8 @@ def picture(points: Sequence[Point], limit: int) -> str:
         centre = f'cx="{x:.1f}" cy="{y(point.difference):g}"'
         parts.append(f'<circle {centre} r="3" fill="{colour}" fill-opacity="0.8"/>')
     floor = HEIGHT - BOTTOM + 26
-    parts.append(_text(LEFT, floor, f"{clock(first)} UTC", colour=FAINT, size=12))
-    last = f"{clock(points[-1].time_ms)} UTC, {len(points)} samples"
+    parts.append(_text(LEFT, floor, f"{utc(first)} UTC", colour=FAINT, size=12))
+    last = f"{utc(points[-1].time_ms)} UTC, {len(points)} samples"
     parts.append(_text(WIDTH - RIGHT, floor, last, colour=FAINT, anchor="end", size=12))
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
@@ -71,10 +71,8 @@ def _scale(points: Sequence[Point], limit: int) -> tuple[Callable[[int], float],
         steps, whole = 0, limit
         while size > whole * 10:
             steps, whole = steps + 1, whole * 10
-        if size <= limit:
-            far = size / limit
-        else:  # from one power of ten to the next, straight: near enough to read
-            far = 1 + steps + (size - whole) / (whole * 9)
+        # From one power of ten to the next it is straight: near enough to read.
+        far = size / limit if size <= limit else 1 + steps + (size - whole) / (whole * 9)
         return round(middle - unit * far * (1 if value >= 0 else -1), 1)
 
     return y, [limit * 10**decade for decade in range(decades + 1)]

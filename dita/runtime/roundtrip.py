@@ -318,7 +318,10 @@ class RoundTrip:
         self._say(
             "way out", outcome.kernel.accepted, f"exit of everything: {outcome.kernel.code.name}"
         )
-        await self._until(lambda: not self._in_a_slot())
+        await self._until(lambda: not self._in_a_slot() or self._dust())
+        if self._dust():
+            text = "what is left is below the contract's minimum: close it at the exchange"
+            self._say("dust", False, text)
         try:
             await self._check_flat("flat after all")
         except _StepFailed:
@@ -333,6 +336,9 @@ class RoundTrip:
 
     def _in_a_slot(self) -> bool:
         return any(slot.trade_id == self.trade_id for slot in self.kernel.active_slots())
+
+    def _dust(self) -> bool:
+        return any(s.dust for s in self.kernel.active_slots() if s.trade_id == self.trade_id)
 
     def _order(self, role: OrderRole) -> VenueOrder | None:
         trade = self.kernel.trade(self.trade_id)
