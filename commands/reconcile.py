@@ -102,7 +102,11 @@ def _apply(
         for done in answer["done"]:
             show(f"{done['step']}: {done['result']}")
         show()
-        _draw(answer["reconcile"])
+        if answer["reconcile"]:
+            _draw(answer["reconcile"])
+    if not answer["reconcile"]:
+        note(f"done, but not seen afterwards: {answer['problem']}")
+        raise typer.Exit(ExitCode.VENUE)
     if answer["reconcile"]["differences"]:
         raise typer.Exit(ExitCode.DIFFERENCE)
 

@@ -30,7 +30,7 @@ def headline(record: dict[str, Any]) -> Text:
     count = record["differences"]
     style = "bold red" if count else "bold green"
     line = Text()
-    line.append(f"{places(record['difference'], 8, sign=True)} USDT", style=style)
+    line.append(f"{_amount(record['difference'])} USDT", style=style)
     line.append(f"  {_counted(count)}", style=style)
     line.append(f"  {plain(record['namespace'])}, journal {record['epoch']}")
     if not record["calm"]:
@@ -49,26 +49,29 @@ def _table(level: str, rows: list[dict[str, Any]], width: int) -> Table:
         title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
-        padding=(0, 1 if wide else 0),
+        padding=(0, 1),
     )
     name = {"order": "order", "position": "trade", "money": ""}[level]
+    # fold: on a narrow terminal a value takes two lines rather than lose its end
     for column in (name,) if money else ("asset", name):
-        table.add_column(column, no_wrap=True)
+        table.add_column(column, overflow="fold")
     for column in ("ours", "exchange"):
-        table.add_column(column, justify="right" if money else "left", no_wrap=True)
-    table.add_column("cause")
+        table.add_column(column, justify="right" if money else "left", overflow="fold")
+    table.add_column("cause", overflow="fold")
     for row in rows:
         cells = [] if money else [plain(row["asset"])]
         cells.append(_short(plain(row["name"]), wide))
         for side in ("ours", "theirs"):
             text = row[side]
-            sign = money and bool(row["cause"])
-            cells.append(places(text, 8, sign=sign) if money and text else plain(text))
+            cells.append(_amount(text, row["cause"]) if money and text else plain(text))
         cause = Text(row["cause"] or "", style="yellow" if row["cause"] else "")
         table.add_row(*cells, cause)
-    if not rows:
-        table.add_row(*([] if money else ["none"]), "none" if money else "")
     return table
+
+
+def _amount(text: str, cause: str = "sign") -> str:
+    """Eight places: what the exchange gives.  A difference has its sign, zero has none."""
+    return places(text, 8, sign=bool(cause) and text != "0")
 
 
 def _short(name: str, wide: bool) -> str:
@@ -82,9 +85,12 @@ def sides(record: dict[str, Any], width: int) -> Group:
     from rich.text import Text
 
     parts: list[Any] = [headline(record), Text()]
-    for level in HEADS:
+    for level, head in HEADS.items():
         rows = [row for row in record["rows"] if row["level"] == level]
-        parts.append(_table(level, rows, width))
+        if rows:
+            parts.append(_table(level, rows, width))
+        else:
+            parts += [Text(f"{head}: none", style="bold"), Text()]
     steps = record["plan"]["steps"]
     if steps:
         parts.append(Text("plan", style="bold"))

@@ -151,13 +151,13 @@ def _tell(summary: Summary) -> None:
 
     record = _record(summary)
     verdict = "within" if summary.holds else "NOT within"
-    worst = places(record["idle"]["worst"], 8, sign=True)
+    worst = places(record["idle"]["worst"], 8)
     show(f"idle {worst} USDT at most: {verdict} 0.01")
     rows = []
     for name in ("idle", "settling"):
         found = record[name]
         when = utc(found["worst_ms"]) if found["samples"] else ""
-        rows.append((name, found["samples"], places(found["worst"], 8, sign=True), when))
+        rows.append((name, found["samples"], places(found["worst"], 8), when))
     show_table(
         ("capital − wallet", "samples", "largest, USDT", "at, UTC"),
         rows,

@@ -430,6 +430,18 @@ def test_a_flow_that_the_wallet_holds_by_now_is_no_difference(
     assert sides.compared().difference == part
 
 
+@given(agreeing(), st.integers(1, 10**20), st.sampled_from(["pending", "unexplained", "rounding"]))
+def test_a_drift_whose_flow_was_booked_since_is_no_difference(
+    sides: Sides, flow: int, drift: str
+) -> None:
+    """The anchor's judgement is older than the booking; together they are nothing."""
+    money = sides.ours.money
+    causes = {DriftCause(drift): -flow}
+    sides.ours = replace(sides.ours, money=replace(money, causes=causes))
+    assert sides.compared().difference == 0
+    assert sides.causes() == []
+
+
 # -- plans -----------------------------------------------------------------------------------------
 
 

@@ -436,6 +436,26 @@ def journalled_reasons(state: Path) -> list[str]:
     return [e.record.reason for e in entries if isinstance(e.record, KernelIntent)]
 
 
+def test_what_was_done_is_told_when_the_exchange_falls_silent(play: Callable[..., None]) -> None:
+    async def scene(stage: Stage) -> None:
+        await stage.enter()
+        await stage.quiet()
+        stage.deaf()
+        stage.by_hand(OrderSide.BUY, 1000)
+        record = await stage.report()
+        drop = Rule(verb=Verb.STREAM, do=Do.DROP, times=0)
+        stage.venue.set_script((drop, Rule(verb=Verb.BALANCE, do=Do.FAIL, nth=2, times=0)))
+        done = await stage.apply(record["plan"])
+        assert len(done["done"]) == 2
+        assert done["done"][0]["result"].startswith("booked 1 close")
+        assert done["done"][1]["result"].startswith("not done: the exchange did not answer")
+        assert done["reconcile"] is None
+        assert "balance" in done["problem"]
+        stage.venue.set_script(())
+
+    play(scene)
+
+
 # -- anchor ----------------------------------------------------------------------------------------
 
 

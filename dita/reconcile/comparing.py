@@ -30,6 +30,17 @@ from dita.units import format_money, format_quantity
 #: The shape of a client order id of a kernel like this one (design P2).
 OWN_ID: Final = re.compile(r"[a-z2-7]{32}")
 
+#: What a flow that was booked after the anchor may have been, likeliest first.
+_SETTLED_BY_FLOWS: Final = (
+    Cause.WALLET_MOVED,
+    Cause.PENDING,
+    Cause.UNEXPLAINED,
+    Cause.PENDING_FEE,
+    Cause.UNSETTLED_FILL,
+    Cause.FUNDING_UNREAD,
+    Cause.TRANSFER_UNREAD,
+    Cause.ROUNDING,
+)
 _DRIFT: Final[dict[DriftCause, Cause]] = {each: Cause[each.name] for each in DriftCause}
 
 
@@ -210,12 +221,13 @@ def _parts(ours: OurMoney, wallet: int) -> dict[Cause, int]:
     if not ours.wallet:
         return {Cause.NOT_SEEDED: wallet - ours.k_capital}
     parts = {_DRIFT[cause]: amount for cause, amount in ours.causes.items()}
+    parts[Cause.WALLET_MOVED] = wallet - ours.capital
     # What K has taken in since the anchor, and the anchor may or may not hold.
-    settling = ours.capital - ours.k_capital - sum(parts.values()) + parts.get(Cause.SETTLING, 0)
-    moved = wallet - ours.capital
-    if settling * moved < 0:  # the wallet holds it by now, or a part of it
-        part = min(abs(settling), abs(moved)) * (1 if settling > 0 else -1)
-        settling, moved = settling - part, moved + part
+    settling = wallet - ours.k_capital - sum(parts.values()) + parts.pop(Cause.SETTLING, 0)
+    for cause in _SETTLED_BY_FLOWS:  # the wallet holds it by now, or it was the reason of a drift
+        part = parts.get(cause, 0)
+        if settling * part < 0:
+            gone = min(abs(settling), abs(part)) * (1 if part > 0 else -1)
+            settling, parts[cause] = settling + gone, part - gone
     parts[Cause.SETTLING] = settling
-    parts[Cause.WALLET_MOVED] = moved
     return parts

@@ -82,8 +82,15 @@ class Reconciling:
         for number, step in enumerate(plan.to_do, 1):
             result = await self._do(step, f"reconcile-{plan.plan_id}-{number}", why)
             done.append({"step": step.text, "result": result})
-        again = await self.report({"symbols": list(plan.assets)})
-        return {**again, "plan_id": plan.plan_id, "done": done}
+        return {"plan_id": plan.plan_id, "done": done, **await self._again(plan)}
+
+    async def _again(self, plan: Plan) -> dict[str, Any]:
+        """How it looks afterwards; what was done is told even when that cannot be seen."""
+        try:
+            await take_balance(self.runtime)
+            return {**await self.report({"symbols": list(plan.assets)}), "problem": ""}
+        except VenueError as failed:
+            return {"reconcile": None, "problem": str(failed)}
 
     async def _do(self, step: Step, intent_id: str, why: str) -> str:
         act = {
