@@ -462,6 +462,17 @@ def test_the_plan_does_not_depend_on_the_order_of_answers(sides: Sides, chance: 
     assert msgspec.json.encode(plan(sides)) == msgspec.json.encode(first)
 
 
+def test_a_plan_holds_first_and_tells_last() -> None:
+    """Evidence before positions, positions before money, whatever order they were found in."""
+    sides = one_difference()
+    second = mirrored(order(9), client_order_id=client(9))
+    sides.theirs = replace(sides.theirs, open_orders=(second,), wallet=2 * MONEY_ONE)
+    kinds = [step.kind for step in plan(sides).steps]
+    assert kinds == [
+        StepKind.HOLD, StepKind.QUERY_ORDER, StepKind.NOTE_POSITION, StepKind.TAKE_BALANCE,
+    ]  # fmt: skip
+
+
 def one_difference() -> Sides:
     money = OurMoney(wallet=MONEY_ONE, capital=MONEY_ONE, k_capital=MONEY_ONE, causes={})
     ours = OurView(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from desk import m, p, q
@@ -29,11 +29,12 @@ from dita.errors import RefusedForSafety, UsageError, VenueError
 from dita.journal import JournalReader
 from dita.runtime import factory
 from dita.runtime.factory import Bundle
-from dita.runtime.looking import look
+from dita.runtime.looking import look, take_balance
+from dita.runtime.outside import outside_closes
 from dita.runtime.serving import Verbs
 from dita.runtime.start import prepared
 from dita.settings import Settings, VenueEnvironment
-from dita.venues import SubmitOrder
+from dita.venues import BalanceReport, FillReport, OrderReport, SubmitOrder, Venue
 from dita.venues.mock import Do, MockConfig, MockVenue, Rule, Verb, fet_config
 
 WHO = {"operator": "jo", "reason": "test"}
@@ -310,6 +311,45 @@ def test_fills_that_do_not_add_up_are_not_booked(play: Callable[..., None]) -> N
     play(scene)
 
 
+class Records:
+    """A venue that only remembers: one foreign order of 400 that filled at a time."""
+
+    def __init__(self, stage: Stage, filled_ms: int) -> None:
+        self.stage = stage
+        self.filled_ms = filled_ms
+
+    async def server_time_ms(self) -> int:
+        return await self.stage.venue.server_time_ms()
+
+    async def fills(self, asset: str, since_ms: int) -> tuple[FillReport, ...]:
+        return await self.stage.venue.fills(asset, since_ms)
+
+    async def all_orders(self, asset: str, since_ms: int) -> tuple[OrderReport, ...]:
+        (entry,) = await self.stage.venue.all_orders(asset, since_ms)
+        foreign = replace(
+            entry,
+            client_order_id="",
+            venue_order_id="77",
+            side=OrderSide.BUY,
+            filled_e8=q(400),
+            updated_ms=self.filled_ms,
+        )
+        return entry, foreign
+
+
+def test_only_fills_since_the_trade_began_can_have_closed_it(play: Callable[..., None]) -> None:
+    async def scene(stage: Stage) -> None:
+        await stage.enter()
+        (fill,) = await stage.venue.fills("FET-USDT", 1)
+        slot = stage.kernel.slot(0)
+        for filled_ms, count in ((fill.filled_ms - 1, 0), (fill.filled_ms, 1)):
+            records = cast(Venue, Records(stage, filled_ms))
+            assert len(await outside_closes(stage.kernel, records, slot, q(400))) == count
+            assert await outside_closes(stage.kernel, records, slot, q(401)) == ()
+
+    play(scene)
+
+
 def test_a_foreign_position_is_noted_or_adopted(play: Callable[..., None]) -> None:
     async def scene(stage: Stage) -> None:
         stage.deaf()
@@ -517,6 +557,65 @@ def test_anchor_is_refused_while_the_balance_is_not_quiet(play: Callable[..., No
         stage.venue.set_script(())
 
     play(scene)
+
+
+# -- soak -----------------------------------------------------------------------------------------
+
+
+async def sampled(stage: Stage) -> dict[str, Any]:
+    record: dict[str, Any] = (await stage.ask("balance"))["balance"]
+    return record
+
+
+def test_a_sample_says_whether_money_is_on_its_way(
+    play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At rest it is idle; with an order open, or when capital moves during the question, not."""
+
+    async def scene(stage: Stage) -> None:
+        await stage.quiet()
+        rest = await sampled(stage)
+        assert (rest["settling"], rest["difference"], rest["wallet"]) == (False, "0", "10000")
+        stage.deaf()
+        stage.venue.transfer(m("5"))
+        apart = await sampled(stage)
+        assert (apart["settling"], apart["difference"]) == (False, "-5")
+        real = stage.venue.balance
+
+        async def slow() -> BalanceReport:
+            await take_balance(stage.bundle.runtime)  # an anchor comes while we wait
+            return await real()
+
+        with monkeypatch.context() as patched:
+            patched.setattr(
+                stage.bundle.runtime, "venue", cast(Venue, Slow(stage.venue, slow, real))
+            )
+            moved = await sampled(stage)
+        assert (moved["settling"], moved["difference"]) == (True, "0")
+        stage.venue.set_script(())
+        await stage.enter(order_type=OrderType.LIMIT, limit_price_e10=p("0.9"))
+        assert (await sampled(stage))["settling"]
+
+    play(scene)
+
+
+class Slow:
+    """The venue, but the first balance question lets something happen meanwhile."""
+
+    def __init__(
+        self,
+        venue: MockVenue,
+        slow: Callable[[], Awaitable[BalanceReport]],
+        real: Callable[[], Awaitable[BalanceReport]],
+    ) -> None:
+        self._venue = venue
+        self._questions = [slow, real]
+
+    async def balance(self) -> BalanceReport:
+        return await (self._questions.pop(0) if len(self._questions) > 1 else self._questions[0])()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._venue, name)
 
 
 # -- smoke -----------------------------------------------------------------------------------------

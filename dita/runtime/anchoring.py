@@ -20,7 +20,7 @@ from dita.contracts import (
     TradeStage,
 )
 from dita.engine import Engine
-from dita.errors import KernelFault, RefusedForSafety
+from dita.errors import RefusedForSafety
 from dita.runtime.factory import Bundle
 from dita.runtime.looking import take_balance
 from dita.units import format_money
@@ -132,4 +132,4 @@ async def _book(bundle: Bundle, causes: dict[DriftCause, int], operator: str, re
     )
     for outcome in outcomes:
         if not outcome.kernel.accepted:
-            raise KernelFault("adjustment refused", found=outcome.kernel.code.name)
+            raise RefusedForSafety("adjustment refused", found=outcome.kernel.code.name)

@@ -74,6 +74,10 @@ class StartBudget:
         self._write(starts)
         return len(starts) > self.budget
 
+    def take_back(self) -> None:
+        """This start was no serve's: it does not count."""
+        self._write(self._read()[:-1])
+
     def stopped_cleanly(self) -> None:
         """A clean stop: the count begins anew."""
         self._write([])

@@ -30,6 +30,7 @@ from dita.reconcile import (
     check_flat,
     check_plan,
     compare,
+    plain,
     plan_of,
     read_plan,
 )
@@ -135,7 +136,7 @@ class Reconciling:
         slot = self._slot(step)
         if slot is None:
             return "nothing left to do: the slot is free"
-        missing_e8 = slot.size_e8 - step.quantity_e8
+        missing_e8 = self._held_e8(slot) - step.quantity_e8
         closes = await outside_closes(self.kernel, self.runtime.venue, slot, missing_e8)
         if not await self._doubt(step, intent_id, why):
             return "not done: refused"
@@ -206,6 +207,14 @@ class Reconciling:
             return None
         slot = self.kernel.slot(step.slot_id)
         return slot if not slot.closed and slot.trade_id == step.trade_id else None
+
+    def _held_e8(self, slot: TradeSlot) -> int:
+        """What we hold there; quantity that came back late has a slot of its own."""
+        return sum(
+            other.size_e8
+            for other in self.kernel.active_slots()
+            if plain(other.asset) == plain(slot.asset) and other.side is slot.side
+        )
 
     async def _settled(self, step: Step) -> str:
         await self._in_time(self.inquiry.positions())

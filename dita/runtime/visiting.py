@@ -67,9 +67,9 @@ async def _visit(
         await _answers_in(bundle, settings.runtime.drain_limit_s)
         await bundle.service.close()
         await bundle.log.snapshot()
-        bundle.budget.stopped_cleanly()
         return answer
     finally:
+        bundle.budget.take_back()  # a visit is no serve: it must not look like a crash loop
         await bundle.service.close()
         bundle.close()
 
