@@ -880,7 +880,7 @@ static int apply_command(Book *b, const Input *e, Result *out) {
 
 static int bad_field(const Book *b, const Input *e) {
     if (!((e->kind >= IN_ENTER && e->kind <= IN_CONTROL) ||
-          (e->kind >= IN_ORDER_ACK && e->kind <= IN_TICK)))
+          (e->kind >= IN_ORDER_ACK && e->kind <= IN_INCOME_READ)))
         return FIELD_KIND;
     if (e->slot < -1 || e->slot >= b->seats) return FIELD_SLOT;
     if (e->received_ms <= 0 || e->received_ms >= TIME_MAX_MS) return FIELD_TIME;

@@ -104,6 +104,8 @@ cdef enum:                      # KernelCommandType and KernelEventKind
     IN_FUNDING_FEE = 32
     IN_TRANSFER = 33
     IN_TICK = 34
+    IN_FOREIGN_FLOW = 35
+    IN_INCOME_READ = 36
 
 cdef enum:                      # EvidenceSource
     FROM_STREAM = 1
@@ -450,6 +452,7 @@ cdef struct Ledger:             # K: the checksum; and the newest anchor of E
     money_t funding
     money_t transfers
     money_t adjustments
+    money_t foreign             # flows of others on the account since the last re-base: no part of K
     money_t wallet
     money_t available_margin
     money_t bridged             # flows clearly after the anchor
@@ -458,6 +461,8 @@ cdef struct Ledger:             # K: the checksum; and the newest anchor of E
     int64_t anchor_ms
     int64_t anchor_from_ms      # a REST balance: when it was asked for
     int64_t anchor_received_ms
+    int64_t income_from_ms      # by the venue's clock: rows up to here are in the seed,
+    int64_t income_read_ms      # and rows up to here have been read
     int64_t last_fill_ms        # by the venue's clock, as the time of a balance request is
     int64_t unsettled           # of records that are still open
     int64_t ambiguous_count

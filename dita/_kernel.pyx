@@ -338,7 +338,7 @@ cdef class Core:
         """(seed, realized, trueup, fees, funding, transfers, adjustments, wallet, available_margin,
         bridged, ambiguous, fees_estimated, anchor_ms, anchor_received_ms, frozen, seeded, anchored,
         anchor_quiet, anchor_reason, ambiguous_count, bridged_count, unsettled, routed_by_state,
-        flow_total, peak)"""
+        flow_total, peak, foreign, income_from_ms, income_read_ms)"""
         cdef Ledger* k = &self.st.ledger
         return ((k.seed), (k.realized), (k.trueup), (k.fees),
                 (k.funding), (k.transfers), (k.adjustments),
@@ -346,7 +346,8 @@ cdef class Core:
                 (k.ambiguous), (k.fees_estimated), k.anchor_ms,
                 k.anchor_received_ms, k.frozen, k.seeded != 0, k.anchored != 0,
                 k.anchor_quiet != 0, k.anchor_reason, k.ambiguous_count, k.bridged_count,
-                k.unsettled, k.routed_by_state, k.flow_total, (k.peak))
+                k.unsettled, k.routed_by_state, k.flow_total, (k.peak),
+                (k.foreign), k.income_from_ms, k.income_read_ms)
 
     def exposure(self) -> tuple:
         """(open slots, open notional, unrealized) at the marks, entry basis where there is none."""

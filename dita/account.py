@@ -22,7 +22,7 @@ from dita.contracts import (
 )
 from dita.units import MONEY_ONE
 
-#: A difference without a cause is pending this long before it is unexplained.
+#: A difference without a cause is pending until income has been read so far past its anchor.
 PENDING_MS: Final = 120_000
 #: Parts of different age that are kept apart; the oldest are joined beyond it.
 PENDING_PARTS_MAX: Final = 64
@@ -55,6 +55,12 @@ class LedgerFigures(Protocol):
     def anchor_reason(self) -> int: ...
     @property
     def flow_total(self) -> int: ...
+    @property
+    def foreign(self) -> int: ...
+    @property
+    def income_from_ms(self) -> int: ...
+    @property
+    def income_read_ms(self) -> int: ...
 
 
 class AccountConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +116,10 @@ class AccountProjection:
         drift = k.wallet - (k.k_capital - k.bridged)
         causes, rest = self._explain(k, drift, unsettled_notional)
         state.pending = _aged(state.pending, rest, k.anchor_ms)
-        late = sum(part for since, part in state.pending if k.anchor_ms - since >= PENDING_MS)
+        # Its cause may be a row that has not been read yet; without a reader only time can tell.
+        read = k.income_read_ms > k.income_from_ms
+        told_ms = k.income_read_ms if read else k.anchor_ms
+        late = sum(part for since, part in state.pending if told_ms - since >= PENDING_MS)
         for cause, part in ((DriftCause.UNEXPLAINED, late), (DriftCause.PENDING, rest - late)):
             if part:
                 causes[cause] = part
@@ -154,6 +163,7 @@ class AccountProjection:
             (DriftCause.SETTLING, min(0, -k.ambiguous), max(0, -k.ambiguous)),
             _exactly(DriftCause.FUNDING_UNREAD, state.funding_expected),
             _exactly(DriftCause.TRANSFER_UNREAD, state.transfer_expected),
+            _exactly(DriftCause.FOREIGN_ACTIVITY, k.foreign),
             _within(DriftCause.PENDING_FEE, abs(k.fees_estimated)),
             _within(DriftCause.UNSETTLED_FILL, unsettled_notional),
             _within(DriftCause.ROUNDING, k.flow_total * self.config.wallet_digit // 2),

@@ -120,6 +120,8 @@ class KernelEventKind(IntEnum):
     FUNDING_FEE = 32
     TRANSFER = 33
     TICK = 34  # time passed
+    FOREIGN_FLOW = 35  # what others did on the account, with an order or a fill of theirs as proof
+    INCOME_READ = 36  # the venue's income history has been read up to a time
 
 
 class KernelDiagnosticCode(IntEnum):
@@ -525,6 +527,7 @@ class DriftCause(StrEnum):
     UNSETTLED_FILL = "unsettled_fill"  # price-less exits whose figure is still to come
     FUNDING_UNREAD = "funding_unread"  # the venue sent a balance for funding, its row is to come
     TRANSFER_UNREAD = "transfer_unread"  # the same for a transfer
+    FOREIGN_ACTIVITY = "foreign_activity"  # income rows of others' orders, read and named
     ROUNDING = "rounding"  # half a unit of the wallet's last digit per flow
     PENDING = "pending"  # no cause yet, and still within the time that one may take
     UNEXPLAINED = "unexplained"

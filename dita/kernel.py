@@ -122,6 +122,9 @@ class Ledger(msgspec.Struct, frozen=True):
     routed_by_state: int
     flow_total: int
     peak: int
+    foreign: int
+    income_from_ms: int
+    income_read_ms: int
 
     @property
     def k_capital(self) -> int:
@@ -556,6 +559,11 @@ class ExecutionKernel:
         """The own order with this client order id."""
         return self.order(self._names.clients.get(client_id, 0))
 
+    def order_of_venue(self, venue_order_id: str) -> VenueOrder | None:
+        """The order of ours with this id of the venue; closes from outside count as ours."""
+        key = venue_key_of(venue_order_id) if venue_order_id else 0
+        return self.order(self._core.order_of_venue(key)) if key else None
+
     def trade(self, trade_id: str) -> TradeRecord | None:
         """The newest trade with this id, also after it has left its slot."""
         key = key_of(trade_id, "trade_id")
@@ -652,7 +660,7 @@ class ExecutionKernel:
             (slot.trade_id, slot.state, slot.active_leg_index) for slot in self.active_slots()
         )
         k = self.ledger()
-        money = (k.realized, k.trueup, k.fees, k.funding, k.transfers, k.adjustments)
+        money = (k.realized, k.trueup, k.fees, k.funding, k.transfers, k.adjustments, k.foreign)
         return hashlib.sha256(repr((trades, slots, money)).encode()).hexdigest()
 
 
@@ -678,7 +686,12 @@ def _notes(bits: int) -> tuple[KernelDiagnosticCode, ...]:
 
 
 _ACCOUNT_KINDS: Final = frozenset(
-    {KernelEventKind.ACCOUNT_UPDATE, KernelEventKind.FUNDING_FEE, KernelEventKind.TRANSFER}
+    {
+        KernelEventKind.ACCOUNT_UPDATE,
+        KernelEventKind.FUNDING_FEE,
+        KernelEventKind.TRANSFER,
+        KernelEventKind.FOREIGN_FLOW,
+    }
 )
 _CODES: Final = {int(code): (code, SEVERITY[code]) for code in KernelDiagnosticCode}
 _STAGES: Final = tuple(TradeStage)

@@ -50,6 +50,8 @@ ADL            | !NO_POSITION          | external>S         | external>S        
 ACCOUNT_UPDATE | account=              | account=           | account=              | account=           | account=        | account=
 FUNDING_FEE    | account=              | account=           | account=              | account=           | account=        | account=
 TRANSFER       | account=              | account=           | account=              | account=           | account=        | account=
+FOREIGN_FLOW   | account=              | account=           | account=              | account=           | account=        | account=
+INCOME_READ    | account=              | account=           | account=              | account=           | account=        | account=
 TICK           | tick=                 | tick=              | tick=                 | tick>EPX           | tick=           | tick=
 """
 # fmt: on

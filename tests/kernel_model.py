@@ -69,7 +69,12 @@ RECOVERY_MIN: Final = 16
 FREEZE_BITS: Final = {"hold": 1, "drain": 2, "drift": 4, "wallet": 8, "recovery": 16, "pending": 32}
 FILLS: Final = (Kind.PARTIAL_FILL, Kind.FULL_FILL)
 CLOSES: Final = (Kind.LIQUIDATION, Kind.ADL)
-ACCOUNT_FRAMES: Final = (Kind.ACCOUNT_UPDATE, Kind.FUNDING_FEE, Kind.TRANSFER)
+ACCOUNT_FRAMES: Final = (
+    Kind.ACCOUNT_UPDATE,
+    Kind.FUNDING_FEE,
+    Kind.TRANSFER,
+    Kind.FOREIGN_FLOW,
+)
 
 #: Of several notes the first one here names the outcome.
 LOUDEST_FIRST: Final = (
@@ -643,7 +648,8 @@ class KernelModel:
         self.seeded = False
         self.anchor: Anchor | None = None
         self.flows: list[Flow] = []
-        self.funding = self.transfers = self.adjustments = 0
+        self.funding = self.transfers = self.adjustments = self.foreign_sum = 0
+        self.income_from_ms = self.income_read_ms = 0
         self.peak = 0
         self.flow_total = 0
         self.routed_by_state = 0
@@ -683,6 +689,10 @@ class KernelModel:
     def _event(self, e: VenueEvent) -> None:
         if e.kind is Kind.ACCOUNT_UPDATE:
             self._balance(e)
+        elif e.kind is Kind.FOREIGN_FLOW:
+            self._foreign_flow(e)
+        elif e.kind is Kind.INCOME_READ:
+            self._income_read(e)
         elif e.kind in ACCOUNT_FRAMES:
             self._account_flow(e)
         elif e.kind is Kind.TICK:
@@ -1681,6 +1691,7 @@ class KernelModel:
             in_range(self.adjustments + i.carried_realized)
             self._accept(i)
             self.adjustments += i.carried_realized
+            self.foreign_sum = 0
             return
         self._accept(i)
         if i.action is ControlAction.RESUME:
@@ -1761,6 +1772,7 @@ class KernelModel:
             in_range(missing, self.seed + missing)
             self.seed += missing
             self.seeded = True
+            self.income_from_ms = self.income_read_ms = when
         self._accept(e)
         after_fills = 0 < e.requested_ms >= self.last_fill_ms
         self.anchor = Anchor(
@@ -1806,6 +1818,29 @@ class KernelModel:
         self._remember(e.event_id)
         self._flow(e.exchange_ms or e.received_ms, e.amount)
         self.flow_total += e.amount == 0  # a named flow counts even when it is nothing
+
+    def _foreign_flow(self, e: VenueEvent) -> None:
+        """What others did: a named part of the drift, no part of our own sums."""
+        if e.amount is None:
+            raise Refused(Code.INVALID_EVENT, "money")
+        if not e.event_id:
+            raise Refused(Code.INVALID_EVENT, "intent_id")
+        if self._was_seen(e.event_id):
+            raise Refused(Code.DUPLICATE_EVENT)
+        in_range(self.foreign_sum + e.amount)
+        self._accept(e)
+        self.foreign_sum += e.amount
+        self._remember(e.event_id)
+        self.flow_total += 1
+
+    def _income_read(self, e: VenueEvent) -> None:
+        """The history is read up to a time."""
+        if not e.exchange_ms:
+            raise Refused(Code.INVALID_EVENT, "time")
+        if e.exchange_ms <= self.income_read_ms:
+            raise Refused(Code.DUPLICATE_EVENT)
+        self._accept(e)
+        self.income_read_ms = e.exchange_ms
 
     def _flow(self, exchange_ms: int, amount: int) -> None:
         if amount:
@@ -2037,6 +2072,9 @@ class KernelModel:
             self.routed_by_state,
             self.flow_total,
             self.peak,
+            self.foreign_sum,
+            self.income_from_ms,
+            self.income_read_ms,
         )
 
     def view_exposure(self) -> tuple[int, int, int]:

@@ -225,6 +225,52 @@ def test_pending_becomes_unexplained_and_freezes_and_thaws(desk: Desk) -> None:
     assert desk.enter().kernel.accepted
 
 
+def test_a_difference_stays_pending_until_income_is_read_past_it(desk: Desk) -> None:
+    desk.event(Kind.INCOME_READ)
+    desk.anchor("25030")
+    since = desk.now
+    desk.now += 600_000
+    desk.anchor("25030")
+    assert drift(desk) == {DriftCause.PENDING: m(30)}
+    assert desk.enter().kernel.code is Code.ENTRIES_FROZEN
+    desk.event(Kind.INCOME_READ, exchange_ms=since + 119_999)
+    desk.anchor("25030")
+    assert drift(desk) == {DriftCause.PENDING: m(30)}
+    desk.event(Kind.INCOME_READ, exchange_ms=since + 120_000)
+    desk.anchor("25030")
+    assert drift(desk) == {DriftCause.UNEXPLAINED: m(30)}
+
+
+def test_what_others_did_has_a_name_and_freezes_nothing(desk: Desk) -> None:
+    desk.event(Kind.INCOME_READ)
+    desk.event(Kind.FOREIGN_FLOW, event_id="a", amount=m(-40), asset="BTC-USDT")
+    desk.event(Kind.FOREIGN_FLOW, event_id="a", amount=m(-40), asset="BTC-USDT")
+    assert desk.last.kernel.code is Code.DUPLICATE_EVENT
+    desk.event(Kind.FOREIGN_FLOW, event_id="b", amount=m(10), asset="BTC-USDT")
+    desk.quiet_anchor("24965")
+    desk.event(Kind.INCOME_READ, exchange_ms=desk.now + 500_000)
+    desk.quiet_anchor("24965")
+    assert drift(desk)[DriftCause.FOREIGN_ACTIVITY] == m(-30)
+    assert drift(desk)[DriftCause.UNEXPLAINED] == m("-4.99999999")  # two flows, half a digit each
+    assert account(desk).k_capital == m(25_000)  # the checksum is of our own doing
+    assert not account(desk).entries_frozen
+    desk.control(ControlAction.REBASE, carried_realized=account(desk).drift, reason="seen")
+    desk.quiet_anchor("24965")
+    assert drift(desk) == {}
+
+
+def test_income_read_never_goes_back(desk: Desk) -> None:
+    seeded_ms = desk.now
+    desk.event(Kind.INCOME_READ, exchange_ms=seeded_ms + 9_000)
+    twice = desk.event(Kind.INCOME_READ, exchange_ms=seeded_ms + 9_000)
+    timeless = desk.event(Kind.INCOME_READ, exchange_ms=0)
+    codes = (twice.kernel.code, timeless.kernel.code)
+    assert codes == (Code.DUPLICATE_EVENT, Code.INVALID_EVENT)
+    ledger = desk.engine.kernel.ledger()
+    assert ledger.income_from_ms == seeded_ms
+    assert ledger.income_read_ms == seeded_ms + 9_000
+
+
 def test_a_stream_frame_does_not_thaw(desk: Desk) -> None:
     desk.anchor("25030")
     desk.now += 120_000

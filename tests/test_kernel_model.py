@@ -473,10 +473,15 @@ class World:
         )
 
     def flow(self, c: Choices) -> Record:
-        """FUNDING_FEE or TRANSFER."""
-        kind = c.of((Kind.FUNDING_FEE, Kind.TRANSFER))
+        """FUNDING_FEE, TRANSFER, or what others did."""
+        kind = c.of((Kind.FUNDING_FEE, Kind.TRANSFER, Kind.FOREIGN_FLOW))
         amount = c.below(10**18) - 5 * 10**17
         return self.event(c, kind, event_id=self.name("flow"), asset="USDT", amount=amount)
+
+    def income_read(self, c: Choices) -> Record:
+        """INCOME_READ, now and then of a time that was read before."""
+        at_ms = self.now - c.of((0, 0, 1_000, 60_000))
+        return self.event(c, Kind.INCOME_READ, exchange_ms=max(0, at_ms))
 
     def tick(self, c: Choices) -> Record:
         """TICK."""
@@ -498,6 +503,7 @@ STEPS: Final[tuple[Callable[[World, Choices], Record], ...]] = (
     *(World.closes,) * 2,
     *(World.tick,) * 2,
     *(World.mark, World.cancel, World.reconcile, World.adopt, World.control, World.flow),
+    World.income_read,
     *(World.mark, World.cancel, World.control),
 )
 REPORTS: Final[tuple[Report, ...]] = (

@@ -157,6 +157,8 @@ SENDERS: dict[transitions.Trigger, Callable[[Desk], Outcome]] = {
     Kind.ACCOUNT_UPDATE: lambda d: d.anchor("1000"),
     Kind.FUNDING_FEE: lambda d: d.event(Kind.FUNDING_FEE, event_id="f1", amount=m("-1")),
     Kind.TRANSFER: lambda d: d.event(Kind.TRANSFER, event_id="t1", amount=m("5")),
+    Kind.FOREIGN_FLOW: lambda d: d.event(Kind.FOREIGN_FLOW, event_id="o1", amount=m("-7")),
+    Kind.INCOME_READ: lambda d: d.event(Kind.INCOME_READ),
     Kind.TICK: lambda d: d.tick(),
 }
 

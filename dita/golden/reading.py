@@ -30,6 +30,8 @@ _ACCOUNT_KINDS: Final = frozenset(
         KernelEventKind.ACCOUNT_UPDATE,
         KernelEventKind.FUNDING_FEE,
         KernelEventKind.TRANSFER,
+        KernelEventKind.FOREIGN_FLOW,
+        KernelEventKind.INCOME_READ,
         KernelEventKind.TICK,
     }
 )

@@ -43,7 +43,12 @@ REASON_BYTES_MAX: Final = 2_000
 UPCASTERS: dict[int, Callable[[int, bytes], bytes]] = {}
 
 _ACCOUNT_KINDS: Final = frozenset(
-    {KernelEventKind.ACCOUNT_UPDATE, KernelEventKind.FUNDING_FEE, KernelEventKind.TRANSFER}
+    {
+        KernelEventKind.ACCOUNT_UPDATE,
+        KernelEventKind.FUNDING_FEE,
+        KernelEventKind.TRANSFER,
+        KernelEventKind.FOREIGN_FLOW,
+    }
 )
 FIRST_EVENT_KIND: Final = min(KernelEventKind)
 _EMPTY_CONTRACT: Final = ContractRules(tick_e10=0, step_e8=0)

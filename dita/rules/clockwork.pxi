@@ -60,6 +60,8 @@ cdef int anchor(State* st, const Input* e, Result* out) except -1 nogil:
     if not k.seeded:
         k.seed = seed
         k.seeded = 1
+        k.income_from_ms = when     # the seed is the wallet of now: it holds every row up to here
+        k.income_read_ms = when
     k.wallet = e.realized
     k.available_margin = e.fee
     k.anchored = 1
@@ -101,6 +103,37 @@ cdef int account_flow(State* st, const Input* e, Result* out) except -1 nogil:
     k.flow_total += 1
     flow_add(st, when, e.realized)
     track_peak(k)
+    return D_OK
+
+
+cdef int foreign_flow(State* st, const Input* e, Result* out) except -1 nogil:
+    # What somebody else did on the account: E moved, K does not, and the difference has a name.
+    cdef Ledger* k = &st.ledger
+    cdef money_t total = 0
+    if not e.flags & HAS_REALIZED:
+        return refuse_field(out, FIELD_MONEY, D_INVALID_EVENT)
+    if e.event_key == 0:
+        return refuse_field(out, FIELD_INTENT, D_INVALID_EVENT)
+    if was_seen(st, e.event_key):
+        return D_DUPLICATE_EVENT
+    if money_add(k.foreign, e.realized, &total):
+        return D_ARITHMETIC_LIMIT
+    accept(st, e, out)
+    k.foreign = total
+    remember(st, e.event_key)
+    k.flow_total += 1
+    return D_OK
+
+
+cdef int income_read(State* st, const Input* e, Result* out) except -1 nogil:
+    # Every income row up to this time of the venue has been read.
+    cdef Ledger* k = &st.ledger
+    if e.exchange_ms <= 0:
+        return refuse_field(out, FIELD_TIME, D_INVALID_EVENT)
+    if e.exchange_ms <= k.income_read_ms:
+        return D_DUPLICATE_EVENT
+    accept(st, e, out)
+    k.income_read_ms = e.exchange_ms
     return D_OK
 
 

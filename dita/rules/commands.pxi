@@ -355,6 +355,7 @@ cdef int control(State* st, const Input* e, Result* out) except -1 nogil:
             return D_ARITHMETIC_LIMIT
         accept(st, e, out)
         st.ledger.adjustments = total
+        st.ledger.foreign = 0       # it is part of what was booked
         return D_OK
     accept(st, e, out)
     if e.reason == CONTROL_RESUME:

@@ -8,7 +8,7 @@ cdef inline bint is_order_event(int kind) noexcept nogil:
 
 cdef inline int bad_field(const State* st, const Input* e) noexcept nogil:
     # Ranges only; everything that came from outside passes here before anything looks at it.
-    if not (IN_ENTER <= e.kind <= IN_CONTROL or IN_ORDER_ACK <= e.kind <= IN_TICK):
+    if not (IN_ENTER <= e.kind <= IN_CONTROL or IN_ORDER_ACK <= e.kind <= IN_INCOME_READ):
         return FIELD_KIND
     if not -1 <= e.slot < st.config.slots:
         return FIELD_SLOT
@@ -429,6 +429,10 @@ cdef inline int answer(State* st, const Input* e, Result* out) except -1 nogil:
         return anchor(st, e, out)
     if e.kind == IN_TICK:
         return tick(st, e, out)
+    if e.kind == IN_FOREIGN_FLOW:
+        return foreign_flow(st, e, out)
+    if e.kind == IN_INCOME_READ:
+        return income_read(st, e, out)
     return account_flow(st, e, out)
 
 

@@ -196,7 +196,9 @@ def _cadence(settings: Settings) -> Cadence:
     return Cadence(
         tick_ms=runtime.tick_ms,
         in_flight_s=runtime.in_flight_check_s,
+        open_orders_s=runtime.open_orders_check_s,
         positions_s=runtime.positions_check_s,
         balance_s=runtime.balance_check_s,
+        income_s=runtime.income_check_s,
         drain_limit_s=runtime.drain_limit_s,
     )

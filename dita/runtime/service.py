@@ -17,6 +17,7 @@ from dita.contracts import (
     KernelEventKind,
     KernelIntent,
     Record,
+    TradeStage,
     VenueEvent,
     VenueOrderStatus,
 )
@@ -25,9 +26,11 @@ from dita.errors import VenueError
 from dita.runtime.inquiry import Inquiry
 from dita.runtime.loop import Input, RunState, Runtime
 from dita.runtime.recovery import Recovery
+from dita.runtime.watching import Watch
 
 RECONNECT_MIN_S: Final = 0.2
 RECONNECT_MAX_S: Final = 10.0
+TICK_AGAIN_MAX_MS: Final = 5_000
 
 
 class Cadence(Record, frozen=True, kw_only=True):
@@ -35,8 +38,10 @@ class Cadence(Record, frozen=True, kw_only=True):
 
     tick_ms: int = 250
     in_flight_s: int = 2
+    open_orders_s: int = 5
     positions_s: int = 30
     balance_s: int = 30
+    income_s: int = 60
     drain_limit_s: int = 20
 
 
@@ -62,6 +67,9 @@ class Feeds:
         done = outcome.kernel.transition
         if done is not None and (done.fee_delta or done.realized_delta or done.trueup_delta):
             self._service.balance_due.set()
+        stale = TradeStage.STALE_STATE_RECONCILING
+        if done is not None and done.after is stale and done.before is not stale:
+            self._service.doubt.set()
 
 
 class Service:
@@ -71,8 +79,10 @@ class Service:
         self.runtime = runtime
         self.inquiry = inquiry
         self.recovery = Recovery(runtime, inquiry)
+        self.watch = Watch(runtime, inquiry, self._second_kernel)
         self.cadence = cadence
         self.balance_due = asyncio.Event()
+        self.doubt = asyncio.Event()
         self.feeds = Feeds(self)
         self.stop_requested = asyncio.Event()
         runtime.publishers.append(self.feeds)
@@ -90,14 +100,17 @@ class Service:
         await self._connect()
         runtime.spawn(self._stream(), "stream")
         await self._or_failure(self.recovery.reconcile())
+        await self._or_failure(self.watch.income())
         if hold:
             await self.control(ControlAction.HOLD, hold, "serve")
         self._back_to_work()
         for name, task in (
             ("ticks", self._ticks),
             ("in flight", self._in_flight),
+            ("open orders", self._open_orders),
             ("positions", self._positions),
             ("balance", self._balance),
+            ("income", self._income),
         ):
             runtime.spawn(task(), name)
 
@@ -159,11 +172,18 @@ class Service:
 
     async def _ticks(self) -> None:
         """Tell the engine that time passed, when that would change something."""
+        told_ms = wait_ms = 0
         while True:
             await asyncio.sleep(self.cadence.tick_ms / 1000)
-            due = self.runtime.engine.kernel.due_ms
-            if due and due <= self.runtime.clock.now_ms():
-                await self.runtime.post(VenueEvent(kind=KernelEventKind.TICK, received_ms=1))
+            due_ms, now_ms = self.runtime.engine.kernel.due_ms, self.runtime.clock.now_ms()
+            if not due_ms or now_ms < max(due_ms, told_ms + wait_ms):
+                continue
+            # What stays due although it was told of waits for something else than time.
+            wait_ms = min(2 * wait_ms + self.cadence.tick_ms, TICK_AGAIN_MAX_MS)
+            if due_ms > told_ms:
+                wait_ms = 0
+            told_ms = now_ms
+            await self.runtime.post(VenueEvent(kind=KernelEventKind.TICK, received_ms=1))
 
     async def _in_flight(self) -> None:
         """Look at every order that is not terminal: the stream may have lost its news."""
@@ -175,8 +195,28 @@ class Service:
         for order in self.runtime.engine.kernel.open_orders():
             self.runtime.spawn(self.inquiry.order(order.order_no), f"order {order.order_no}")
 
+    async def _open_orders(self) -> None:
+        await self._every(self.cadence.open_orders_s, self.watch.open_orders)
+
     async def _positions(self) -> None:
-        await self._every(self.cadence.positions_s, self.inquiry.positions)
+        """Ask at the cadence, at once when a slot comes into doubt, and often while one is."""
+        while True:
+            often = self.watch.doubted_slots()
+            wait_s = self.cadence.in_flight_s if often else self.cadence.positions_s
+            try:
+                await asyncio.wait_for(self.doubt.wait(), wait_s)
+                await asyncio.sleep(self.cadence.tick_ms / 1000)
+            except TimeoutError:
+                pass  # the cadence: time to ask anyway
+            self.doubt.clear()
+            await self.watch.positions()
+
+    async def _income(self) -> None:
+        await self._every(self.cadence.income_s, self.watch.income)
+
+    async def _second_kernel(self, client_order_id: str) -> None:
+        reason = f"an order that only a second kernel can have sent: {client_order_id}"
+        await self.control(ControlAction.HOLD, reason, "serve")
 
     async def _balance(self) -> None:
         """Ask at the cadence, and soon after money moved: entries wait for a quiet anchor."""

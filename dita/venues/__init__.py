@@ -115,6 +115,9 @@ class IncomeKind(IntEnum):
     FEE = 2
     FUNDING = 3
     TRANSFER = 4
+    INSURANCE = 5  # what the insurance fund bore of a liquidation
+    ADL = 6
+    OTHER = 7  # the venue's own doing: deductions, trial funds, price guarantees
 
 
 class IncomeReport(Record, frozen=True, kw_only=True):
