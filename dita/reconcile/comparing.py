@@ -39,6 +39,7 @@ _SETTLED_BY_FLOWS: Final = (
     Cause.UNSETTLED_FILL,
     Cause.FUNDING_UNREAD,
     Cause.TRANSFER_UNREAD,
+    Cause.FOREIGN_ACTIVITY,
     Cause.ROUNDING,
 )
 _DRIFT: Final[dict[DriftCause, Cause]] = {each: Cause[each.name] for each in DriftCause}

@@ -29,11 +29,11 @@ class StepKind(IntEnum):
     HOLD = 1  # no new entries until somebody has looked
     QUERY_ORDER = 2  # ask until it is found or proven absent
     FINALISE = 3  # read its end and its fills
-    BOOK_OUTSIDE = 4  # find the fills that closed what was ours, and book them to the trade
+    BOOK_OUTSIDE = 4  # find whose fills closed what was ours, and book them to the trade
     CHECK_SLOT = 5  # doubt the slot: everything of it is asked again
     NOTE_POSITION = 6  # take the foreign position in: no entry there
     ADOPT = 7  # a slot of ours takes the position over
-    TAKE_BALANCE = 8
+    TAKE_BALANCE = 8  # the income history too: what moved the wallet
     ANCHOR = 9  # a person's: pink-ctl anchor
     WAIT = 10  # it settles by itself, or is none of our business
 
@@ -68,6 +68,7 @@ CURES: Final[dict[Cause, StepKind]] = {
     Cause.UNSETTLED_FILL: StepKind.WAIT,
     Cause.FUNDING_UNREAD: StepKind.WAIT,
     Cause.TRANSFER_UNREAD: StepKind.WAIT,
+    Cause.FOREIGN_ACTIVITY: StepKind.ANCHOR,
     Cause.ROUNDING: StepKind.WAIT,
     Cause.PENDING: StepKind.WAIT,
     Cause.UNEXPLAINED: StepKind.ANCHOR,
@@ -191,11 +192,11 @@ _WORDS: Final = {
     StepKind.HOLD: "hold: no new entries",
     StepKind.QUERY_ORDER: "ask about the order until it is found or proven absent",
     StepKind.FINALISE: "read the order's end and its fills",
-    StepKind.BOOK_OUTSIDE: "find the fills that closed it and book them to the trade",
+    StepKind.BOOK_OUTSIDE: "find whose fills closed it and book them to the trade",
     StepKind.CHECK_SLOT: "doubt the slot: ask about everything of it",
     StepKind.NOTE_POSITION: "note the position: no entry of ours there",
     StepKind.ADOPT: "adopt the position into a slot",
-    StepKind.TAKE_BALANCE: "take the balance in",
+    StepKind.TAKE_BALANCE: "read income and balance",
     StepKind.ANCHOR: "yours: pink-ctl anchor --reason …",
     StepKind.WAIT: "nothing: wait",
 }

@@ -146,6 +146,7 @@ class Cause(StrEnum):
     UNSETTLED_FILL = "fill without a price"
     FUNDING_UNREAD = "funding to be read"
     TRANSFER_UNREAD = "transfer to be read"
+    FOREIGN_ACTIVITY = "foreign activity"
     ROUNDING = "rounding"
     PENDING = "pending"
     UNEXPLAINED = "unexplained"

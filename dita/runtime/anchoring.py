@@ -22,7 +22,7 @@ from dita.contracts import (
 from dita.engine import Engine
 from dita.errors import RefusedForSafety
 from dita.runtime.factory import Bundle
-from dita.runtime.looking import take_balance
+from dita.runtime.looking import answered, take_balance
 from dita.units import format_money
 
 #: These become zero when the exchange's own rows or figures come; booked now, they would be
@@ -46,6 +46,7 @@ async def anchor(
     quiet; VenueError when there is no balance.
     """
     engine = bundle.runtime.engine
+    await answered("income", bundle.service.watch.income())
     await take_balance(bundle.runtime)
     _check_quiet(engine)
     causes = dict(engine.snapshot.drift_by_cause)
@@ -106,7 +107,7 @@ def _check_causes(causes: dict[DriftCause, int]) -> None:
         if cause in STILL_TO_COME:
             raise RefusedForSafety(
                 "drift may still get its cause",
-                expected="only rounding and unexplained drift",
+                expected="only drift that no row of the exchange's will explain any more",
                 found=f"{cause.value} {format_money(part)} USDT",
                 action=f"{STILL_TO_COME[cause]}; or --everything to book it all the same",
             )

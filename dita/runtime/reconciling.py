@@ -30,14 +30,12 @@ from dita.reconcile import (
     check_flat,
     check_plan,
     compare,
-    plain,
     plan_of,
     read_plan,
 )
 from dita.runtime.factory import Bundle
 from dita.runtime.looking import Look, answered, look, take_balance
-from dita.runtime.outside import outside_closes
-from dita.units import format_money
+from dita.units import format_money, format_quantity
 
 #: Over the longest absence proof, for an answer that comes slowly.
 PATIENCE_S: Final = 20
@@ -88,6 +86,7 @@ class Reconciling:
     async def _again(self, plan: Plan) -> dict[str, Any]:
         """How it looks afterwards; what was done is told even when that cannot be seen."""
         try:
+            await self._in_time(self.bundle.service.watch.income())
             await take_balance(self.runtime)
             return {**await self.report({"symbols": list(plan.assets)}), "problem": ""}
         except VenueError as failed:
@@ -136,16 +135,13 @@ class Reconciling:
         slot = self._slot(step)
         if slot is None:
             return "nothing left to do: the slot is free"
-        missing_e8 = self._held_e8(slot) - step.quantity_e8
-        closes = await outside_closes(self.kernel, self.runtime.venue, slot, missing_e8)
+        before_e8 = slot.exited_e8
         if not await self._doubt(step, intent_id, why):
             return "not done: refused"
-        for event in closes:
-            await self.runtime.ask(event)
         told = await self._settled(step)
-        if not closes:
-            return f"no fills found that close exactly what is missing; {told}"
-        return f"booked {len(closes)} close{'s' * (len(closes) > 1)} from outside; {told}"
+        trade = self.kernel.trade(step.trade_id)
+        booked_e8 = (trade.exited_e8 if trade else before_e8) - before_e8
+        return f"booked {format_quantity(booked_e8)} from outside; {told}"
 
     async def _check_slot(self, step: Step, intent_id: str, why: str) -> str:
         if self._slot(step) is None:
@@ -182,6 +178,7 @@ class Reconciling:
         return f"adopted into slot {done.transition.slot_id}"
 
     async def _balance(self, step: Step, intent_id: str, why: str) -> str:
+        await self._in_time(self.bundle.service.watch.income())
         await take_balance(self.runtime)
         return f"wallet {format_money(self.runtime.engine.snapshot.e_wallet_balance, 8)}"
 
@@ -208,16 +205,9 @@ class Reconciling:
         slot = self.kernel.slot(step.slot_id)
         return slot if not slot.closed and slot.trade_id == step.trade_id else None
 
-    def _held_e8(self, slot: TradeSlot) -> int:
-        """What we hold there; quantity that came back late has a slot of its own."""
-        return sum(
-            other.size_e8
-            for other in self.kernel.active_slots()
-            if plain(other.asset) == plain(slot.asset) and other.side is slot.side
-        )
-
     async def _settled(self, step: Step) -> str:
-        await self._in_time(self.inquiry.positions())
+        """Positions, and for a slot that disagrees the fills of others: the watch's own look."""
+        await self._in_time(self.bundle.service.watch.positions())
         await self._until(lambda: not self._in_doubt(step), DOUBT_S)
         slot = self._slot(step)
         return "the slot is free" if slot is None else f"the slot is {slot.state.name}"

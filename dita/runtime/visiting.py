@@ -76,7 +76,7 @@ async def _visit(
 
 async def _started(bundle: Bundle, say: Callable[[str], None], limit_s: int) -> None:
     try:
-        await asyncio.wait_for(bundle.start(say), limit_s)
+        await asyncio.wait_for(_recovered(bundle, say), limit_s)
     except TimeoutError as silent:
         raise VenueError(
             "the exchange does not answer",
@@ -84,6 +84,11 @@ async def _started(bundle: Bundle, say: Callable[[str], None], limit_s: int) -> 
             found="questions that fail or stay open",
             action="nothing was assumed; try again, or look at the exchange",
         ) from silent
+
+
+async def _recovered(bundle: Bundle, say: Callable[[str], None]) -> None:
+    await bundle.start(say)
+    await bundle.service.watch.positions()  # a close from outside is booked as a serve would
 
 
 async def _or_failure(bundle: Bundle, work: Awaitable[T]) -> T:
