@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from desk import m, p, q
+from desk import Desk, m, p, q
 from msgspec.structs import replace
 
 from dita.clock import Clock, ManualClock, SystemClock
@@ -24,16 +24,26 @@ from dita.contracts import (
     OrderType,
     TradeSide,
     TradeStage,
+    VenueOrderStatus,
 )
 from dita.errors import RefusedForSafety, UsageError, VenueError
 from dita.journal import JournalReader
+from dita.reconcile import Cause, compare
 from dita.runtime import factory
 from dita.runtime.factory import Bundle
+from dita.runtime.lock import StartBudget
 from dita.runtime.looking import look, take_balance
 from dita.runtime.serving import Verbs
 from dita.runtime.start import prepared
 from dita.settings import Settings, VenueEnvironment
-from dita.venues import BalanceReport, SubmitOrder, Venue
+from dita.venues import (
+    BalanceReport,
+    OrderRef,
+    OrderReport,
+    PositionReport,
+    SubmitOrder,
+    Venue,
+)
 from dita.venues.mock import Do, MockConfig, MockVenue, Rule, Verb, fet_config
 
 WHO = {"operator": "jo", "reason": "test"}
@@ -218,6 +228,61 @@ def exit_of(trade: str) -> KernelIntent:
     return KernelIntent(
         command=KernelCommandType.EXIT, received_ms=1, intent_id=f"exit-{trade}", trade_id=trade
     )
+
+
+class Answers:
+    """A venue that answers one look: a foreign order works, ours is known by its id only."""
+
+    def __init__(self, report: OrderReport) -> None:
+        self.report = report
+        self.asked: list[OrderRef] = []
+
+    async def open_orders(self, asset: str) -> tuple[OrderReport, ...]:
+        return (replace(self.report, client_order_id="", venue_order_id="77"),)
+
+    async def order(self, ref: OrderRef) -> OrderReport:
+        self.asked.append(ref)
+        return replace(self.report, status=VenueOrderStatus.CANCELLED)
+
+    async def positions(self) -> tuple[PositionReport, ...]:
+        return ()
+
+    async def balance(self) -> BalanceReport:
+        return BalanceReport(wallet=1, available_margin=1, requested_ms=1, answered_ms=2)
+
+
+def test_an_order_without_an_answer_is_asked_about_beside_nameless_ones() -> None:
+    """It has no venue id yet, and a foreign order has no client id: two nothings are no match."""
+    desk = Desk()
+    desk.enter()
+    report = OrderReport(
+        client_order_id=desk.venue_ids["T1"].upper(),
+        venue_order_id="9",
+        asset="FET-USDT",
+        side=OrderSide.BUY,
+        order_type=OrderType.MARKET,
+        status=VenueOrderStatus.WORKING,
+        quantity_e8=q(100),
+        filled_e8=0,
+        average_price_e10=0,
+        fee=None,
+        realized=None,
+        updated_ms=1,
+    )
+    venue = Answers(report)
+    seen = asyncio.run(look(desk.engine, cast(Venue, venue)))
+    assert [ref.client_order_id for ref in venue.asked] == [desk.venue_ids["T1"]]
+    rows = compare(seen.ours, seen.theirs).differences
+    assert [row.cause for row in rows[:2]] == [Cause.ENDED, Cause.FOREIGN_ORDER]
+
+
+def test_a_visit_does_not_count_as_a_start(tmp_path: Path) -> None:
+    """Else four questions to a dead exchange would look like a crash loop."""
+    budget = StartBudget(tmp_path, budget=2, window_ms=60_000)
+    for number in range(10):
+        assert not budget.start(number)
+        budget.take_back()
+    assert [budget.start(20), budget.start(21), budget.start(22)] == [False, False, True]
 
 
 def test_open_orders_are_asked_before_positions(

@@ -175,9 +175,10 @@ async def _looked_up(
 ) -> tuple[TheirOrder, ...]:
     seen = {report.venue_order_id for report in working}
     seen |= {report.client_order_id.lower() for report in working}
+    seen.discard("")  # two orders without an id are not the same
     found: list[TheirOrder] = []
     for order in mine:
-        if order.venue_order_id in seen or order.client_order_id in seen - {""}:
+        if order.venue_order_id in seen or order.client_order_id in seen:
             continue
         ref = OrderRef(
             asset=kernel.asset_of(order.trade_no),
