@@ -58,8 +58,8 @@ def _tell(record: dict[str, Any]) -> None:
         show("no drift: nothing to book")
     for cause, amount in parts.items():
         show(f"{verb} {_signed(amount)} USDT  {cause.replace('_', ' ')}")
-    show(f"capital {record['capital']} (the exchange's wallet; stays)")
-    show(f"K {record['k_before']} → {record['k_after']}")
+    for name, key in (("capital", "capital"), ("K", "k")):
+        show(f"{name:<8}{record[f'{key}_before']} → {record[f'{key}_after']}")
     if applied:
         frozen = ", ".join(record["entries_frozen"])
         entries = f"frozen: {frozen}" if frozen else "free"

@@ -163,7 +163,8 @@ def test_anchor_plans_first_and_books_by_cause(desk: Station) -> None:
         planned = run(desk, "anchor", "--reason", "gift", "--everything")
         assert planned.returncode == 0, planned.stderr
         assert "would book +7.5 USDT  pending" in planned.stdout
-        assert "K 10000 → 10007.5" in planned.stdout
+        assert "capital 10007.5 → 10007.5" in planned.stdout
+        assert "K       10000 → 10007.5" in planned.stdout
         assert desk.status()["k_capital"] == "10000"
         words = ("--reason", "gift", "--everything", "--apply", "--json")
         record = record_of(run(desk, "anchor", *words))

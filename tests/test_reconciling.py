@@ -7,6 +7,7 @@ processes.  Time is the test's own where a test waits for it.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
@@ -500,6 +501,51 @@ def test_what_was_done_is_told_when_the_exchange_falls_silent(play: Callable[...
     play(scene)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_happened_outside_plans_lead_back(seed: int, play: Callable[..., None]) -> None:
+    """Closes, strangers, funding, transfers, all unheard; at the end every figure is equal."""
+
+    async def scene(stage: Stage) -> None:
+        await stage.enter()
+        await stage.quiet()
+        stage.deaf()
+        mishaps(stage, random.Random(seed))
+        for _ in range(3):
+            record = await stage.report()
+            await stage.apply(record["plan"])
+        left = set(causes(await stage.report()))
+        assert left <= {"position foreign", "foreign activity", "pending", "rounding"}, left
+        await stage.ask("anchor", apply=True, everything=True)
+        assert set(causes(await stage.report())) <= {"position foreign"}
+        account = stage.bundle.runtime.engine.snapshot
+        assert account.capital == account.k_capital == stage.venue.book.wallet
+        held = {p.asset: p.quantity_e8 for p in await stage.venue.positions()}
+        ours = {s.asset: s.size_e8 for s in stage.kernel.active_slots()}
+        assert ours.get("FET-USDT", 0) == held.get("FET-USDT", 0)
+
+    play(scene)
+
+
+def mishaps(stage: Stage, chance: random.Random) -> None:
+    """Up to six things that nobody tells us of."""
+    left = 1000
+    for _ in range(chance.randint(1, 6)):
+        match chance.randrange(5):
+            case 0 if left:
+                quantity = chance.randint(1, left)
+                left -= quantity
+                stage.by_hand(OrderSide.BUY, quantity)
+            case 1:
+                side = chance.choice((OrderSide.BUY, OrderSide.SELL))
+                stage.by_hand(side, chance.randint(1, 50), "TRX-USDT")
+            case 2:
+                stage.venue.transfer(m(chance.randint(-50, 50) or 1))
+            case 3:
+                stage.venue.fund("FET-USDT", chance.randint(-500_000, 500_000))
+            case _:
+                stage.venue.advance("FET-USDT", p("0.5") + chance.randint(-500, 500) * p("0.0001"))
+
+
 # -- anchor ----------------------------------------------------------------------------------------
 
 
@@ -739,5 +785,28 @@ def test_smoke_says_when_dust_is_left(play: Callable[..., None]) -> None:
         assert "-dust" in steps_of(record)
         await stage.quiet()
         assert (await stage.report())["differences"] == 0
+
+    play(scene)
+
+
+def test_smoke_sees_money_that_the_trade_did_not_make(
+    play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody takes a cent out in the middle: the last line says by how much, nothing is open."""
+
+    async def scene(stage: Stage) -> None:
+        real, asked = stage.venue.positions, []
+
+        async def positions() -> tuple[PositionReport, ...]:
+            asked.append(1)
+            if len(asked) == 2:
+                stage.venue.transfer(m("-0.01"))
+            return await real()
+
+        monkeypatch.setattr(stage.venue, "positions", positions)
+        record = await smoke(stage)
+        assert (record["code"], record["left_open"]) == (1, False)
+        assert steps_of(record)[-2:] == ["-wallet", "+nothing left open"]
+        assert "moved by -0.0124, the trade made -0.0024" in record["steps"][-2]["text"]
 
     play(scene)

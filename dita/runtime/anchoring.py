@@ -54,7 +54,8 @@ async def anchor(
         _check_causes(causes)
     before = engine.snapshot
     planned = {
-        "capital": format_money(before.capital),
+        "capital_before": format_money(before.capital),
+        "capital_after": format_money(before.capital),
         "k_before": format_money(before.k_capital),
         "k_after": format_money(before.k_capital + sum(causes.values())),
         "drift": format_money(before.drift),
@@ -70,7 +71,7 @@ async def anchor(
 
 def _after(account: AccountSnapshot, engine: Engine) -> dict[str, Any]:
     return {
-        "capital": format_money(account.capital),
+        "capital_after": format_money(account.capital),
         "k_after": format_money(account.k_capital),
         "drift_after": format_money(account.drift),
         "entries_frozen": list(engine.kernel.freeze_causes()),
