@@ -200,7 +200,7 @@ def _money(ours: OurMoney, theirs: TheirView) -> Iterator[Row]:
     for name, here, there in (
         ("wallet", format_money(ours.wallet), format_money(theirs.wallet)),
         ("capital", format_money(ours.capital), ""),
-        ("K, our checksum", format_money(ours.k_capital), ""),
+        ("checksum K", format_money(ours.k_capital), ""),
     ):
         yield Row(level=Level.MONEY, asset="", name=name, ours=here, theirs=there)
     parts = _parts(ours, theirs.wallet)
