@@ -18,6 +18,7 @@ import typer
 from dita import __version__
 from dita.errors import ExitCode
 
+from .anchor import anchor
 from .config import config, config_show
 from .exchange import exchange
 from .explain import explain
@@ -26,10 +27,13 @@ from .golden import golden
 from .hold import hold
 from .intent import intent, intent_cancel, intent_enter, intent_exit, intent_flatten
 from .journal import journal, journal_export, journal_import, journal_tail, journal_verify
+from .reconcile import reconcile
 from .render import note, reported, show
 from .replay import replay
 from .resume import resume
 from .serve import serve
+from .smoke import smoke
+from .soak import soak
 from .status import status
 
 # In the order in which `pink-ctl --help` lists them.
@@ -40,6 +44,10 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     hold,
     resume,
     flatten,
+    reconcile,
+    anchor,
+    smoke,
+    soak,
     explain,
     journal,
     exchange,

@@ -94,6 +94,12 @@ def show_table(
     _stdout().print(table)
 
 
+def print_rich(drawn: Callable[[int], Any]) -> None:
+    """Print to stdout what a function draws for the width that there is."""
+    console = _stdout()
+    console.print(drawn(console.width))
+
+
 def emit_json(result: object) -> None:
     """Print a record or a mapping to stdout as one JSON object with "schema_version" first.
 

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
 from desk import SHORT, Desk, m, p, q
 
 from dita import identity
 from dita.clock import ManualClock
 from dita.contracts import KernelCommandType, KernelEventKind, OrderSide, OrderType
-from dita.runtime import loop
 from dita.venues import SubmitOrder
 from dita.venues.mock import MockVenue, fet_config
 
@@ -59,27 +57,6 @@ def test_restored_names_have_room_before_they_are_forgotten() -> None:
     names.intents = {number: str(number) for number in range(identity.NAMES_MIN)}
     names.set_limit()
     assert names.limit == 2 * identity.NAMES_MIN
-
-
-def test_times_of_leaving_are_kept_for_the_newest_orders(monkeypatch: pytest.MonkeyPatch) -> None:
-    from test_runtime import Floor, on_the_floor
-
-    monkeypatch.setattr(loop, "SENT_MAX", 2)
-
-    async def scene(floor: Floor) -> None:
-        for trade in ("T1", "T2"):
-            outcome = await floor.enter(trade)
-            while not outcome.kernel.accepted:  # the balance is not quiet yet
-                await asyncio.sleep(0.05)
-                outcome = await floor.enter(trade)
-            sent = [e.client_order_id for e in outcome.effects if e.client_order_id]
-            await floor.wait(lambda: not floor.engine.kernel.open_orders(), 10, "filled")
-            assert sent[0] in floor.runtime.sent_ms
-            await floor.exit(trade)
-            await floor.wait(lambda: not floor.engine.kernel.active_slots(), 10, "flat")
-        assert len(floor.runtime.sent_ms) == 2
-
-    on_the_floor(scene)
 
 
 def test_strangers_are_remembered_while_a_doubt_lasts() -> None:

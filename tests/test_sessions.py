@@ -399,7 +399,8 @@ Case = tuple[str, bool, bool]
 Results = dict[Case, BaseException | None]
 
 
-def case_of(params: dict[str, Any]) -> Case:
+def case_of(item: pytest.Function) -> Case:
+    params: Any = item.callspec.params
     return params["name"], params["stream"], params["hedge"]
 
 
@@ -421,11 +422,7 @@ async def play_all(cases: list[Case]) -> Results:
 def results(request: pytest.FixtureRequest) -> Results:
     """All sessions that this run selected, played once."""
     chosen = [
-        (
-            item.callspec.params["name"],
-            item.callspec.params["stream"],
-            item.callspec.params["hedge"],
-        )
+        case_of(item)
         for item in request.session.items
         if isinstance(item, pytest.Function) and "results" in item.fixturenames
     ]

@@ -15,10 +15,20 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
-from dita.errors import DitaError, NotRunning, OperatorError, SettingsError, UsageError
+from dita.errors import (
+    DitaError,
+    ExitCode,
+    NotRunning,
+    OperatorError,
+    RefusedForSafety,
+    SettingsError,
+    UsageError,
+    VenueError,
+)
 
 SOCKET_NAME: Final = "control.sock"
-LINE_MAX: Final = 65_536
+#: A plan for every slot of a big table fits.
+LINE_MAX: Final = 4_194_304
 #: Linux: sizeof(sockaddr_un.sun_path) less the closing 0.
 SOCKET_PATH_BYTES_MAX: Final = 107
 
@@ -92,8 +102,14 @@ class ControlServer:
             return refusal(
                 UsageError("request refused", expected="one JSON object", found=str(bad))
             )
-        except OperatorError as refused:
+        except (OperatorError, VenueError) as refused:
             return refusal(refused)
+
+
+_REFUSALS: Final[dict[object, type[DitaError]]] = {
+    int(ExitCode.REFUSED): RefusedForSafety,
+    int(ExitCode.VENUE): VenueError,
+}
 
 
 def refusal(error: DitaError) -> dict[str, Any]:
@@ -104,6 +120,7 @@ def refusal(error: DitaError) -> dict[str, Any]:
         "expected": error.expected,
         "found": error.found,
         "action": error.action,
+        "exit_code": int(error.exit_code),
     }
 
 
@@ -111,7 +128,7 @@ def call(directory: Path, request: dict[str, Any], timeout_s: float = 5.0) -> di
     """Ask the serve of a state directory.
 
     NotRunning when nobody listens; TimeoutError when it does not answer; OperatorError with its own
-    words when it refuses.
+    words when it refuses, RefusedForSafety and VenueError where those are the reason.
     """
     path = socket_path(directory)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -130,7 +147,7 @@ def call(directory: Path, request: dict[str, Any], timeout_s: float = 5.0) -> di
             line = answers.readline()
     answer = json.loads(line) if line else {"ok": False, "message": "serve closed the connection"}
     if not answer.pop("ok", False):
-        raise OperatorError(
+        raise _REFUSALS.get(answer.get("exit_code"), OperatorError)(
             str(answer.get("message", "refused")),
             expected=str(answer.get("expected", "")),
             found=str(answer.get("found", "")),

@@ -74,6 +74,10 @@ class Inquiry:
         finally:
             del self._orders[order_no]
 
+    def is_asking(self, order_no: int) -> bool:
+        """Is somebody asking about this order now?"""
+        return order_no in self._orders
+
     async def _until_settled(self, order_no: int) -> None:
         proof: AbsenceProof | None = None
         wait_s = RETRY_MIN_S

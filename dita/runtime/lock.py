@@ -97,6 +97,10 @@ class StartBudget:
             self.problem = f"starts cannot be counted: {bad.strerror}"
         return len(starts) > self.budget or bool(self.problem)
 
+    def take_back(self) -> None:
+        """This start was no serve's: it does not count."""
+        self._write(self._read()[:-1])
+
     def stopped_cleanly(self) -> None:
         """A clean stop: the count begins anew."""
         with contextlib.suppress(OSError):  # then this start counts a little longer

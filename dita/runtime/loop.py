@@ -33,9 +33,6 @@ Input = KernelIntent | VenueEvent
 
 INBOX_MAX = 65_536
 BATCH_MAX = 512
-#: Own orders whose time of leaving is remembered; of an older one in doubt the proof counts from
-#: the question, which is later and so as safe.
-SENT_MAX = 4_096
 
 
 class RunState(IntEnum):

@@ -19,8 +19,12 @@ from msgspec.structs import replace
 from dita.contracts import ControlAction, KernelCommandType, KernelIntent
 from dita.engine import Outcome
 from dita.errors import UsageError
+from dita.runtime.anchoring import anchor
 from dita.runtime.control import ControlServer, Verb
 from dita.runtime.factory import Bundle
+from dita.runtime.reconciling import Reconciling
+from dita.runtime.roundtrip import round_trip
+from dita.runtime.sampling import sample
 from dita.runtime.status import status_of
 
 HANDS_ON = (
@@ -45,6 +49,11 @@ class Verbs:
             "hold": self.hold,
             "resume": self.resume,
             "stop": self.stop,
+            "reconcile": self.reconcile,
+            "reconcile_apply": self.reconcile_apply,
+            "anchor": self.anchor,
+            "smoke": self.smoke,
+            "balance": self.balance,
         }
 
     async def status(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -94,6 +103,27 @@ class Verbs:
     async def _control(self, action: ControlAction, request: dict[str, Any]) -> dict[str, Any]:
         operator, reason = _who_and_why(request)
         return told(await self.bundle.service.control(action, reason, operator))
+
+    async def reconcile(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Our view and the exchange's side by side, and a plan."""
+        return await Reconciling(self.bundle).report(request)
+
+    async def reconcile_apply(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Carry out a plan that ``reconcile`` made."""
+        return await Reconciling(self.bundle).apply(request, *_who_and_why(request))
+
+    async def anchor(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Book the drift by cause and re-base the checksum; without ``apply`` only say so."""
+        return await anchor(self.bundle, request, *_who_and_why(request))
+
+    async def smoke(self, request: dict[str, Any]) -> dict[str, Any]:
+        """One live round trip of the smallest size, checked at the venue."""
+        return await round_trip(self.bundle, request, *_who_and_why(request))
+
+    async def balance(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The venue's wallet now beside the published capital."""
+        del request
+        return await sample(self.bundle)
 
     async def stop(self, request: dict[str, Any]) -> dict[str, Any]:
         """Drain and end, as SIGTERM does."""

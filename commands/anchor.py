@@ -1,0 +1,72 @@
+"""`pink-ctl anchor`: re-base our checksum on the exchange's wallet, the drift booked by cause.
+
+For drift that has been looked into and will not explain itself any more.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from dita.errors import ExitCode
+
+from .hands import Reason
+from .options import Apply, AsJson, ConfigFile, StateDir
+from .render import emit_json, note, show
+
+Everything = Annotated[
+    bool, typer.Option("--everything", help="Book also what may still get its cause.")
+]
+
+
+def anchor(
+    reason: Reason,
+    everything: Everything = False,
+    config: ConfigFile = None,
+    state_dir: StateDir = None,
+    apply: Apply = False,
+    as_json: AsJson = False,
+) -> None:
+    """Book the drift as adjustments, by cause, and start from the wallet again.
+
+    Exit 0 done or planned, 1 drift is left, 5 refused: the balance is not quiet,
+    or the drift may still get its cause; 6 the exchange did not answer.
+
+    \b
+    Examples:
+      pink-ctl anchor --reason "bonus credited on 2 June"
+      pink-ctl anchor --reason "bonus credited on 2 June" --apply
+    """
+    from .asking import ask
+
+    request = {"verb": "anchor", "reason": reason, "apply": apply, "everything": everything}
+    record = ask(request, config, state_dir)["anchor"]
+    if as_json:
+        emit_json(record)
+    else:
+        _tell(record)
+    if record["applied"] and record["drift_after"] != "0":
+        note("drift is left: something moved meanwhile; look again")
+        raise typer.Exit(ExitCode.DIFFERENCE)
+
+
+def _tell(record: dict[str, Any]) -> None:
+    applied, parts = record["applied"], record["adjustments"]
+    verb = "booked" if applied else "would book"
+    if not parts:
+        show("no drift: nothing to book")
+    for cause, amount in parts.items():
+        show(f"{verb} {_signed(amount)} USDT  {cause.replace('_', ' ')}")
+    for name, key in (("capital", "capital"), ("K", "k")):
+        show(f"{name:<8}{record[f'{key}_before']} → {record[f'{key}_after']}")
+    if applied:
+        frozen = ", ".join(record["entries_frozen"])
+        entries = f"frozen: {frozen}" if frozen else "free"
+        show(f"drift now {record['drift_after']}; entries {entries}")
+    elif parts:
+        note("nothing was booked; add --apply to do it")
+
+
+def _signed(amount: str) -> str:
+    return amount if amount.startswith("-") else f"+{amount}"

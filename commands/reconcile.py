@@ -1,0 +1,131 @@
+"""`pink-ctl reconcile`: our view beside the exchange's, and the plan that settles it.
+
+Looks first; a plan is written to a file, and only that file is applied.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dita.errors import ExitCode, UsageError
+
+from .options import AsJson, ConfigFile, StateDir
+from .render import emit_json, note, print_rich, show
+
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="PLAN", help="Write the plan to this new file.")
+]
+ApplyPlan = Annotated[
+    Path | None, typer.Option("--apply", metavar="PLAN", help="Do exactly this plan, or refuse.")
+]
+WhenFlat = Annotated[
+    bool, typer.Option("--when-flat", help="Refuse unless nothing is open or works anywhere.")
+]
+Symbols = Annotated[
+    list[str] | None, typer.Option("--symbol", help="Look at this symbol too; repeat it.")
+]
+Adopt = Annotated[
+    list[str] | None,
+    typer.Option("--adopt", metavar="SYMBOL", help="Plan to take its foreign position over."),
+]
+Why = Annotated[str, typer.Option("--reason", help="Why; it is journalled. With --apply.")]
+
+
+def reconcile(
+    out: Out = None,
+    apply: ApplyPlan = None,
+    reason: Why = "",
+    when_flat: WhenFlat = False,
+    symbol: Symbols = None,
+    adopt: Adopt = None,
+    config: ConfigFile = None,
+    state_dir: StateDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set orders, positions and money of both sides side by side.
+
+    Exit 0 no difference, 1 difference, 5 refused (the exchange has moved, or the
+    plan is another journal's or too old), 6 the exchange did not answer.
+
+    \b
+    Examples:
+      pink-ctl reconcile
+      pink-ctl reconcile --out plan.json
+      pink-ctl reconcile --apply plan.json --reason "closed by hand"
+    """
+    if apply is not None:
+        _apply(apply, reason, when_flat, config, state_dir, as_json)
+        return
+    from .asking import ask
+
+    request = {
+        "verb": "reconcile",
+        "symbols": symbol or [],
+        "adopt": adopt or [],
+        "when_flat": when_flat,
+    }
+    answer = ask(request, config, state_dir)
+    record = answer["reconcile"]
+    if out is not None:
+        _write(out, record["plan"])
+    if as_json:
+        emit_json(record)
+    else:
+        _draw(record)
+    if record["differences"]:
+        if out is None:
+            note("nothing was changed; --out PLAN writes the plan, --apply PLAN does it")
+        raise typer.Exit(ExitCode.DIFFERENCE)
+
+
+def _apply(
+    path: Path, reason: str, when_flat: bool, config: Any, state_dir: Any, as_json: bool
+) -> None:
+    import json
+
+    from .asking import ask
+
+    if not reason:
+        raise UsageError("reason missing", expected="--reason with --apply", found="none")
+    try:
+        plan = json.loads(path.read_bytes())
+    except (OSError, ValueError) as bad:
+        raise UsageError("plan not readable", expected="a file from --out", found=str(bad)) from bad
+    request = {"verb": "reconcile_apply", "plan": plan, "reason": reason, "when_flat": when_flat}
+    answer = ask(request, config, state_dir, timeout_s=600)
+    if as_json:
+        emit_json(answer)
+    else:
+        for done in answer["done"]:
+            show(f"{done['step']}: {done['result']}")
+        show()
+        if answer["reconcile"]:
+            _draw(answer["reconcile"])
+    if not answer["reconcile"]:
+        note(f"done, but not seen afterwards: {answer['problem']}")
+        raise typer.Exit(ExitCode.VENUE)
+    if answer["reconcile"]["differences"]:
+        raise typer.Exit(ExitCode.DIFFERENCE)
+
+
+def _write(path: Path, plan: dict[str, Any]) -> None:
+    """A new file, for this user only; one that is there is never overwritten."""
+    import json
+    import os
+
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as bad:
+        raise UsageError("plan not written", expected="a new file", found=str(bad)) from bad
+    with os.fdopen(fd, "w") as file:
+        json.dump(plan, file, indent=1)
+    note(f"plan {plan['plan_id']} with {len(plan['steps'])} steps: {path}")
+
+
+def _draw(record: dict[str, Any]) -> None:
+    from .sides import sides
+
+    print_rich(lambda width: sides(record, width))

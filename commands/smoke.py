@@ -1,0 +1,75 @@
+"""`pink-ctl smoke`: one live round trip of the smallest size, each step checked at the venue.
+
+Shows the steps that the runtime took; sends nothing itself.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from dita.errors import ExitCode, UsageError
+
+from .options import AsJson, ConfigFile, StateDir
+from .render import emit_json, note, show
+
+Symbol = Annotated[str, typer.Option("--symbol", help="Symbol, such as TRX-USDT.")]
+Side = Annotated[str, typer.Option("--side", help="LONG or SHORT.")]
+Price = Annotated[str, typer.Option("--price", help="About; else of our last fill there.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be sent; send nothing.")]
+LiveMoney = Annotated[bool, typer.Option("--live-money", help="Yes, with real money.")]
+Why = Annotated[str, typer.Option("--reason", help="Why; it is journalled.")]
+
+
+def smoke(
+    symbol: Symbol,
+    side: Side = "LONG",
+    price: Price = "",
+    reason: Why = "smoke test",
+    dry_run: DryRun = False,
+    live_money: LiveMoney = False,
+    config: ConfigFile = None,
+    state_dir: StateDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Enter and leave the smallest quantity, and compare every figure.
+
+    Exit 0 all equal, 1 a check failed, 5 refused: real money, or something is
+    open on the symbol; 6 the exchange did not answer. After a failure the exit is
+    attempted, and the last lines say what came of it.
+
+    \b
+    Examples:
+      pink-ctl smoke --symbol TRX-USDT --price 0.3 --dry-run
+      pink-ctl smoke --symbol TRX-USDT --price 0.3
+    """
+    from .asking import ask
+
+    if side.upper() not in ("LONG", "SHORT"):
+        raise UsageError("side refused", expected="LONG or SHORT", found=side)
+    request = {
+        "verb": "smoke",
+        "symbol": symbol,
+        "side": side.upper(),
+        "price": price,
+        "reason": reason,
+        "dry_run": dry_run,
+        "live_money": live_money,
+    }
+    record = ask(request, config, state_dir, timeout_s=300)["smoke"]
+    if as_json:
+        emit_json(record)
+    else:
+        _tell(record, dry_run)
+    if record["left_open"]:
+        note(f"{record['trade']} is still open; next: pink-ctl intent flatten, pink-ctl reconcile")
+    if record["code"]:
+        raise typer.Exit(record["code"] or ExitCode.DIFFERENCE)
+
+
+def _tell(record: dict[str, Any], dry_run: bool) -> None:
+    for step in record["steps"]:
+        show(f"{'✓' if step['ok'] else '✗'} {step['step']:<14} {step['text']}")
+    if dry_run:
+        note("nothing was sent; leave --dry-run away to do it")

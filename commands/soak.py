@@ -1,0 +1,170 @@
+"""`pink-ctl soak`: published capital against the exchange's balance, asked again and again.
+
+Asks a running serve; shows how far the two were apart, idle and while money was settling.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dita.clock import SystemClock
+from dita.errors import ExitCode, NotRunning, UsageError, VenueError
+
+from .options import AsJson, ConfigFile, StateDir
+from .render import emit_json, note, show, show_table
+
+if TYPE_CHECKING:
+    from dita.runtime.soaking import Part, Summary
+
+Duration = Annotated[str, typer.Option("--duration", help="Such as 90s, 30m, 24h.")]
+Interval = Annotated[str, typer.Option("--interval", help="Between two questions.")]
+Svg = Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Write the plot here.")]
+Samples = Annotated[
+    Path | None, typer.Option("--samples", metavar="FILE", help="Append each sample, JSON lines.")
+]
+
+UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
+
+
+def soak(
+    duration: Duration = "1h",
+    interval: Interval = "60s",
+    svg: Svg = None,
+    samples: Samples = None,
+    config: ConfigFile = None,
+    state_dir: StateDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Poll the balance beside the published capital, and report the largest difference.
+
+    Idle they must agree to 0.01 USDT. Exit 0 they did, 1 they did not or it was
+    never idle, 3 not running, 6 the exchange never answered. Ctrl-C ends it early.
+
+    \b
+    Examples:
+      pink-ctl soak --duration 24h --interval 60s --svg soak.svg
+      pink-ctl soak --duration 5m --interval 2s --json
+    """
+    from dita.runtime.soaking import summary_of
+    from dita.runtime.start import directory_of
+
+    directory = directory_of(config, state_dir, os.environ)
+    taken, missed = _polled(directory, _span_ms(duration), _span_ms(interval), samples)
+    if not taken:
+        raise VenueError("no sample taken", expected="answers of the exchange", found="none")
+    summary = summary_of(taken, missed)
+    if svg is not None:
+        _plot(svg, taken)
+    if as_json:
+        emit_json(_record(summary))
+    else:
+        _tell(summary)
+    if not summary.holds:
+        raise typer.Exit(ExitCode.DIFFERENCE)
+
+
+def _span_ms(text: str) -> int:
+    match = re.fullmatch(r"([0-9]{1,6})(ms|s|m|h)", text)
+    if match is None or int(match[1]) == 0:
+        raise UsageError("time refused", expected="a number with ms, s, m or h", found=text)
+    return int(match[1]) * UNITS_MS[match[2]]
+
+
+def _polled(
+    directory: Path, duration_ms: int, interval_ms: int, file: Path | None
+) -> tuple[list[dict[str, Any]], int]:
+    """Samples, and how many questions had no answer.  NotRunning when nobody runs at the start."""
+    from dita.runtime.control import call
+
+    clock = SystemClock()
+    taken: list[dict[str, Any]] = []
+    missed = 0
+    start_ns = clock.monotonic_ns()
+    try:
+        for number in range(duration_ms // interval_ms + 1):
+            due_ms = number * interval_ms - (clock.monotonic_ns() - start_ns) // 10**6
+            clock.sleep_ms(max(0, due_ms))
+            try:
+                sample = call(directory, {"verb": "balance"}, 30.0)["balance"]
+            except NotRunning:
+                if not taken and not missed:
+                    raise
+                missed += 1
+            except (VenueError, TimeoutError) as silent:
+                missed += 1
+                note(f"no sample: {silent}")
+            else:
+                taken.append(sample)
+                _append(file, sample)
+    except KeyboardInterrupt:
+        note("ended early")
+    return taken, missed
+
+
+def _append(file: Path | None, sample: dict[str, Any]) -> None:
+    import json
+
+    if file is not None:
+        with file.open("a") as lines:
+            lines.write(json.dumps(sample) + "\n")
+
+
+def _plot(path: Path, taken: list[dict[str, Any]]) -> None:
+    from dita.runtime.soaking import IDLE_LIMIT, point_of
+
+    from .soak_chart import picture
+
+    path.write_text(picture([point_of(sample) for sample in taken], IDLE_LIMIT))
+    note(f"plot: {path}")
+
+
+def _record(summary: Summary) -> dict[str, Any]:
+    from dita.units import format_money
+
+    def part(found: Part) -> dict[str, Any]:
+        return {
+            "samples": found.samples,
+            "worst": format_money(found.worst),
+            "worst_ms": found.worst_ms,
+        }
+
+    return {
+        "holds": summary.holds,
+        "idle": part(summary.idle),
+        "settling": part(summary.settling),
+        "missed": summary.missed,
+        "first_ms": summary.first_ms,
+        "last_ms": summary.last_ms,
+        "trades": summary.trades,
+        "frozen_samples": summary.frozen_samples,
+    }
+
+
+def _tell(summary: Summary) -> None:
+    from .board import places
+    from .times import utc
+
+    record = _record(summary)
+    verdict = "within" if summary.holds else "NOT within"
+    worst = places(record["idle"]["worst"], 8)
+    show(f"idle {worst} USDT at most: {verdict} 0.01")
+    rows = []
+    for name in ("idle", "settling"):
+        found = record[name]
+        when = utc(found["worst_ms"]) if found["samples"] else ""
+        rows.append((name, found["samples"], places(found["worst"], 8), when))
+    show_table(
+        ("capital − wallet", "samples", "largest, USDT", "at, UTC"),
+        rows,
+        right=("samples", "largest, USDT"),
+    )
+    seconds = (summary.last_ms - summary.first_ms) // 1_000
+    show(
+        f"{seconds} s, {summary.trades} trades, {summary.missed} questions without an answer, "
+        f"entries frozen in {summary.frozen_samples} samples"
+    )

@@ -1,0 +1,114 @@
+"""Ask the serve of a state directory; when none runs, be it for one question.
+
+The lock decides: with a running serve the question goes through its control socket, else the same
+factory recovers the journal as `serve --once` does, and the same verb answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from dita.clock import Clock
+from dita.contracts import VenueOrderStatus
+from dita.errors import NotRunning, VenueError
+from dita.runtime.control import call
+from dita.runtime.factory import Bundle
+from dita.runtime.serving import Verbs
+from dita.settings import Settings
+
+#: Over the longest absence proof of a recovery.
+START_PATIENCE_S: Final = 30
+
+T = TypeVar("T")
+
+
+def ask(
+    settings: Settings,
+    directory: Path,
+    clock: Clock,
+    request: dict[str, Any],
+    say: Callable[[str], None],
+    timeout_s: int = 120,
+) -> dict[str, Any]:
+    """The answer of a verb, from the running serve or from a bundle of our own.
+
+    VenueError, RefusedForSafety, OperatorError as the verb raises them; AlreadyRunning when a serve
+    is just starting.
+    """
+    try:
+        return call(directory, request, float(timeout_s))
+    except NotRunning:
+        say("serve is not running: recovering its journal here")
+    except TimeoutError as silent:
+        raise NotRunning(
+            "serve does not answer",
+            expected=f"an answer within {timeout_s} s",
+            action="look at serve's log; what it was told may still happen",
+        ) from silent
+    return asyncio.run(_visit(settings, directory, clock, request, say))
+
+
+async def _visit(
+    settings: Settings,
+    directory: Path,
+    clock: Clock,
+    request: dict[str, Any],
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    bundle = Bundle(settings, directory, clock)
+    try:
+        fence_s = settings.venue.absence_fence_s + settings.venue.recv_window_ms // 1_000
+        await _or_failure(bundle, _started(bundle, say, START_PATIENCE_S + fence_s))
+        verb = Verbs(bundle).table()[request["verb"]]
+        answer = await _or_failure(bundle, verb(request))
+        await _answers_in(bundle, settings.runtime.drain_limit_s)
+        await bundle.service.close()
+        await bundle.log.snapshot()
+        return answer
+    finally:
+        bundle.budget.take_back()  # a visit is no serve: it must not look like a crash loop
+        await bundle.service.close()
+        bundle.close()
+
+
+async def _started(bundle: Bundle, say: Callable[[str], None], limit_s: int) -> None:
+    try:
+        await asyncio.wait_for(_recovered(bundle, say), limit_s)
+    except TimeoutError as silent:
+        raise VenueError(
+            "the exchange does not answer",
+            expected=f"every question of the recovery answered within {limit_s} s",
+            found="questions that fail or stay open",
+            action="nothing was assumed; try again, or look at the exchange",
+        ) from silent
+
+
+async def _recovered(bundle: Bundle, say: Callable[[str], None]) -> None:
+    await bundle.start(say)
+    await bundle.service.watch.positions()  # a close from outside is booked as a serve would
+
+
+async def _or_failure(bundle: Bundle, work: Awaitable[T]) -> T:
+    """Await work; a failure in the background ends it."""
+    task = asyncio.ensure_future(work)
+    failure = asyncio.ensure_future(bundle.runtime.failure())
+    await asyncio.wait({task, failure}, return_when=asyncio.FIRST_COMPLETED)
+    failure.cancel()
+    if not task.done():
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        failure.result()
+    return await task
+
+
+async def _answers_in(bundle: Bundle, limit_s: int) -> None:
+    """Wait for answers to what was sent, so that we leave nothing unknown that need not be."""
+    limit_ns = bundle.clock.monotonic_ns() + limit_s * 10**9
+    open_answers = (VenueOrderStatus.REQUESTED, VenueOrderStatus.UNKNOWN)
+    while bundle.clock.monotonic_ns() < limit_ns:
+        if all(o.status not in open_answers for o in bundle.runtime.engine.kernel.open_orders()):
+            return
+        await asyncio.sleep(0.05)
