@@ -427,6 +427,12 @@ def test_cancel_all_and_the_dead_man_s_switch(one_way: Trader) -> None:
     assert len(exchange.open_orders()) == 1
     exchange.advance(one_way.now_ms + 19_999)
     assert exchange.open_orders() == []
+    one_way.now_ms = exchange.now_ms
+    one_way.place(BUY, price="0.4")
+    exchange.cancel_all_after(10_000, one_way.now_ms)
+    assert exchange.cancel_all_after(0, one_way.now_ms) == 0
+    exchange.advance(one_way.now_ms + 20_000)
+    assert len(exchange.open_orders()) == 1
 
 
 def test_amend_changes_the_quantity(one_way: Trader) -> None:
@@ -542,10 +548,10 @@ def test_attached_orders_start_with_the_position_and_end_with_it(one_way: Trader
 def test_a_partly_filled_entry_gets_its_stop_when_it_ends() -> None:
     """20 of 50 were bought: the stop is for 20."""
     thin = Trader(levels=1, level="10")
-    loss = Attached(type=OrderType.STOP_MARKET, stop_price_e10=parse_price("0.45"))
+    loss = Attached(type=OrderType.STOP_MARKET, stop_price_e10=parse_price("0.45009"))
     thin.place(BUY, "50", stop_loss=loss)
     (stop,) = thin.exchange.open_orders()
-    assert stop.quantity_e8 == 20 * 10**8
+    assert (stop.quantity_e8, format_price(stop.stop_price_e10)) == (20 * 10**8, "0.45")
 
 
 def test_a_trigger_without_margin_fails(one_way: Trader) -> None:
@@ -631,8 +637,13 @@ def test_deposits_withdrawals_and_the_top_up(one_way: Trader) -> None:
     assert one_way.wallet == "500"
 
 
-def test_liquidation_of_crossed_positions(one_way: Trader) -> None:
-    """9000 at 0.5001 with 1000: gone where what is left no longer keeps 0.5% of the value."""
+@pytest.mark.parametrize("margin_type", MarginType)
+def test_liquidation(one_way: Trader, margin_type: MarginType) -> None:
+    """9000 at 0.5001: gone where what is left no longer keeps 0.5% of the value.
+
+    Crossed, the whole 1000 stand for it; isolated, a fifth of the entry value does.
+    """
+    one_way.exchange.set_margin_type(FET, margin_type, START_MS)
     resting = one_way.place(BUY, price="0.3")
     one_way.place(BUY, "9000")
     (position,) = one_way.exchange.positions()
@@ -650,6 +661,39 @@ def test_liquidation_of_crossed_positions(one_way: Trader) -> None:
     )
     last = [e for e in one_way.exchange.take_events() if isinstance(e, OrderUpdate)][-1]
     assert last.execution is Execution.CALCULATED and last.order.order_id == forced.order_id
+
+
+def test_funding_may_use_up_the_margin() -> None:
+    """A quarter of 4950 is more than the wallet holds."""
+    trader = Trader(funding_rate_e9=250_000_000)
+    trader.place(BUY, "9900")
+    trader.exchange.advance(MIDNIGHT_MS)
+    assert (trader.position, trader.wallet) == ("0", "0")
+
+
+def test_a_stop_that_comes_with_a_cancelled_entry_may_be_first() -> None:
+    """Liquidation cancels the entry, whose stop closes the position; the wallet is paid up."""
+    trader = Trader(maker_share_e9=900_000_000)
+    loss = Attached(type=OrderType.STOP_MARKET, stop_price_e10=parse_price("0.6"))
+    trader.place(BUY, "9900", price="0.49", stop_loss=loss)
+    trader.price("0.4899")
+    trader.price("0.4999")
+    assert trader.position == "8910"
+    trader.exchange.pay_funding(FET, 300_000_000, trader.now_ms)
+    assert (trader.position, trader.wallet) == ("0", "0")
+    assert trader.exchange.force_orders() == [] and trader.exchange.open_orders() == []
+
+
+def test_the_profit_of_an_isolated_position_is_not_free() -> None:
+    """Crossed, it is."""
+    free = []
+    for margin_type in (MarginType.CROSSED, MarginType.ISOLATED):
+        trader = Trader()
+        trader.exchange.set_margin_type(FET, margin_type, START_MS)
+        trader.place(BUY, "1000")
+        trader.price("0.6")
+        free.append(format_money(trader.exchange.balance().available_margin))
+    assert free == ["999.62995", "899.72995"]  # 99.9 of profit between them
 
 
 def test_the_insurance_pays_what_the_wallet_cannot(one_way: Trader) -> None:
@@ -725,6 +769,8 @@ def test_history_by_time(one_way: Trader) -> None:
     assert exchange.income(BTC) == []
     one_way.place(BUY, price="0.4")
     assert len(exchange.all_orders("", 0, 0, 10, ended_only=False)) == 3
+    last = one_way.place(BUY)
+    assert exchange.all_orders(FET, 0, 0, 1, order_id=last.order_id) == [last]
 
 
 def test_old_history_goes_and_its_money_is_kept() -> None:

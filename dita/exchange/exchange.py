@@ -385,8 +385,8 @@ class Exchange(Matching):
             closed.append(order)
             if position.margin_type is not MarginType.CROSSED:
                 self._insure(symbol, wallet - self.wallet - margin)
-        if closed:
-            self._insure(closed[-1].symbol, -self.wallet)
+        if positions:
+            self._insure(positions[-1].symbol, -self.wallet)
         return closed
 
     def _insure(self, symbol: str, missing: int) -> None:

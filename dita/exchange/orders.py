@@ -93,6 +93,8 @@ class Orders:
             ended = self._ended[name]
             first = bisect_left(ended, start_ms, key=_updated_ms)
             last = bisect_right(ended, end_ms, key=_updated_ms) if end_ms else len(ended)
+            if not order_id:
+                last = min(last, first + limit)
             found += ended[first:last]
         if not ended_only:
             found += [
