@@ -34,6 +34,8 @@ Hedge = Annotated[bool, typer.Option("--hedge", help="Start in hedge mode instea
 Speed = Annotated[int, typer.Option(min=1, help="Play the tape so many times as fast.")]
 Still = Annotated[bool, typer.Option("--still", help="Without a tape: prices do not move.")]
 
+AsJson = Annotated[bool, typer.Option("--json", help="As always: what is printed is JSON anyway.")]
+
 
 def exchange(
     port: Port = 0,
@@ -47,6 +49,7 @@ def exchange(
     hedge: Hedge = False,
     speed: Speed = 1,
     still: Still = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run a local exchange that speaks BingX's REST and websocket protocol, until SIGTERM.
 

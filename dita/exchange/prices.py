@@ -11,12 +11,13 @@ import io
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
-from dita.errors import SettingsError
+from dita.errors import SettingsError, UnitError
 from dita.exchange.records import Contract
-from dita.units import UnitError, parse_price
+from dita.units import parse_price
 
 TAPE_BYTES_MAX: Final = 1 << 30
 
@@ -92,9 +93,9 @@ class Walk:
 class Tape:
     """Recorded prices, played from the start of the exchange at a speed, over and over or once.
 
-    A tape is CSV with a header.  Columns are found by name: time (``time_ms``, ``timestamp``, in
-    ms or, from 10^14 on, in µs), a price (``price``, or the middle of ``bid``/``ask`` or
-    ``bid_price``/``ask_price``) and a symbol (``asset`` or ``symbol``) if it has several.
+    A tape is CSV with a header.  Columns are found by name: a time (``time_ms``, ``timestamp`` or
+    ``received_us``; from 10^14 on it is in µs), a ``price`` or a quote (``bid`` and ``ask``), and a
+    symbol (``asset`` or ``symbol``) if it has several.
     """
 
     def __init__(
@@ -147,13 +148,13 @@ def read_tape(path_or_name: str, symbol: str = "") -> list[Step]:
     for number, line in enumerate(lines, 2):
         try:
             rows.append(_row(line, symbol))
-        except (KeyError, ValueError, UnitError) as bad:
+        except (ValueError, UnitError) as bad:
             raise SettingsError(
                 f"price tape {path_or_name} refused",
                 expected="columns time_ms, price (or bid and ask) and asset",
                 found=f"line {number}: {bad}",
             ) from bad
-    if not rows or any(b.time_ms < a.time_ms for a, b in zip(rows, rows[1:], strict=False)):
+    if not rows or any(b.time_ms < a.time_ms for a, b in pairwise(rows)):
         raise SettingsError(
             f"price tape {path_or_name} refused",
             expected="at least one row, oldest first", found=f"{len(rows)} rows",
@@ -167,18 +168,23 @@ def _bytes_of(path_or_name: str) -> bytes:
     return (resources.files("dita.configs") / "tapes" / f"{path_or_name}.csv").read_bytes()
 
 
+_TIMES: Final = ("time_ms", "timestamp", "received_us")
+#: Times from here on are microseconds.
+_MICROSECONDS: Final = 10**14
+
+
 def _row(line: dict[str, str], symbol: str) -> Step:
     named = line.get("asset") or line.get("symbol") or symbol
     if not named:
-        raise KeyError("no asset column, and no symbol was given")
-    time_text = line.get("time_ms") or line.get("timestamp") or line["local_timestamp"]
-    time = int(time_text)
-    return Step(time // 1_000 if time >= 10**14 else time, named, _price(line))
+        raise ValueError("no asset column, and no symbol was given")
+    time = int(next((line[name] for name in _TIMES if line.get(name)), ""))
+    return Step(time // 1_000 if time >= _MICROSECONDS else time, named, _price(line))
 
 
 def _price(line: dict[str, str]) -> int:
-    if line.get("price"):
-        return parse_price(line["price"])
-    bid = line.get("bid_price") or line.get("bid") or line["best_bid"]
-    ask = line.get("ask_price") or line.get("ask") or line["best_ask"]
-    return (parse_price(bid) + parse_price(ask)) // 2
+    """A trade's price, or the middle of a quote."""
+    bid = line.get("bid") or line.get("bid_price") or line.get("price_or_bid")
+    ask = line.get("ask") or line.get("ask_price")
+    if bid and ask:
+        return (parse_price(bid) + parse_price(ask)) // 2
+    return parse_price(line.get("price") or bid or "")

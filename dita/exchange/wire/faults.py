@@ -133,6 +133,11 @@ class FaultPlan:
             self._rules.append((self._added, each))
             self._added += 1
 
+    @property
+    def active(self) -> bool:
+        """Whether there is any rule."""
+        return bool(self._rules)
+
     def clear(self) -> None:
         """Lift all rules."""
         self._rules.clear()

@@ -88,7 +88,8 @@ class Parameters:
         if not value:
             return 0
         try:
-            number = Decimal(value) if len(value) <= _DIGITS_MAX else Decimal("NaN")
+            plain = value.isascii() and len(value) <= _DIGITS_MAX
+            number = Decimal(value if plain else "NaN")
         except InvalidOperation:
             number = Decimal("NaN")
         if number.is_finite() and number >= 0 and number.adjusted() < digits + _DIGITS_MAX:

@@ -27,6 +27,7 @@ from dita.exchange.wire.sockets import Socket, control_answer, gzipped
 HOST: Final = "127.0.0.1"
 STREAM_PATH: Final = "/swap-market"
 PULSE_S: Final = 0.02
+SHUTDOWN_S: Final = 0.5
 _PAGE: Final = b"<html><head><title>502 Bad Gateway</title></head><body>cloudflare</body></html>"
 
 
@@ -51,7 +52,9 @@ class ExchangeServer:
 
     async def start(self) -> None:
         """Listen on the port, or on a free one for 0. OperatorError when it is taken."""
-        runner = web.ServerRunner(web.Server(self._serve, access_log=None), shutdown_timeout=0.5)
+        runner = web.ServerRunner(
+            web.Server(self._serve, access_log=None), shutdown_timeout=SHUTDOWN_S
+        )
         await runner.setup()
         try:
             await web.TCPSite(runner, HOST, self.port).start()
@@ -196,7 +199,9 @@ class ExchangeServer:
         ack, fresh = control_answer(socket, text, session.topics.known)
         socket.send(gzipped(ack), now_ms)
         for topic in fresh:
-            socket.send(gzipped(session.topics.greet(topic)), now_ms)
+            greeting = session.topics.greet(topic)
+            if greeting:
+                socket.send(gzipped(greeting), now_ms)
 
 
 def _refused_by(rules: list[FaultRule], now_ms: int) -> Answer | None:

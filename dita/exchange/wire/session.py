@@ -111,7 +111,10 @@ class Session:
         """Send what the core has done since the last time."""
         now_ms = self.now_ms()
         one_way = not self.exchange.hedge
-        for event in self.exchange.take_events():
+        events = self.exchange.take_events()
+        if not (self.hub.sockets or self.plan.active):
+            events = []  # nobody would get them, and no fault counts them
+        for event in events:
             frame = event_json.frame_of(event, self.switches, now_ms, one_way=one_way)
             self._delivery.push(frame, now_ms)
         for happened in self.exchange.take_market():

@@ -136,6 +136,10 @@ class Hub:
         """Everything that anybody has subscribed to."""
         return {topic for each in self.sockets for topic in each.topics}
 
+    def wanted(self, topic: str) -> bool:
+        """Whether anybody has subscribed to it."""
+        return any(topic in each.topics for each in self.sockets)
+
     def push_topic(self, topic: str, payload: bytes, now_ms: int) -> None:
         """Send market data to its subscribers."""
         frame = gzipped(payload)

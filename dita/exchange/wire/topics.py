@@ -89,10 +89,11 @@ class Topics:
         return name in _NAMED or _DEPTH.fullmatch(name) is not None
 
     def greet(self, topic: str) -> bytes:
-        """The first push after a subscription; for trades it is the backlog."""
+        """The first push after a subscription; for trades it is the backlog, empty without one."""
         symbol, _, name = topic.partition("@")
         if name == "trade":
-            return self._trades(symbol, self._exchange.trades(symbol, BACKLOG))
+            backlog = self._exchange.trades(symbol, BACKLOG)
+            return self._trades(symbol, backlog) if backlog else b""
         return self._push(topic, self._exchange.quote(symbol).time_ms)
 
     def pulse(self, now_ms: int) -> None:
@@ -105,8 +106,9 @@ class Topics:
 
     def traded(self, trade: MarketTrade, now_ms: int) -> None:
         """Push a trade of the market."""
-        payload = self._trades(trade.symbol, [trade])
-        self._hub.push_topic(f"{trade.symbol}@trade", payload, now_ms)
+        topic = f"{trade.symbol}@trade"
+        if self._hub.wanted(topic):
+            self._hub.push_topic(topic, self._trades(trade.symbol, [trade]), now_ms)
 
     def _trades(self, symbol: str, trades: Sequence[MarketTrade]) -> bytes:
         rules = self._exchange.contracts[symbol]
