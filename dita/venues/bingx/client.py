@@ -70,11 +70,12 @@ OLD_BALANCE: Final = _endpoint("GET", f"{_V2}/user/balance", Group.ACCOUNT, 5)
 INCOME: Final = _endpoint("GET", f"{_V2}/user/income", Group.ACCOUNT, 5)
 LEVERAGE: Final = _endpoint("GET", f"{_V2}/trade/leverage", Group.TRADE, 5)
 SET_LEVERAGE: Final = _endpoint("POST", f"{_V2}/trade/leverage", Group.TRADE, 5)
-POSITION_MODE: Final = _endpoint("GET", f"{_V1}/positionSide/dual", Group.TRADE, 2)
+# Asked at connect only, and perhaps by a process that has just ended: half of the 2 per second.
+POSITION_MODE: Final = _endpoint("GET", f"{_V1}/positionSide/dual", Group.TRADE, 1)
 _KEY_PATH: Final = "/openApi/user/auth/userDataStream"
-NEW_KEY: Final = _endpoint("POST", _KEY_PATH, Group.ACCOUNT, 2)
-EXTEND_KEY: Final = _endpoint("PUT", _KEY_PATH, Group.ACCOUNT, 2)
-DROP_KEY: Final = _endpoint("DELETE", _KEY_PATH, Group.ACCOUNT, 2)
+NEW_KEY: Final = _endpoint("POST", _KEY_PATH, Group.ACCOUNT, 1)
+EXTEND_KEY: Final = _endpoint("PUT", _KEY_PATH, Group.ACCOUNT, 1)
+DROP_KEY: Final = _endpoint("DELETE", _KEY_PATH, Group.ACCOUNT, 1)
 
 #: Only these two change the book; they have connections of their own.
 _ORDER_ENDPOINTS: Final = (PLACE, CANCEL)
