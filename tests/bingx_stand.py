@@ -1,4 +1,4 @@
-"""BingX and the local exchange in one process: a venue on real sockets, and levers.
+"""BingX and the local exchange in one process: a venue on real sockets, and levers to pull.
 
 The exchange's time is the venue's and moves by hand; waiting for a turn moves it too.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from dita.clock import ManualClock
+from dita.clock import Clock, ManualClock
 from dita.exchange.exchange import Exchange, ExchangeConfig
 from dita.exchange.market import Shape
 from dita.exchange.wire.faults import FaultKind, FaultRule
@@ -36,11 +36,13 @@ class BingxStand:
         self,
         *,
         hedge: bool = False,
-        clock: Any = None,
+        clock: Clock | None = None,
         shape: Shape | None = None,
+        receive_window_ms: int = 5_000,
         **switches: Any,
     ) -> None:
         self.clock = clock or ManualClock(START_MS)
+        self.receive_window_ms = receive_window_ms
         config = ExchangeConfig(hedge=hedge, shape=shape or Shape())
         self.exchange = Exchange(config, self.clock.now_ms())
         wire = WireFile(wire=WireSwitches(**switches))
@@ -59,20 +61,21 @@ class BingxStand:
         await stand.venue.connect()
         return stand
 
-    def new_venue(self) -> BingxVenue:
-        """A venue of this exchange."""
+    def new_venue(self, clock: Clock | None = None) -> BingxVenue:
+        """A venue of this exchange, with the exchange's clock or another."""
         return BingxVenue(
             BingxConfig(
                 rest_url=self.server.rest_url,
                 stream_url=self.server.stream_url,
                 hedge=self.hedge,
+                receive_window_ms=self.receive_window_ms,
                 assets=("VST", "USDT"),
             ),
-            self.clock,
+            clock or self.clock,
             api_key=lambda: KEY,
             api_secret=lambda: SECRET,
             draw=lambda below: 0,
-            budget=Budget(self.clock, self.sleep),
+            budget=Budget(clock or self.clock, self.sleep),
         )
 
     async def sleep(self, seconds: float) -> None:
@@ -89,7 +92,8 @@ class BingxStand:
     # -- the levers of the contract --
 
     async def pass_ms(self, step_ms: int) -> None:
-        self.clock.advance_ms(step_ms)
+        if isinstance(self.clock, ManualClock):
+            self.clock.advance_ms(step_ms)
         self.session.pulse()
 
     async def move_price(self, price_e10: int) -> None:

@@ -627,6 +627,27 @@ def test_a_limited_question_pauses_questions_and_not_orders(reply: str) -> None:
     assert len(exchange.sent("GET v2/user/positions")) == 1
 
 
+def test_a_firewall_pauses_questions_and_not_orders() -> None:
+    exchange = Exchange()
+    page = httpx.Response(403, content=PAGE)
+    exchange.routes["POST v2/trade/order"] = exchange.routes["GET v2/user/positions"] = page
+
+    async def test() -> None:
+        client = await opened(exchange)
+        for _ in range(2):
+            with pytest.raises(OutcomeUnknown):
+                await client.order(rest.PLACE, {}, client.time.monotonic_ms())
+            with pytest.raises(QueryFailed):
+                await client.wanted(rest.POSITIONS, {})
+        exchange.clock.advance_ms(10_000)
+        with pytest.raises(QueryFailed):
+            await client.wanted(rest.POSITIONS, {})
+
+    run(test())
+    assert len(exchange.sent("POST v2/trade/order")) == 2
+    assert len(exchange.sent("GET v2/user/positions")) == 2
+
+
 def test_a_limit_with_a_time_blocks_the_endpoint_until_then() -> None:
     exchange = Exchange()
     until_ms = START_MS + 90_000

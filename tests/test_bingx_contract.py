@@ -1,4 +1,4 @@
-"""The venue contract for BingX against the local exchange, on real sockets, in each dialect.
+"""The venue contract for BingX against the local exchange, over real sockets, in all its tongues.
 
 What the exchange says in different ways on different days must come out as the same events.
 """

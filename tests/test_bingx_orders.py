@@ -39,7 +39,12 @@ from dita.venues.bingx.questions import (
     windows,
 )
 from dita.venues.bingx.rules import Symbol, hedge_of, leverage_of, symbols_of
-from dita.venues.bingx.trading import ENTRIES_SHARE_PERCENT, SKEW_MAX_MS, Trading
+from dita.venues.bingx.trading import (
+    CANCEL_WAIT_MAX_MS,
+    ENTRIES_SHARE_PERCENT,
+    SKEW_MAX_MS,
+    Trading,
+)
 from dita.venues.bingx.wire import WireError
 
 Kind = KernelEventKind
@@ -471,6 +476,27 @@ def test_an_unclear_cancel_is_unknown(reply: Any) -> None:
     assert len(desk.exchange.sent("DELETE v2/trade/order")) == 1
 
 
+def test_a_burst_of_cancels_keeps_to_the_limit_and_a_cancel_is_not_held_for_ever() -> None:
+    desk = Desk()
+    desk.exchange.routes["DELETE v2/trade/order"] = good({})
+    times: list[int] = []
+
+    async def cancel() -> None:
+        await desk.trading.cancel(REF)
+        times.append(desk.exchange.clock.now_ms())
+
+    async def test() -> None:
+        await desk.open()
+        await asyncio.gather(*(cancel() for _ in range(13)))
+        desk.client.budget.wait_ms = lambda *_, **__: 1_000  # type: ignore[method-assign]
+        await cancel()
+
+    run(test())
+    times, late = times[:-1], times[-1] - times[-2]
+    assert all(later - earlier > 1_000 for earlier, later in zip(times, times[5:], strict=False))
+    assert late == CANCEL_WAIT_MAX_MS
+
+
 def test_a_blocked_cancel_is_not_sent() -> None:
     desk = Desk()
     desk.client.budget.block(rest.CANCEL.limit, 5_000)
@@ -642,16 +668,20 @@ def test_any_other_answer_about_an_order_is_a_failed_question(reply: Any) -> Non
 
 
 @pytest.mark.parametrize("listed", [True, False])
-def test_ended_already_is_looked_up_in_the_history(listed: bool) -> None:
+@pytest.mark.parametrize("blocked", [True, False])
+def test_ended_already_or_blocked_is_looked_up_in_the_lists(listed: bool, blocked: bool) -> None:
     desk = Desk()
     desk.exchange.routes["GET v2/trade/order"] = bad(109422, "order is already filled")
     desk.exchange.routes["GET v2/trade/openOrders"] = good({"orders": []})
     desk.exchange.routes["GET v2/trade/allOrders"] = good({"orders": [ROW] if listed else []})
+    if blocked:
+        desk.client.budget.block(rest.ORDER.limit, 60_000)
     found = asking(desk, "order", REF)
     if listed:
         assert found.venue_order_id == REF.venue_order_id
     else:
-        assert isinstance(found, QueryFailed)
+        assert isinstance(found, QueryFailed), "not asked for is not absent"
+    assert len(desk.exchange.sent("GET v2/trade/order")) == (0 if blocked else 1)
 
 
 # -- histories -------------------------------------------------------------------------------------

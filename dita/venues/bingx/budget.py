@@ -104,18 +104,27 @@ class Budget:
 
     # -- turns -------------------------------------------------------------------------------------
 
-    def wait_ms(self, limit: Limit, share_percent: int = 100) -> int:
-        """Time until there is room for a question, or for an order that may wait.
+    def wait_ms(
+        self,
+        limit: Limit,
+        share_percent: int = 100,
+        group_percent: int = QUESTIONS_SHARE_PERCENT,
+    ) -> int:
+        """Time until there is room.
 
-        ``share_percent`` is the part of the endpoint's own window that it may use.
+        The percentages are the usable parts of the endpoint's own window and of its group's.
         """
         now_ms = self._now_ms()
         own = self._window(limit)
         group = self._groups[limit.group]
         return max(
             own.wait_ms(now_ms, max(1, own.count * share_percent // 100)),
-            group.wait_ms(now_ms, group.count * QUESTIONS_SHARE_PERCENT // 100),
+            group.wait_ms(now_ms, group.count * group_percent // 100),
         )
+
+    async def sleep(self, wait_ms: int) -> None:
+        """Let time pass."""
+        await self._sleep(wait_ms / 1_000)
 
     def spend(self, limit: Limit) -> None:
         """One request goes out."""
@@ -141,7 +150,7 @@ class Budget:
             self.waited_ms_total[limit.name] += wait_ms
             if waited_ms > WAIT_MAX_MS:
                 raise QueryFailed("too many questions", found=f"{limit.name} waited {waited_ms} ms")
-            await self._sleep(wait_ms / 1_000)
+            await self.sleep(wait_ms)
         self.spend(limit)
 
     def _window(self, limit: Limit) -> _Window:

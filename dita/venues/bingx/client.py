@@ -70,11 +70,12 @@ OLD_BALANCE: Final = _endpoint("GET", f"{_V2}/user/balance", Group.ACCOUNT, 5)
 INCOME: Final = _endpoint("GET", f"{_V2}/user/income", Group.ACCOUNT, 5)
 LEVERAGE: Final = _endpoint("GET", f"{_V2}/trade/leverage", Group.TRADE, 5)
 SET_LEVERAGE: Final = _endpoint("POST", f"{_V2}/trade/leverage", Group.TRADE, 5)
-POSITION_MODE: Final = _endpoint("GET", f"{_V1}/positionSide/dual", Group.TRADE, 2)
+# Asked at connect only, and perhaps by a process that has just ended: half of the 2 per second.
+POSITION_MODE: Final = _endpoint("GET", f"{_V1}/positionSide/dual", Group.TRADE, 1)
 _KEY_PATH: Final = "/openApi/user/auth/userDataStream"
-NEW_KEY: Final = _endpoint("POST", _KEY_PATH, Group.ACCOUNT, 2)
-EXTEND_KEY: Final = _endpoint("PUT", _KEY_PATH, Group.ACCOUNT, 2)
-DROP_KEY: Final = _endpoint("DELETE", _KEY_PATH, Group.ACCOUNT, 2)
+NEW_KEY: Final = _endpoint("POST", _KEY_PATH, Group.ACCOUNT, 1)
+EXTEND_KEY: Final = _endpoint("PUT", _KEY_PATH, Group.ACCOUNT, 1)
+DROP_KEY: Final = _endpoint("DELETE", _KEY_PATH, Group.ACCOUNT, 1)
 
 #: Only these two change the book; they have connections of their own.
 _ORDER_ENDPOINTS: Final = (PLACE, CANCEL)
@@ -100,6 +101,8 @@ SIGN_WITHIN_MS: Final = 5_000
 #: A limit without a time: questions pause for so long, orders are not held back by us.
 _PAUSE_MS: Final = 2_000
 _BAN_MS: Final = 300_000
+#: HTTP 403 is the firewall's; going on at the same pace makes it worse (dossier §1.4).
+_FIREWALL_MS: Final = 10_000
 _SPOT_KEY_EXPIRED: Final = 100401
 
 
@@ -331,6 +334,8 @@ class Client:
             # Both are the gateway's: too many requests, banned for going on (dossier §1.4).
             return Answer(Meaning.LIMITED, code, text or f"HTTP {status}", msgspec.Raw(b"null"))
         bare = endpoint is NEW_KEY
+        if status == 403 and endpoint not in _ORDER_ENDPOINTS:
+            self.budget.block(endpoint.limit, _FIREWALL_MS)
         if found is None or status >= 500 or (found.code in (None, "") and not bare):
             raise OutcomeUnknown("no readable answer", found=f"{endpoint.limit.name} HTTP {status}")
         meaning = meaning_of(code, text)

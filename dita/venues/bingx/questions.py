@@ -22,7 +22,7 @@ from dita.venues import (
     QueryFailed,
 )
 from dita.venues.bingx import client, normalise
-from dita.venues.bingx.client import Answer, Client, Endpoint, refused
+from dita.venues.bingx.client import Client, Endpoint, refused
 from dita.venues.bingx.codes import Meaning
 from dita.venues.bingx.replies import BALANCES, INCOME, OneBalance
 from dita.venues.bingx.wire import WireError, decode, unreadable
@@ -64,6 +64,9 @@ class Questions:
 
     async def order(self, ref: OrderRef) -> OrderReport | None:
         """The order by its venue id, else by its client id; None when there is neither."""
+        if blocked_ms := self._client.budget.blocked_ms(client.ORDER.limit):
+            # Twenty answers "not exist" within 8 minutes block it; the lists may still find it.
+            return await self._listed(ref, f"blocked for {blocked_ms} ms")
         if ref.venue_order_id:
             report = await self._order(ref, {"orderId": ref.venue_order_id})
             if report is not None or not ref.client_order_id:
@@ -76,7 +79,8 @@ class Questions:
         if answer.meaning is Meaning.NOT_FOUND:
             return None
         if answer.meaning is Meaning.ENDED:
-            return await self._ended(ref, answer)
+            # 109422 says "filled already" and "doesn't exist": the history knows which.
+            return await self._listed(ref, answer.shown)
         if answer.meaning is not Meaning.DONE:
             raise refused(client.ORDER, answer)
         report = _read(client.ORDER, normalise.order_of, answer.data)
@@ -88,12 +92,12 @@ class Questions:
             )
         return report
 
-    async def _ended(self, ref: OrderRef, answer: Answer) -> OrderReport:
-        # 109422 says "filled already" and "doesn't exist": the history knows which.
+    async def _listed(self, ref: OrderRef, why: str) -> OrderReport:
+        """The order in the lists; not in there it is not proven absent, as it was not asked for."""
         for report in await self.all_orders(ref.asset, 0):
             if _is(report, ref):
                 return report
-        raise refused(client.ORDER, answer)
+        raise QueryFailed("no answer about the order, and no list has it", found=why)
 
     async def open_orders(self, asset: str) -> tuple[OrderReport, ...]:
         """Orders of a symbol that work."""

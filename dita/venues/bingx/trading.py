@@ -29,8 +29,8 @@ SKEW_MAX_MS: Final = 2_000
 ENTRIES_SHARE_PERCENT: Final = 70
 #: An entry waits no longer for its leverage; below what ``SIGN_WITHIN_MS`` allows.
 LEVERAGE_WITHIN_S: Final = 4.0
-#: A cancel waits for its turn no longer: a burst of them would be refused as a whole.
-_CANCEL_WAIT_MAX_MS: Final = 1_000
+#: A cancel waits for its turn no longer.
+CANCEL_WAIT_MAX_MS: Final = 5_000
 
 _POSITION_SIDES: Final = {OrderSide.BUY: "LONG", OrderSide.SELL: "SHORT"}
 _REJECTS: Final = {
@@ -130,8 +130,7 @@ class Trading:
         limit = client.CANCEL.limit
         if blocked_ms := self._client.budget.blocked_ms(limit):
             raise NotSent("cancels are blocked by the exchange", found=f"for {blocked_ms} ms")
-        if wait_ms := min(_CANCEL_WAIT_MAX_MS, self._client.budget.wait_ms(limit)):
-            await asyncio.sleep(wait_ms / 1_000)
+        await self._cancel_turn()
         symbol = self._find(ref.asset)
         parameters = {"symbol": symbol.name if symbol is not None else ref.asset}
         if ref.venue_order_id:
@@ -146,6 +145,16 @@ class Trading:
         if answer.meaning in _CANCEL_REFUSED:
             return (self._event(ref, Kind.CANCEL_REJECT, venue_order_id=ref.venue_order_id),)
         raise OutcomeUnknown("the answer says nothing about the cancel", found=answer.shown)
+
+    async def _cancel_turn(self) -> None:
+        """A burst of cancels at once would be refused and the endpoint blocked for minutes."""
+        waited_ms = 0
+        while waited_ms < CANCEL_WAIT_MAX_MS:
+            wait_ms = self._client.budget.wait_ms(client.CANCEL.limit, group_percent=100)
+            if not wait_ms:
+                return
+            waited_ms += wait_ms
+            await self._client.budget.sleep(wait_ms)
 
     # -- leverage ----------------------------------------------------------------------------------
 
