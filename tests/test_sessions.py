@@ -145,12 +145,14 @@ class Session:
         return not kernel.open_orders() and all(t.closed for t in kernel.trades())
 
 
-async def open_one(session: Session, name: str, side: TradeSide) -> str:
+async def open_one(session: Session, name: str, side: TradeSide, leverage: int = 1) -> str:
     """Enter until an order is taken; the trade's id."""
     await session.move("0.5")
     for attempt in range(5):
         trade_id = f"{name}-{attempt}"
-        await session.enter(trade_id, side, exit_leg_ratios_e9=(5 * 10**8, 10**9))
+        await session.enter(
+            trade_id, side, exit_leg_ratios_e9=(5 * 10**8, 10**9), leverage=leverage
+        )
         await session.until_not(trade_id, TradeStage.ENTRY_WORKING)
         if session.stage(trade_id) is not TradeStage.IDLE:
             return trade_id
@@ -191,9 +193,9 @@ async def quote(session: Session) -> None:
 # -- what others do --------------------------------------------------------------------------------
 
 
-async def opened(session: Session) -> str:
+async def opened(session: Session, leverage: int = 1) -> str:
     """A position at rest: open, its entry final, income read past it."""
-    trade_id = await open_one(session, "open", LONG)
+    trade_id = await open_one(session, "open", LONG, leverage)
     await session.until(session.quiet, "nothing in flight")
     return trade_id
 
@@ -217,7 +219,7 @@ async def half_closed_by_hand(session: Session) -> None:
 
 async def liquidated(session: Session) -> None:
     """The exchange closes it, for more than the wallet holds: the insurance fund bears the rest."""
-    trade_id = await opened(session)
+    trade_id = await opened(session, leverage=3)
     session.exchange.transfer(-session.exchange.wallet + m(300), session.clock.now_ms())
     session.stand.session.push_events()
     await session.move("0.05")

@@ -246,7 +246,9 @@ class Bundle:
         """Recover and become READY, or HOLD after too many crashes."""
         say(f"journal: {self.store.found}")
         self.log.complain = say
-        hold = self.budget.problem or ("crash loop: start budget used up" if self.crash_loop else "")
+        hold = self.budget.problem or (
+            "crash loop: start budget used up" if self.crash_loop else ""
+        )
         if self.store.journal.reserve_bytes < self.store.reserve_bytes:
             hold = "disk full: no room for what is kept for exits"
         await self.service.start(hold=hold)
