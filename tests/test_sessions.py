@@ -330,6 +330,24 @@ FAULTS: Final[dict[str, Spoil]] = {
     "key dies": fault(F.LISTEN_KEY_DEATH, PLACE, nth=2),
     "half open": fault(F.HALF_OPEN, PLACE, nth=2),
     "socket closed": fault(F.SOCKET_CLOSED, PLACE, nth=2, times=2),
+    "storm": fault(F.RATE_LIMITED, "GET *", nth=8, times=15, status=429),
+    "storm, with a time": fault(F.RATE_LIMITED, "GET *", nth=8, times=9, status=429, retry_ms=900),
+    "last fill missing": fault(F.LAST_FILL_MISSING, EVENTS, nth=3, times=3),
+    "no config frames": lambda stand: None,
+    "last fill told": lambda stand: None,
+    "older generation": lambda stand: None,
+}
+#: Dialects of the exchange, by the session's name.
+DIALECTS: Final[dict[str, dict[str, Any]]] = {
+    "last fill missing": {"last_fill": True},
+    "last fill told": {"last_fill": True},
+    "no config frames": {"config_snapshots": False},
+    "older generation": {
+        "errors": "old",
+        "order_reply": "wrapped",
+        "resting": "NEW",
+        "cancelled": "CANCELED",
+    },
 }
 
 
@@ -414,7 +432,8 @@ async def play_all(cases: list[Case]) -> Results:
         name, stream, hedge = case
         async with turns:
             spoil, script = FAULTS.get(name, FAULTS["none"]), SCRIPTS.get(name, play)
-            await session_of(spoil, script, hedge=hedge, stream=stream)
+            dialect = DIALECTS.get(name, {})
+            await session_of(spoil, script, hedge=hedge, stream=stream, **dialect)
 
     ends = await asyncio.gather(*map(one, cases), return_exceptions=True)
     return dict(zip(cases, ends, strict=True))
