@@ -10,7 +10,6 @@ import asyncio
 import gzip
 import json
 from collections.abc import Awaitable, Callable, Coroutine
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -19,6 +18,7 @@ import pytest
 from bingx_wire import KEY, SECRET, START_MS, Exchange, bad, good, is_signed, query_of
 from hypothesis import given
 from hypothesis import strategies as st
+from recordings import RECORDINGS
 
 from dita.clock import ManualClock, SystemClock
 from dita.venues import NotSent, OutcomeUnknown, QueryFailed
@@ -195,7 +195,7 @@ def test_the_time_of_a_rate_limit_is_in_its_text(text: str, expected: int) -> No
     assert retry_time_ms(text) == expected
 
 
-OBSERVED = Path("/work/shared/bingx/fixtures/ws_events/rest_errors_observed.json")
+OBSERVED = RECORDINGS / "bingx" / "fixtures" / "ws_events" / "rest_errors_observed.json"
 
 
 @pytest.mark.skipif(not OBSERVED.exists(), reason="recorded errors are not on this machine")

@@ -14,6 +14,7 @@ import pytest
 from desk import Desk
 from hypothesis import given
 from hypothesis import strategies as st
+from recordings import RECORDINGS
 
 from dita.contracts import (
     BalanceReason,
@@ -555,7 +556,7 @@ def test_a_quote_that_cannot_be_read(topic: str, data: object) -> None:
 
 # -- the collected frames --------------------------------------------------------------------------
 
-FIXTURES: Final = Path("/work/shared/bingx/fixtures")
+FIXTURES: Final = RECORDINGS / "bingx" / "fixtures"
 FILES: Final = [
     path
     for path in (*FIXTURES.glob("ws_events/*.json"), *FIXTURES.glob("jkorf_ws/*.json"))

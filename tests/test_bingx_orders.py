@@ -9,7 +9,6 @@ import asyncio
 import itertools
 import json
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,6 +17,7 @@ import pytest
 from bingx_wire import BUY, CONTRACT, FET, SELL, START_MS, Exchange, bad, good, order_of, raw
 from hypothesis import given
 from hypothesis import strategies as st
+from recordings import RECORDINGS
 
 from dita.contracts import (
     KernelEventKind,
@@ -939,7 +939,7 @@ def test_a_mode_that_is_not_told_is_an_error(data: Any) -> None:
         hedge_of(msgspec.Raw(data))
 
 
-RECORDED = Path("/work/shared/bingx/fixtures")
+RECORDED = RECORDINGS / "bingx" / "fixtures"
 
 
 @pytest.mark.skipif(not RECORDED.exists(), reason="recorded answers are not on this machine")

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from recordings import RECORDINGS
 
 from dita.contracts import KernelEventKind, OrderSide, OrderType, VenueOrderStatus
 from dita.units import (
@@ -47,7 +48,7 @@ from dita.venues.bingx.wire import WireError
 p, q, m = parse_price, parse_quantity, parse_money
 ORDER_ID = 1_770_683_446_830_788_608  # beyond 2**53
 
-FIXTURES: Final = Path("/work/shared/bingx/fixtures")
+FIXTURES: Final = RECORDINGS / "bingx" / "fixtures"
 
 
 def raw(text: str) -> msgspec.Raw:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from recordings import RECORDINGS
 
 from dita.errors import SettingsError
 from dita.exchange.contracts import CONTRACTS
@@ -20,7 +21,7 @@ RAW = (
     "1723161255088169,quote,61800.20,2.507,61800.30,2.510,\n"
     "1723161255090176,trade,61800.30,0.006,,,buy\n"
 )
-REAL = Path("/work/shared/tapes/btc-usdt-perp-2024-08-08.csv.gz")
+REAL = RECORDINGS / "tapes" / "btc-usdt-perp-2024-08-08.csv.gz"
 
 
 def walk(seed: int) -> Walk:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 from aiohttp import web
+from recordings import RECORDINGS
 
 from dita.errors import SettingsError
 from dita.exchange.wire import limits
@@ -45,7 +46,7 @@ ACCOUNT = Credentials("KEY", "SECRET")
 HEADERS = {"X-BX-APIKEY": "KEY"}
 NOW_MS = 1_795_435_343_000
 FORM = "application/x-www-form-urlencoded"
-CAPTURES = Path("/work/shared/bingx/fixtures/request_captures")
+CAPTURES = RECORDINGS / "bingx" / "fixtures" / "request_captures"
 ORDER = "/openApi/swap/v2/trade/order"
 
 

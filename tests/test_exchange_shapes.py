@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from exchange_desk import ORDER, START_MS, Desk, desk
+from recordings import RECORDINGS
 
-FIXTURES = Path("/work/shared/bingx/fixtures")
+FIXTURES = RECORDINGS / "bingx" / "fixtures"
 V1, V2 = "/openApi/swap/v1", "/openApi/swap/v2"
 DAY_MS = 86_400_000
 

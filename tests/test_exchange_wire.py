@@ -9,17 +9,17 @@ import asyncio
 import gzip
 import json
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from exchange_desk import KEYS, ORDER, START_MS, Desk, desk
+from recordings import RECORDINGS
 
 from dita.exchange.wire.limits import LimitRules
 from dita.exchange.wire.signing import sign
 
-FIXTURES = Path("/work/shared/bingx/fixtures")
+FIXTURES = RECORDINGS / "bingx" / "fixtures"
 V1, V2 = "/openApi/swap/v1", "/openApi/swap/v2"
 BALANCE = "/openApi/swap/v3/user/balance"
 
