@@ -10,6 +10,7 @@ import json
 import signal
 import stat
 import subprocess
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,9 @@ def test_soak_over_a_round_trip(desk: Station) -> None:
             stdout=subprocess.PIPE,
             text=True,
         ) as soaking:
+            while not (lines.exists() and lines.stat().st_size):
+                time.sleep(0.02)  # the trade is one of the time that is looked at
+                assert soaking.poll() is None
             desk.enter("T1")
             desk.until("open", is_open)
             desk.exit("T1")

@@ -7,8 +7,12 @@ it.  What counts in the end is the exchange's own book: same orders, flat, the s
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from traceback import format_exception
 from typing import Any, Final
 
 import pytest
@@ -413,19 +417,15 @@ async def up_to_date(session: Session) -> None:
 
 # -- all of them -----------------------------------------------------------------------------------
 
-#: Sessions mostly wait: so many are played at a time.
+#: Sessions mostly wait: so many are played at a time in one process, and there are two of them.
 AT_A_TIME: Final = 14
 Case = tuple[str, bool, bool]
-Results = dict[Case, BaseException | None]
+#: What became of each session: nothing, or its traceback.
+Results = dict[Case, str]
 
 
-def case_of(item: pytest.Function) -> Case:
-    params: Any = item.callspec.params
-    return params["name"], params["stream"], params["hedge"]
-
-
-async def play_all(cases: list[Case]) -> Results:
-    """Play the sessions beside one another; what became of each."""
+async def play_all(cases: list[Case]) -> list[str]:
+    """Play the sessions beside one another."""
     turns = asyncio.Semaphore(AT_A_TIME)
 
     async def one(case: Case) -> None:
@@ -436,7 +436,12 @@ async def play_all(cases: list[Case]) -> Results:
             await session_of(spoil, script, hedge=hedge, stream=stream, **dialect)
 
     ends = await asyncio.gather(*map(one, cases), return_exceptions=True)
-    return dict(zip(cases, ends, strict=True))
+    return ["".join(format_exception(end)) if end else "" for end in ends]
+
+
+def case_of(item: pytest.Function) -> Case:
+    params: Any = item.callspec.params
+    return params["name"], params["stream"], params["hedge"]
 
 
 @pytest.fixture(scope="module")
@@ -447,7 +452,21 @@ def results(request: pytest.FixtureRequest) -> Results:
         for item in request.session.items
         if isinstance(item, pytest.Function) and "results" in item.fixturenames
     ]
-    return asyncio.run(play_all(chosen))
+    halves = (chosen[0::2], chosen[1::2])
+    players = [
+        subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in halves
+    ]
+    found: Results = {}
+    for player, half in zip(players, halves, strict=True):
+        assert player.stdin is not None
+        player.stdin.write(json.dumps(half).encode())
+        player.stdin.close()
+    for player, half in zip(players, halves, strict=True):
+        with player:
+            assert player.stdout is not None
+            found |= zip(half, json.loads(player.stdout.read()), strict=True)
+    return found
 
 
 @pytest.mark.parametrize("hedge", [False, True], ids=["one-way", "hedge"])
@@ -456,6 +475,9 @@ def results(request: pytest.FixtureRequest) -> Results:
 def test_every_session_ends_in_equal_books(
     name: str, stream: bool, hedge: bool, results: Results
 ) -> None:
-    end = results[name, stream, hedge]
-    if end is not None:
-        raise end
+    if results[name, stream, hedge]:
+        pytest.fail(results[name, stream, hedge], pytrace=False)
+
+
+if __name__ == "__main__":
+    json.dump(asyncio.run(play_all([tuple(case) for case in json.load(sys.stdin)])), sys.stdout)
