@@ -48,8 +48,12 @@ golden: build ## run the golden cases and compare every figure
 	.venv/bin/pink-ctl golden
 
 # Numbers depend on the machine; the table says which one it was.
-bench: build ## measure speed and size of kernel and serve
+bench: build ## measure speed and size, quickly
 	$(PY) -m benchmarks.run --peers
+	$(PY) -m benchmarks.journal --quick
+	$(PY) -m benchmarks.frames --quick
+	$(PY) -m benchmarks.reconcile
+	$(PY) -m benchmarks.exchange --rounds 1
 	$(PY) -m benchmarks.serve --quick
 
 # A traced kernel is slow, so it is thrown away afterwards. Not on CPython 3.12, which cannot.

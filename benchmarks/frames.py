@@ -16,11 +16,12 @@ import json
 import statistics
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from time import perf_counter_ns
 from typing import Any, Final
 
-from benchmarks import reference, report, stream
+from benchmarks import report, stream
 from benchmarks.report import Row, Section
 from benchmarks.rounds import Measurement, Rounds, interleave
 from dita.contracts import KernelEventKind, VenueEvent
@@ -262,6 +263,7 @@ def main(argv: list[str]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--write", action="store_true")
     parser.add_argument("--rounds", type=int, default=0)
     chosen = parser.parse_args(argv)
     rounds = chosen.rounds or (3 if chosen.quick else 15)
@@ -274,9 +276,11 @@ def main(argv: list[str]) -> None:
     measured |= peer_of(work) or {}
     measured |= work.stages()
     found = interleave(measured, rounds)
-    facts = [*report.machine(reference.compiler()), ("rounds", f"{rounds}, interleaved")]
-    print("\n".join(f"{key}: {value}" for key, value in facts) + "\n")
-    print(report.plain([section(work, found)]))
+    done = section(work, found)
+    done = replace(done, text=f"{report.where_and_when()} {rounds} interleaved rounds. {done.text}")
+    print(report.plain([done]))
+    if chosen.write:
+        report.write_section(done)
 
 
 if __name__ == "__main__":

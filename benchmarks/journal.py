@@ -19,7 +19,7 @@ from time import perf_counter_ns
 from typing import Final
 
 from benchmarks import stream
-from benchmarks.report import Row, Section, plain
+from benchmarks.report import Row, Section, plain, where_and_when, write_section
 from benchmarks.rounds import Spread
 from dita.journal import GroupCommit, Journal, JournalReader
 
@@ -203,10 +203,14 @@ def main(argv: list[str]) -> int:
     """Print the table; 1 when a target was missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.journal")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--write", action="store_true")
     parser.add_argument("--rounds", type=int, default=0)
     chosen = parser.parse_args(argv)
     found = rows(chosen.rounds or (3 if chosen.quick else 9), chosen.quick)
-    print(plain([Section("Journal", "", found)]))
+    section = Section("Journal", where_and_when(), found)
+    print(plain([section]))
+    if chosen.write:
+        write_section(section)
     return int(any(row.passed is False for row in found))
 
 

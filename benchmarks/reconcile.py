@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 
+from benchmarks.report import Row, Section, plain, where_and_when, write_section
 from dita.contracts import (
     ContractRules,
     EffectKind,
@@ -126,7 +127,7 @@ def median_ms(work: Callable[[], object]) -> tuple[float, float, float]:
     return statistics.median(spent), min(spent), max(spent)
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
     """Measure and print."""
     engine = desk()
     same = mirror(engine)
@@ -139,12 +140,18 @@ def main() -> None:
         available_margin=same.wallet,
     )
     assert once(engine, same) == 0
-    sys.stdout.write(f"{SLOTS} slots, CPU ms, median [least..most] of {ROUNDS}\n")
-    for name, theirs in (("no difference", same), ("every slot differs", empty)):
+    rows = []
+    for name, theirs, limit_ms in (("no difference", same, 5), ("every slot differs", empty, 0)):
         steps = once(engine, theirs)
         middle, low, high = median_ms(lambda theirs=theirs: once(engine, theirs))  # type: ignore[misc]
-        sys.stdout.write(f"  {name}: {middle:.2f} [{low:.2f}..{high:.2f}], {steps} steps\n")
+        target, met = (f"≤ {limit_ms} ms", middle <= limit_ms) if limit_ms else ("", None)
+        value = f"{middle:.2f} [{low:.2f}..{high:.2f}]"
+        rows.append(Row(f"{name} ({steps} steps), CPU ms", value, target, met))
+    found = Section(f"Reconcile of {SLOTS} slots", f"{where_and_when()} {ROUNDS} times.", rows)
+    sys.stdout.write(plain([found]) + "\n")
+    if "--write" in argv:
+        write_section(found)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

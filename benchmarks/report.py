@@ -114,6 +114,19 @@ def section_text(section: Section) -> str:
     return "\n".join(lines) + "\n"
 
 
+def where_and_when() -> str:
+    """One sentence of facts, for a section that is measured apart from the others."""
+    facts = dict(machine("cc"))
+    return f"{facts['date']}, {facts['CPU']}, load before {facts['load before']}."
+
+
+def other_sections(own: Sequence[str]) -> str:
+    """The file's sections under other titles than these."""
+    text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
+    titles = [part.partition("\n")[0] for part in text.split("\n## ")[1:]]
+    return "".join(old_section(title) for title in titles if title not in own)
+
+
 def old_section(title: str) -> str:
     """A section as it stands in the file, for whoever writes the rest anew; "" if it is not."""
     text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import memory, paths, peers, reference, report, serve, stream
+from benchmarks import memory, paths, peers, reference, report, stream
 from benchmarks.report import Row, Section
 from benchmarks.rounds import Measurement, Rounds, Spread, interleave
 from dita import _kernel
@@ -162,8 +162,8 @@ def main(argv: list[str]) -> None:
     if chosen.quick:
         print(f"\na quick run: {report.RESULTS.name} stays as it is")
     else:
-        # serve is measured apart (benchmarks.serve --write): it takes minutes.
-        kept = report.old_section(serve.TITLE)
+        # What is measured apart (each with --write) stays.
+        kept = report.other_sections([section.title for section in sections])
         text = report.markdown(sections, facts, command) + kept
         report.RESULTS.write_text(text, encoding="utf-8")
 

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.report import Row, Section, machine, plain, write_section
+from benchmarks.report import Row, Section, plain, where_and_when, write_section
 from benchmarks.rounds import Spread
 
 TITLE: Final = "serve as a process"
@@ -175,7 +175,6 @@ def section(rounds: int, quick: bool) -> Section:
     """All of it."""
     if not Path("/proc/self/statm").exists():
         return Section(TITLE, "Not measured: this system has no /proc.", [])
-    facts = dict(machine("cc"))
     count = QUICK_FLOOD_INPUTS if quick else FLOOD_INPUTS
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -186,7 +185,7 @@ def section(rounds: int, quick: bool) -> Section:
         " free, and near the limit entries stop before exits do",
     ]
     text = (
-        f"{facts['date']}, {facts['CPU']}, load before {facts['load before']}. The embedded mock,"
+        f"{where_and_when()} The embedded mock,"
         " no sinks, journal with 64 MiB segments and a reserve of 128 MiB (the flood: 4 and 8)."
         " The flood is whole trades with prices and other people's orders in between, every one"
         " with ids of its own."
