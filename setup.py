@@ -39,5 +39,6 @@ def extension(name: str, *depends: str) -> Extension:
 
 kernel = extension("_kernel", "dita/_money.h", *sorted(glob("dita/rules/*.pxi")))
 journal = extension("_journal", "dita/_crc32c.h", "dita/_kernel.pxd", "dita/_money.h")
+digits = extension("_digits", "dita/_kernel.pxd", "dita/_money.h")
 
-setup(ext_modules=[kernel, journal])
+setup(ext_modules=[kernel, journal, digits])

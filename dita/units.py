@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, TypeAlias
 
+from dita._digits import plain, plain_signed
 from dita.errors import UnitError, shown
 
 __all__ = [
@@ -82,7 +83,6 @@ _EXPONENT_MAX: Final = 64
 # out ints so large that CPython itself refuses to print them.
 _FORMAT_BITS_MAX: Final = 256
 
-_POWER: Final[tuple[int, ...]] = tuple(10**n for n in range(MONEY_DIGITS + 1))
 _NUMBER: Final = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]+))?")
 _NOT_FINITE: Final = ("nan", "snan", "inf")
 
@@ -117,48 +117,26 @@ _RATIO: Final = _Unit("ratio", RATIO_DIGITS, 1, RATIO_MAX)
 
 def parse_price(value: Number, *, field: str = "price") -> int:
     """Give the price in units of 10**-10; at least 0."""
-    scaled = _parse_plain(value, PRICE_DIGITS)
-    return scaled if 0 <= scaled <= PRICE_MAX else _parse(value, _PRICE, field)
+    scaled = plain(value, PRICE_DIGITS)
+    return scaled if scaled >= 0 else _parse(value, _PRICE, field)
 
 
 def parse_quantity(value: Number, *, field: str = "quantity") -> int:
     """Give the quantity in units of 10**-8; at least 0, as the side is not part of it."""
-    scaled = _parse_plain(value, QUANTITY_DIGITS)
-    return scaled if 0 <= scaled <= QUANTITY_MAX else _parse(value, _QUANTITY, field)
+    scaled = plain(value, QUANTITY_DIGITS)
+    return scaled if scaled >= 0 else _parse(value, _QUANTITY, field)
 
 
 def parse_money(value: Number, *, field: str = "money") -> int:
     """Give the money in units of 10**-18; signed."""
-    if type(value) is str and value[:1] == "-":
-        # "-+1" does not slip through: its rest is not plain, so it goes to the strict path whole.
-        scaled = _parse_plain(value[1:], MONEY_DIGITS)
-        return -scaled if 0 <= scaled <= MONEY_MAX else _parse(value, _MONEY, field)
-    scaled = _parse_plain(value, MONEY_DIGITS)
-    return scaled if 0 <= scaled <= MONEY_MAX else _parse(value, _MONEY, field)
+    scaled = plain_signed(value, MONEY_DIGITS)
+    return scaled if scaled is not None else _parse(value, _MONEY, field)
 
 
 def parse_ratio(value: Number, *, field: str = "ratio") -> int:
     """Give the ratio in units of 10**-9; above 0 and at most 1."""
-    scaled = _parse_plain(value, RATIO_DIGITS)
+    scaled = plain(value, RATIO_DIGITS)
     return scaled if 0 < scaled <= RATIO_MAX else _parse(value, _RATIO, field)
-
-
-def _parse_plain(value: object, digits: int) -> int:
-    """Read unsigned text such as "123.45", which is nearly all that comes; else give -1.
-
-    This is the fast path, a third of the strict one. It only ever accepts what the strict path
-    accepts with the same result; everything odd is left to it.
-    """
-    # One short of the limit, so that the caller who cut a sign off has not passed it.
-    if type(value) is not str or len(value) >= _TEXT_MAX:
-        return -1
-    whole, _, fraction = value.partition(".")
-    decimals = len(fraction)
-    figures = whole + fraction
-    # isdigit alone would let in superscripts and the digits of other scripts.
-    if decimals > digits or not figures.isdigit() or not figures.isascii():
-        return -1
-    return int(figures) * _POWER[digits - decimals]
 
 
 def _parse(value: object, unit: _Unit, field: str) -> int:

@@ -53,7 +53,8 @@ LAYERS = {
     "chaos": 4,
     "commands": 5,
 }
-COMPILED = {"_kernel": "kernel", "_journal": "journal"}  # extension: the only module to import it
+# extension: the only module to import it
+COMPILED = {"_kernel": "kernel", "_journal": "journal", "_digits": "units"}
 INTERFACE_LAYERS = {0, 2, 3, 4}  # what a command may import: never the kernel or the account
 
 FUNCTION_LINES_MAX = 70
