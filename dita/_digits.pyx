@@ -9,33 +9,47 @@ from cpython.long cimport PyLong_FromLongLong
 from cpython.unicode cimport PyUnicode_1BYTE_DATA, PyUnicode_CheckExact, PyUnicode_GET_LENGTH
 from libc.stdint cimport int64_t
 
-from dita._kernel cimport money_fits_64, money_negative, money_product, money_t
+from dita._kernel cimport money_fits_64, money_product, money_t
 
 cdef extern from "Python.h":
     bint PyUnicode_IS_COMPACT_ASCII(object text)
 
-cdef enum:
-    FIGURES_MAX = 18            # so many fit into 64 bits, whatever they are
-    DIGITS_MAX = 18             # of a unit: the power of ten fits, too
+cdef enum:                      # decimals of each unit, as in units.py
+    PRICE = 10
+    QUANTITY = 8
+    MONEY = 18
+    RATIO = 9
 
-cdef int64_t POWER[DIGITS_MAX + 1]
-cdef int power_at
+cdef enum:
+    FIGURES_MAX = 18            # so many fit into 63 bits, whatever they are
+    TEXT_MAX = 20               # with a sign and a point
+
+cdef int64_t POWER[MONEY + 1]
+cdef int at_power
 POWER[0] = 1
-for power_at in range(DIGITS_MAX):
-    POWER[power_at + 1] = 10 * POWER[power_at]
+for at_power in range(MONEY):
+    POWER[at_power + 1] = 10 * POWER[at_power]
 
 
 @cython.overflowcheck(False)    # the figures are counted
-cdef int scale(const unsigned char* text, Py_ssize_t size, int digits, money_t* scaled) noexcept nogil:
-    # Answers 1 when it is not figures with at most one point, or too much of it.
+cdef bint scale(object value, int digits, bint is_signed, money_t* scaled):
+    # Is it figures with at most one point, and not too many of either kind?
     cdef int64_t number = 0
     cdef int figures = 0
     cdef int decimals = 0
+    cdef bint negative = False
     cdef bint behind_point = False
     cdef Py_ssize_t at
-    if size > FIGURES_MAX + 1:
-        return 1
-    for at in range(size):
+    cdef Py_ssize_t size
+    cdef const unsigned char* text
+    if not PyUnicode_CheckExact(value) or not PyUnicode_IS_COMPACT_ASCII(value):
+        return False
+    size = PyUnicode_GET_LENGTH(value)
+    if not 0 < size <= TEXT_MAX:
+        return False
+    text = PyUnicode_1BYTE_DATA(value)
+    negative = is_signed and text[0] == c"-"
+    for at in range(negative, size):
         if c"0" <= text[at] <= c"9":
             number = number * 10 + (text[at] - c"0")
             figures += 1
@@ -43,40 +57,38 @@ cdef int scale(const unsigned char* text, Py_ssize_t size, int digits, money_t* 
         elif text[at] == c"." and not behind_point:
             behind_point = True
         else:
-            return 1
+            return False
     if not 0 < figures <= FIGURES_MAX or decimals > digits:
-        return 1
-    scaled[0] = money_product(number, POWER[digits - decimals])
-    return 0
+        return False
+    scaled[0] = money_product(-number if negative else number, POWER[digits - decimals])
+    return True
 
 
-def plain(value, int digits) -> int:
-    """An unsigned text in units of 10^-digits; -1 when it is not plain or beyond 63 bits."""
+cdef object unsigned(object value, int digits):
     cdef money_t scaled = 0
-    if not 0 <= digits <= DIGITS_MAX:
-        raise ValueError(digits)
-    if not (PyUnicode_CheckExact(value) and PyUnicode_IS_COMPACT_ASCII(value)):
-        return -1
-    if scale(PyUnicode_1BYTE_DATA(value), PyUnicode_GET_LENGTH(value), digits, &scaled):
-        return -1
-    return PyLong_FromLongLong(<int64_t>scaled) if money_fits_64(scaled) else -1
+    if scale(value, digits, False, &scaled) and money_fits_64(scaled):
+        return PyLong_FromLongLong(<int64_t>scaled)
+    return -1
 
 
-def plain_signed(value, int digits) -> int | None:
-    """A text that may start with a minus in units of 10^-digits; None when it is not plain."""
+def plain_price(value) -> int:
+    """A price in units of 10^-10; -1 when it is not a plain text, or beyond 63 bits."""
+    return unsigned(value, PRICE)
+
+
+def plain_quantity(value) -> int:
+    """A quantity in units of 10^-8; -1 when it is not a plain text, or beyond 63 bits."""
+    return unsigned(value, QUANTITY)
+
+
+def plain_ratio(value) -> int:
+    """A ratio in units of 10^-9; -1 when it is not a plain text, or beyond 63 bits."""
+    return unsigned(value, RATIO)
+
+
+def plain_money(value) -> int | None:
+    """Money in units of 10^-18, with or without a minus; None when it is not a plain text."""
     cdef money_t scaled = 0
-    cdef const unsigned char* text
-    cdef Py_ssize_t size
-    cdef bint negative
-    if not 0 <= digits <= DIGITS_MAX:
-        raise ValueError(digits)
-    if not (PyUnicode_CheckExact(value) and PyUnicode_IS_COMPACT_ASCII(value)):
+    if not scale(value, MONEY, True, &scaled):
         return None
-    text = PyUnicode_1BYTE_DATA(value)
-    size = PyUnicode_GET_LENGTH(value)
-    negative = size > 0 and text[0] == c"-"
-    if scale(text + negative, size - negative, digits, &scaled):
-        return None
-    if negative:
-        scaled = money_negative(scaled)
     return PyLong_FromLongLong(<int64_t>scaled) if money_fits_64(scaled) else scaled

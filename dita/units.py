@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, TypeAlias
 
-from dita._digits import plain, plain_signed
+from dita._digits import plain_money, plain_price, plain_quantity, plain_ratio
 from dita.errors import UnitError, shown
 
 __all__ = [
@@ -117,25 +117,25 @@ _RATIO: Final = _Unit("ratio", RATIO_DIGITS, 1, RATIO_MAX)
 
 def parse_price(value: Number, *, field: str = "price") -> int:
     """Give the price in units of 10**-10; at least 0."""
-    scaled = plain(value, PRICE_DIGITS)
+    scaled = plain_price(value)
     return scaled if scaled >= 0 else _parse(value, _PRICE, field)
 
 
 def parse_quantity(value: Number, *, field: str = "quantity") -> int:
     """Give the quantity in units of 10**-8; at least 0, as the side is not part of it."""
-    scaled = plain(value, QUANTITY_DIGITS)
+    scaled = plain_quantity(value)
     return scaled if scaled >= 0 else _parse(value, _QUANTITY, field)
 
 
 def parse_money(value: Number, *, field: str = "money") -> int:
     """Give the money in units of 10**-18; signed."""
-    scaled = plain_signed(value, MONEY_DIGITS)
+    scaled = plain_money(value)
     return scaled if scaled is not None else _parse(value, _MONEY, field)
 
 
 def parse_ratio(value: Number, *, field: str = "ratio") -> int:
     """Give the ratio in units of 10**-9; above 0 and at most 1."""
-    scaled = plain(value, RATIO_DIGITS)
+    scaled = plain_ratio(value)
     return scaled if 0 < scaled <= RATIO_MAX else _parse(value, _RATIO, field)
 
 

@@ -29,9 +29,12 @@ cdef inline int small(object value, str field, int low, int high) except? -1:
 
 
 cdef uint64_t exact_key(object value, str field) except? 0:
-    if not PyLong_CheckExact(value) or value < 0 or value >> 64:
+    if not PyLong_CheckExact(value):
         raise BadField(field, value, "a 64-bit key")
-    return <uint64_t>value
+    try:
+        return PyLong_AsUnsignedLongLong(value)
+    except OverflowError:
+        raise BadField(field, value, "a 64-bit key") from None
 
 
 cdef inline object money_out(money_t amount):

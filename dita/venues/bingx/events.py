@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import Final
 
 from dita.contracts import BalanceReason, KernelEventKind, OrderSide, Record, VenueEvent
+from dita.units import plain_price, plain_quantity
 from dita.venues.bingx.frames import AccountBody, ConfigBody, Frame, OrderBody, PositionBody
 from dita.venues.bingx.normalise import signed_amount
 from dita.venues.bingx.wire import (
     ORDER_TYPES,
     POSITION_SIDES,
     SIDES,
+    TIME_MAX_MS,
     is_absent,
     read_id,
     read_leverage,
@@ -136,9 +138,14 @@ class UserEvents:
             # It opens: the kernel must not take it for a close of the other side.  An order of ours
             # is found by its id, and then the side is known anyway.
             side = OrderSide.UNKNOWN
-        exchange_ms = (o.trade_time and read_ms(o.trade_time, "T")) or read_ms(sent, "E")
-        text = o.filled
-        filled = read_quantity(text, "z") if text is not None and text != "" else 0
+        exchange_ms = read_ms(o.trade_time, "T") if o.trade_time else 0
+        if not exchange_ms:
+            is_time = type(sent) is int and 0 < sent <= TIME_MAX_MS
+            exchange_ms = sent if is_time else read_ms(sent, "E")
+        # Most numbers are plain; the readers know the others, and say what is wrong.
+        filled = plain_quantity(o.filled)
+        if filled < 0:
+            filled = 0 if is_absent(o.filled) else read_quantity(o.filled, "z")
         if not filled:
             return VenueEvent(
                 kind=KernelEventKind.ORDER_UNKNOWN if kind is _PARTIAL or kind is _FULL else kind,
@@ -152,14 +159,16 @@ class UserEvents:
         if kind is _ACK or kind is _PARTIAL:
             # The kernel decides on the quantity whether it is all; this is only its name.
             kind = _FULL if o.quantity == o.filled else _PARTIAL
-        price = read_price(o.average_price, "ap")
+        price = plain_price(o.average_price)
+        if price < 0:
+            price = read_price(o.average_price, "ap")
         seen = self._smallest.get(venue_id)
         if seen is None or filled < seen:
             seen = self._remember(venue_id, filled)
         fee = realized = None
         last_quantity = last_price = 0
         if o.last_quantity is not None:
-            last_quantity, last_price = self._last(o, filled, price)
+            last_quantity, last_price = _last_fill(o, filled)
             if last_quantity == filled and (kind is _FULL or kind is _PARTIAL):
                 if seen < filled:  # then it was not one fill: l is not what it should be
                     last_quantity = last_price = 0
@@ -194,16 +203,6 @@ class UserEvents:
             self._symbols.clear()
         self._symbols[symbol] = symbol
         return kind, _TYPES[o.type], side, symbol
-
-    @staticmethod
-    def _last(o: OrderBody, filled: int, price: int) -> tuple[int, int]:
-        """Quantity and price of the last fill; (0, 0) when they make no sense."""
-        text = o.last_quantity
-        if text == "":
-            return 0, 0
-        quantity = filled if text == o.filled else read_quantity(text, "l")
-        last = price if o.last_price == o.average_price else read_price(o.last_price, "L")
-        return (quantity, last) if 0 < quantity <= filled and last else (0, 0)
 
     def _figures(self, o: OrderBody) -> tuple[int | None, int | None]:
         """Fee (positive when paid) and realized of an order whose last fill is its only one.
@@ -306,3 +305,16 @@ class UserEvents:
             self._configs.clear()
         self._configs[change.asset] = change
         return Told(config=change)
+
+
+def _last_fill(o: OrderBody, filled: int) -> tuple[int, int]:
+    """Quantity and price of the last fill; (0, 0) when they make no sense."""
+    if o.last_quantity == "":
+        return 0, 0
+    quantity = plain_quantity(o.last_quantity)
+    if quantity < 0:
+        quantity = read_quantity(o.last_quantity, "l")
+    price = plain_price(o.last_price)
+    if price < 0:
+        price = read_price(o.last_price, "L")
+    return (quantity, price) if 0 < quantity <= filled and price else (0, 0)

@@ -15,16 +15,14 @@ import msgspec
 from dita.contracts import OrderSide, OrderType, VenueOrderStatus
 from dita.errors import UnitError, VenueError, shown
 from dita.units import (
-    MONEY_DIGITS,
-    PRICE_DIGITS,
     PRICE_MAX,
-    QUANTITY_DIGITS,
     parse_money,
     parse_price,
     parse_quantity,
     parse_ratio,
-    plain,
-    plain_signed,
+    plain_money,
+    plain_price,
+    plain_quantity,
 )
 
 T = TypeVar("T")
@@ -93,7 +91,7 @@ def unreadable(field: str, found: object, expected: str, because: str = "") -> W
 
 def read_quantity(value: Digits, field: str = "quantity") -> int:
     """A quantity in 10^-8, at least 0.  WireError when it is absent, too."""
-    scaled = plain(value, QUANTITY_DIGITS)
+    scaled = plain_quantity(value)
     if scaled >= 0:
         return scaled
     try:
@@ -104,7 +102,7 @@ def read_quantity(value: Digits, field: str = "quantity") -> int:
 
 def read_price(value: Digits, field: str = "price") -> int:
     """A price in 10^-10; 0 when there is none (absent, empty or zero on the wire)."""
-    scaled = plain(value, PRICE_DIGITS)
+    scaled = plain_price(value)
     if scaled >= 0:
         return scaled
     if is_absent(value):
@@ -135,7 +133,7 @@ def read_average(value: Digits, field: str = "average price") -> int:
 
 def read_money(value: Digits, field: str = "money") -> int | None:
     """Money in 10^-18, signed as on the wire; None when absent or empty."""
-    scaled = plain_signed(value, MONEY_DIGITS)
+    scaled = plain_money(value)
     if scaled is not None:
         return scaled
     if is_absent(value):
