@@ -100,13 +100,7 @@ class AccountProjection:
         self.config = config or AccountConfig()
         self._open = _Open()
         #: The last three figures of a snapshot: drift, its causes, its level.
-        self._known = self._figures()
-
-    # -- the snapshot ------------------------------------------------------------------------------
-
-    def snapshot(self, figures: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> AccountSnapshot:
-        """The account after an input: the core's figures, and what is known of the drift."""
-        return AccountSnapshot(*figures(self._known))
+        self.known = self._figures()
 
     # -- the drift ---------------------------------------------------------------------------------
 
@@ -128,7 +122,7 @@ class AccountProjection:
         self._freeze(
             abs(causes.get(DriftCause.UNEXPLAINED, 0)) >= self.config.error, k.anchor_quiet
         )
-        self._known = self._figures()
+        self.known = self._figures()
         pending = abs(causes.get(DriftCause.PENDING, 0)) > self.config.error
         return Judgement(pending, state.frozen)
 
@@ -197,7 +191,7 @@ class AccountProjection:
             funding_seen=self._open.funding_seen,
             transfers_seen=self._open.transfers_seen,
         )
-        self._known = self._figures()
+        self.known = self._figures()
         return removed
 
     @property
@@ -217,7 +211,7 @@ class AccountProjection:
         config, memory = msgspec.json.decode(saved, type=tuple[AccountConfig, _Open])
         projection = cls(config)
         projection._open = memory
-        projection._known = projection._figures()
+        projection.known = projection._figures()
         return projection
 
 

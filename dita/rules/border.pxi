@@ -256,10 +256,11 @@ cdef class Outcome:
         cdef Result* r = &self.c
         return (r.accepted != 0, r.code, r.event_seq, r.trade_no, r.notes, r.effects)
 
-    def transition(self, trigger, tuple stages not None) -> tuple:
-        """The figures of a KernelTransition, in its order; ``stages`` are the states by number."""
+    def transition(self, make, trigger, tuple stages not None):
+        """What ``make`` makes of the figures of a KernelTransition, in its order; ``stages`` are
+        the states by number."""
         cdef Result* r = &self.c
-        return (trigger, stages[r.before], stages[r.after], r.slot, r.trade_no, r.order_no,
+        return make(trigger, stages[r.before], stages[r.after], r.slot, r.trade_no, r.order_no,
                 r.quantity_delta_e8, r.size_e8, money_out(r.realized_delta),
                 money_out(r.trueup_delta), money_out(r.fee_delta), r.leg)
 
