@@ -1,10 +1,13 @@
 """What Python may see of the compiled kernel; stubtest keeps both equal."""
 
-from typing import Any, Final, final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, final
 
 from typing_extensions import Buffer
 
 from dita.errors import BadField as BadField
+
+T = TypeVar("T")
 
 FIELDS: Final[tuple[str, ...]]
 INPUT_SIZE: Final[int]
@@ -115,10 +118,9 @@ class Outcome:
     def retry_after_ms(self) -> int: ...
     @property
     def released(self) -> int: ...
-    def head(self) -> tuple[bool, int, int, int, int, int]: ...
-    def transition(
+    def told(
         self, make: Callable[..., T], trigger: object, stages: tuple[object, ...]
-    ) -> T: ...
+    ) -> tuple[bool, int, int, T | None, int, int]: ...
     def pack(self) -> bytes: ...
     @staticmethod
     def unpack(record: bytes) -> Outcome: ...

@@ -279,13 +279,12 @@ class ExecutionKernel:
                 action="stop, keep the journal, report it",
             ) from fault
         # Not a function of its own: this is the way of every input.
-        accepted, number, event_seq, trade_no, notes, effects = raw.head()
+        accepted, number, event_seq, transition, notes, effects = raw.told(
+            KernelTransition, trigger, _STAGES
+        )
         code, severity = _CODES[number]
-        transition = None
         if not accepted:
             self.refusals[code] += 1
-        elif trade_no:
-            transition = raw.transition(KernelTransition, trigger, _STAGES)
         return KernelOutcome(
             accepted, code, severity, trigger, event_seq, transition,
             _notes(notes) if notes else (),

@@ -251,18 +251,17 @@ cdef class Outcome:
     def retry_after_ms(self):
         return self.c.retry_after_ms
 
-    def head(self) -> tuple:
-        """(accepted, code, event_seq, trade_no, notes, effects) in one call."""
+    def told(self, make, trigger, tuple stages not None) -> tuple:
+        """(accepted, code, event_seq, transition, notes, effects) in one call.  ``make`` makes the
+        KernelTransition of its figures, in their order; ``stages`` are the states by number."""
         cdef Result* r = &self.c
-        return (r.accepted != 0, r.code, r.event_seq, r.trade_no, r.notes, r.effects)
-
-    def transition(self, make, trigger, tuple stages not None):
-        """What ``make`` makes of the figures of a KernelTransition, in its order; ``stages`` are
-        the states by number."""
-        cdef Result* r = &self.c
-        return make(trigger, stages[r.before], stages[r.after], r.slot, r.trade_no, r.order_no,
+        cdef object transition = None
+        if r.accepted and r.trade_no:
+            transition = make(
+                trigger, stages[r.before], stages[r.after], r.slot, r.trade_no, r.order_no,
                 r.quantity_delta_e8, r.size_e8, money_out(r.realized_delta),
                 money_out(r.trueup_delta), money_out(r.fee_delta), r.leg)
+        return (r.accepted != 0, r.code, r.event_seq, transition, r.notes, r.effects)
 
     @property
     def released(self):
