@@ -126,11 +126,14 @@ class UserEvents:
         """
         try:
             kind, forced, side = _KINDS[o.status], _TYPES[o.type], SIDES[o.side]
-            symbol, known = self._symbols[o.symbol], o.order_id in self._smallest
+            symbol, seen = self._symbols[o.symbol], self._smallest.get(o.order_id)
         except (KeyError, TypeError):
-            known = False
+            seen = None
             kind, forced, side, symbol = self._words(o)
-        venue_id = o.order_id if known else read_id(o.order_id, "i")
+        venue_id = o.order_id  # as it is when it is known
+        if seen is None:
+            venue_id = read_id(o.order_id, "i")
+            seen = self._smallest.get(venue_id)
         client_id = "" if o.client_order_id == "" else read_id(o.client_order_id, "c")
         if not venue_id and not client_id:
             raise unreadable("i", o.order_id, "an order id")
@@ -162,7 +165,6 @@ class UserEvents:
         price = plain_price(o.average_price)
         if price < 0:
             price = read_price(o.average_price, "ap")
-        seen = self._smallest.get(venue_id)
         if seen is None or filled < seen:
             seen = self._remember(venue_id, filled)
         fee = realized = None
