@@ -56,6 +56,7 @@ from dita.refusals import EXPECTED, FREEZE_CAUSES, value_of
 from dita.transitions import RULES, TRANSITIONS
 
 _DUST: Final = 2
+_report = _kernel.report
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -190,7 +191,7 @@ class ExecutionKernel:
         if venue_key >= HASHED:
             names.remember_venue_id(venue_key, venue_id)
         order_event = e.kind not in _ACCOUNT_KINDS
-        return _kernel.Event().report(
+        return _report(
             e.kind,
             e.received_ms,
             e.exchange_ms,

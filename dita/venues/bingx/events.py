@@ -149,35 +149,37 @@ class UserEvents:
         filled = plain_quantity(o.filled)
         if filled < 0:
             filled = 0 if is_absent(o.filled) else read_quantity(o.filled, "z")
-        if not filled:
-            return VenueEvent(
-                kind=KernelEventKind.ORDER_UNKNOWN if kind is _PARTIAL or kind is _FULL else kind,
-                received_ms=received_ms,
-                exchange_ms=exchange_ms,
-                asset=symbol,
-                venue_order_id=venue_id,
-                client_order_id=client_id,
-                side=side,
-            )
-        if kind is _ACK or kind is _PARTIAL:
-            # The kernel decides on the quantity whether it is all; this is only its name.
-            kind = _FULL if o.quantity == o.filled else _PARTIAL
-        price = plain_price(o.average_price)
-        if price < 0:
-            price = read_price(o.average_price, "ap")
-        if seen is None or filled < seen:
-            seen = self._remember(venue_id, filled)
+        price = last_quantity = last_price = 0
         fee = realized = None
-        last_quantity = last_price = 0
-        if o.last_quantity is not None:
-            last_quantity, last_price = _last_fill(o, filled)
-            if last_quantity == filled and (kind is _FULL or kind is _PARTIAL):
-                if seen < filled:  # then it was not one fill: l is not what it should be
+        if not filled:
+            forced = None
+            if kind is _PARTIAL or kind is _FULL:
+                kind = KernelEventKind.ORDER_UNKNOWN
+        else:
+            if kind is _ACK or kind is _PARTIAL:
+                # The kernel decides on the quantity whether it is all; this is only its name.
+                kind = _FULL if o.quantity == o.filled else _PARTIAL
+            price = plain_price(o.average_price)
+            if price < 0:
+                price = read_price(o.average_price, "ap")
+            if seen is None or filled < seen:
+                seen = self._remember(venue_id, filled)
+            if o.last_quantity is not None and o.last_quantity != "":
+                last_quantity = plain_quantity(o.last_quantity)
+                if last_quantity < 0:
+                    last_quantity = read_quantity(o.last_quantity, "l")
+                last_price = plain_price(o.last_price)
+                if last_price < 0:
+                    last_price = read_price(o.last_price, "L")
+                if not (0 < last_quantity <= filled and last_price):  # they make no sense
                     last_quantity = last_price = 0
-                elif price and price != last_price:  # one fill has one price: neither is certain
-                    last_quantity = last_price = price = 0
-                else:
-                    fee, realized = self._figures(o)
+                elif last_quantity == filled and (kind is _FULL or kind is _PARTIAL):
+                    if seen < filled:  # then it was not one fill: l is not what it should be
+                        last_quantity = last_price = 0
+                    elif price and price != last_price:  # one fill has one price: neither is sure
+                        last_quantity = last_price = price = 0
+                    else:
+                        fee, realized = self._figures(o)
         return VenueEvent(
             kind=forced or kind,
             received_ms=received_ms,
@@ -307,16 +309,3 @@ class UserEvents:
             self._configs.clear()
         self._configs[change.asset] = change
         return Told(config=change)
-
-
-def _last_fill(o: OrderBody, filled: int) -> tuple[int, int]:
-    """Quantity and price of the last fill; (0, 0) when they make no sense."""
-    if o.last_quantity == "":
-        return 0, 0
-    quantity = plain_quantity(o.last_quantity)
-    if quantity < 0:
-        quantity = read_quantity(o.last_quantity, "l")
-    price = plain_price(o.last_price)
-    if price < 0:
-        price = read_price(o.last_price, "L")
-    return (quantity, price) if 0 < quantity <= filled and price else (0, 0)
