@@ -20,31 +20,6 @@ class Fault(Exception): ...
 
 @final
 class Event:
-    def report(
-        self,
-        kind: int,
-        received_ms: int,
-        exchange_ms: int,
-        event_key: int,
-        asset_key: int,
-        venue_key: int,
-        client_key: int,
-        slot: int,
-        side: int,
-        quantity_e8: int,
-        increment: bool,
-        price_e10: int,
-        last_quantity_e8: int,
-        last_price_e10: int,
-        cost: int | None,
-        fee: int | None,
-        realized: int | None,
-        source: int,
-        reason: int,
-        wait_ms: int,
-        limit_ms: int,
-        available_margin: int | None,
-    ) -> Event: ...
     def command(
         self,
         kind: int,
@@ -77,6 +52,31 @@ class Event:
     def kind(self) -> int: ...
     @property
     def rebases(self) -> bool: ...
+
+def report(
+    kind: int,
+    received_ms: int,
+    exchange_ms: int,
+    event_key: int,
+    asset_key: int,
+    venue_key: int,
+    client_key: int,
+    slot: int,
+    side: int,
+    quantity_e8: int,
+    increment: bool,
+    price_e10: int,
+    last_quantity_e8: int,
+    last_price_e10: int,
+    cost: int | None,
+    fee: int | None,
+    realized: int | None,
+    source: int,
+    reason: int,
+    wait_ms: int,
+    limit_ms: int,
+    available_margin: int | None,
+) -> Event: ...
 
 @final
 class Outcome:
