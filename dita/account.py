@@ -9,13 +9,11 @@ no venues, no time but that of the inputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from dita.contracts import (
-    AccountSnapshot,
     BalanceReason,
     DriftCause,
     ReconcileStatus,

@@ -13,6 +13,9 @@ The digits of price and quantity add up to those of money, so price times quanti
 exactly, and the largest such product, (2**63 - 1)**2, is below MONEY_MAX: a product of two
 values that were let in cannot overflow.
 
+Nearly all that comes is plain text such as "123.45": the compiled `plain_...` read it, and leave
+whatever is odd to the strict parser here.
+
 A parser takes `str`, `Decimal` or an exact `int` of whole units (`parse_price(2)` is 2 * 10**10)
 and either gives the exact value or raises UnitError. It never rounds and never guesses.
 
@@ -55,6 +58,10 @@ __all__ = [
     "parse_price",
     "parse_quantity",
     "parse_ratio",
+    "plain_money",
+    "plain_price",
+    "plain_quantity",
+    "plain_ratio",
 ]
 
 Number: TypeAlias = str | Decimal | int

@@ -16,7 +16,6 @@ from dita.venues.bingx.wire import (
     ORDER_TYPES,
     POSITION_SIDES,
     SIDES,
-    TIME_MAX_MS,
     is_absent,
     read_id,
     read_leverage,
@@ -118,7 +117,7 @@ class UserEvents:
     # -- orders --
 
     def order(self, o: OrderBody, sent: object, received_ms: int) -> VenueEvent:
-        """An ORDER_TRADE_UPDATE.
+        """An ORDER_TRADE_UPDATE, in one piece: every call in here would count.
 
         The identity is the order id, and the client id when it is not empty.  A fill is a
         cumulative quantity above 0, the price the venue's own average.  A status that claims a fill
@@ -143,8 +142,7 @@ class UserEvents:
             side = OrderSide.UNKNOWN
         exchange_ms = read_ms(o.trade_time, "T") if o.trade_time else 0
         if not exchange_ms:
-            is_time = type(sent) is int and 0 < sent <= TIME_MAX_MS
-            exchange_ms = sent if is_time else read_ms(sent, "E")
+            exchange_ms = read_ms(sent, "E")
         # Most numbers are plain; the readers know the others, and say what is wrong.
         filled = plain_quantity(o.filled)
         if filled < 0:
@@ -181,20 +179,11 @@ class UserEvents:
                     else:
                         fee, realized = self._figures(o)
         return VenueEvent(
-            kind=forced or kind,
-            received_ms=received_ms,
-            exchange_ms=exchange_ms,
-            asset=symbol,
-            venue_order_id=venue_id,
-            client_order_id=client_id,
-            side=side,
-            quantity_e8=filled,
-            price_e10=price,
-            last_quantity_e8=last_quantity,
-            last_price_e10=last_price,
-            fee=fee,
+            kind=forced or kind, received_ms=received_ms, exchange_ms=exchange_ms, asset=symbol,
+            venue_order_id=venue_id, client_order_id=client_id, side=side, quantity_e8=filled,
+            price_e10=price, last_quantity_e8=last_quantity, last_price_e10=last_price, fee=fee,
             realized=realized,
-        )
+        )  # fmt: skip
 
     def _words(
         self, o: OrderBody

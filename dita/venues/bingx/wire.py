@@ -91,7 +91,7 @@ def unreadable(field: str, found: object, expected: str, because: str = "") -> W
 
 def read_quantity(value: Digits, field: str = "quantity") -> int:
     """A quantity in 10^-8, at least 0.  WireError when it is absent, too."""
-    scaled = plain_quantity(value)
+    scaled = plain_quantity(value)  # whatever is odd goes to the strict parser
     if scaled >= 0:
         return scaled
     try:
