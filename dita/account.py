@@ -1,10 +1,9 @@
 """The account: what is published as capital, and why the exchange and our checksum differ.
 
 The exchange's wallet (E) is the ledger of record; K, our own sums in the kernel, is its checksum
-and never publishes capital.  The projection builds one frozen snapshot per applied input and judges
-the drift E − K at every anchor: each part of it gets a cause with a bound, the rest is pending for
-a while and then unexplained, which freezes entries.  It reads figures and nothing else: no slots,
-no venues, no time but that of the inputs.
+and never publishes capital.  The projection judges the drift E − K at every anchor: each part of it
+gets a cause with a bound, the rest is pending for a while and then unexplained, which freezes
+entries.  It reads figures and nothing else: no slots, no venues, no time but that of the inputs.
 """
 
 from __future__ import annotations
@@ -92,7 +91,7 @@ class Judgement(msgspec.Struct, frozen=True):
 
 
 class AccountProjection:
-    """Folds the kernel's figures into snapshots and judges the drift."""
+    """Judges the drift, and knows what every snapshot says of it."""
 
     def __init__(self, config: AccountConfig | None = None) -> None:
         self.config = config or AccountConfig()
