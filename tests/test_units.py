@@ -373,7 +373,7 @@ def oracle(unit: Unit, text: str) -> int | None:
 number_texts = st.from_regex(
     r"[+-]?([0-9]{1,24}(\.[0-9]{0,24})?|\.[0-9]{1,24})([eE][+-]?[0-9]{1,2})?", fullmatch=True
 ).filter(lambda text: abs(int(text.lower().partition("e")[2] or "0")) <= 64)
-near_numbers = st.text(alphabet="0123456789+-.eE_ \n\u0661\u00b2nNaAiIfF,", max_size=70)
+near_numbers = st.text(alphabet="0123456789+-.eE_/: \n\u0661\u00b2nNaAiIfF,", max_size=70)
 
 
 @each_unit
@@ -461,7 +461,7 @@ class TestPlain:
         [
             "", ".", "-", "-.", "+1", "--1", "1-", " 1", "1 ", "1_0", "1.2.3", "1e2", "1\0",
             "\0001", "\u0663", "1\u0663", "\u00b2", "\udc80", "0x1", "1,5", "NaN", "9" * 19,
-            "0" * 19, "1." + "0" * 19, "9" * 10_000, OddText("1"), b"1", 1, 1.5,
+            "0" * 19, "1." + "0" * 19, "9" * 10_000, "1:", "1/", OddText("1"), b"1", 1, 1.5,
             True, None, [], Decimal(1),
         ],
         ids=brief,
