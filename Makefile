@@ -15,14 +15,15 @@ setup: ## make .venv and install the project in it, editable
 	@sh scripts/setup
 
 # The extensions' names depend on the Python in .venv, so it is asked after setup. One run makes
-# both.
-build: setup ## compile kernel and journal if their sources changed
-	@suffix=$$($(PY) -c $(SUFFIX)) && $(MAKE) -s dita/_kernel$$suffix dita/_journal$$suffix
+# them all.
+build: setup ## compile kernel, journal and digits if their sources changed
+	@suffix=$$($(PY) -c $(SUFFIX)) && \
+		$(MAKE) -s dita/_kernel$$suffix dita/_journal$$suffix dita/_digits$$suffix
 
-dita/_kernel%.so dita/_journal%.so: $(SOURCES)
-	@echo "compiling dita/_kernel$*.so and dita/_journal$*.so"
+dita/_kernel%.so dita/_journal%.so dita/_digits%.so: $(SOURCES)
+	@echo "compiling _kernel$*.so, _journal$*.so and _digits$*.so in dita"
 	@$(PY) setup.py -q build_ext --inplace --force
-	@touch dita/_kernel$*.so dita/_journal$*.so
+	@touch dita/_kernel$*.so dita/_journal$*.so dita/_digits$*.so
 
 # The shortest way to see it at work. What the run before left behind is removed first: the mock
 # venue begins anew each time, so its journal must too.
@@ -40,7 +41,7 @@ check: build ## ruff, mypy and stubtest, no tests
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	$(PY) -m mypy
-	$(PY) -m mypy.stubtest dita._kernel dita._journal --ignore-unused-allowlist \
+	$(PY) -m mypy.stubtest dita._kernel dita._journal dita._digits --ignore-unused-allowlist \
 		--allowlist tests/stubtest_allow.txt
 
 # Fails when a figure of a recorded case differs.
@@ -62,11 +63,13 @@ trace: build ## line coverage of the kernel's .pyx
 	-$(PY) -P -m coverage run -m pytest -q
 	-$(PY) -m coverage report --include='dita/*'
 	@rm -rf build dita/_kernel.c dita/_kernel*.so dita/_journal.c dita/_journal*.so
+	@rm -rf dita/_digits.c dita/_digits*.so
 	@$(MAKE) -s build
 
 # Back to a clean clone.
 clean: ## remove everything that was made, .venv included
 	rm -rf .venv build dist *.egg-info dita/_kernel*.so dita/_kernel.c dita/_kernel.html
 	rm -rf dita/_journal*.so dita/_journal.c dita/_journal.html
+	rm -rf dita/_digits*.so dita/_digits.c dita/_digits.html
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

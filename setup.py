@@ -17,7 +17,7 @@ def extension(name: str, *depends: str) -> Extension:
     made = Extension(
         f"dita.{name}",
         sources=[f"dita/{name}.pyx"],
-        depends=[f"dita/{name}.pxd", *depends],
+        depends=list(depends),
         extra_compile_args=[] if sys.platform == "win32" else ["-O3"],
         # Line tracing on CPython 3.13 and later needs the older of Cython's two ways
         # (SYS_MONITORING).
@@ -37,7 +37,9 @@ def extension(name: str, *depends: str) -> Extension:
     return made
 
 
-kernel = extension("_kernel", "dita/_money.h", *sorted(glob("dita/rules/*.pxi")))
-journal = extension("_journal", "dita/_crc32c.h", "dita/_kernel.pxd", "dita/_money.h")
+money = ("dita/_kernel.pxd", "dita/_money.h")
+kernel = extension("_kernel", *money, *sorted(glob("dita/rules/*.pxi")))
+journal = extension("_journal", *money, "dita/_journal.pxd", "dita/_crc32c.h")
+digits = extension("_digits", *money)
 
-setup(ext_modules=[kernel, journal])
+setup(ext_modules=[kernel, journal, digits])

@@ -557,7 +557,7 @@ cdef class Core:
     cdef Outcome apply_event(self, Event event)
     cdef object trade_at(self, int32_t index)
     cdef tuple wide_exposure(self)
-    cdef tuple wide_account(self, source, tuple drift)
+    cdef object wide_account(self, make, source, tuple drift)
     # saving and restoring
     cdef bytes save_counters(self)
     cdef bytes save_seen(self, int generation)

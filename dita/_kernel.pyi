@@ -1,10 +1,13 @@
 """What Python may see of the compiled kernel; stubtest keeps both equal."""
 
-from typing import Any, Final, final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, final
 
 from typing_extensions import Buffer
 
 from dita.errors import BadField as BadField
+
+_T = TypeVar("_T")
 
 FIELDS: Final[tuple[str, ...]]
 INPUT_SIZE: Final[int]
@@ -17,31 +20,6 @@ class Fault(Exception): ...
 
 @final
 class Event:
-    def report(
-        self,
-        kind: int,
-        received_ms: int,
-        exchange_ms: int,
-        event_key: int,
-        asset_key: int,
-        venue_key: int,
-        client_key: int,
-        slot: int,
-        side: int,
-        quantity_e8: int,
-        increment: bool,
-        price_e10: int,
-        last_quantity_e8: int,
-        last_price_e10: int,
-        cost: int | None,
-        fee: int | None,
-        realized: int | None,
-        source: int,
-        reason: int,
-        wait_ms: int,
-        limit_ms: int,
-        available_margin: int | None,
-    ) -> Event: ...
     def command(
         self,
         kind: int,
@@ -74,6 +52,31 @@ class Event:
     def kind(self) -> int: ...
     @property
     def rebases(self) -> bool: ...
+
+def report(
+    kind: int,
+    received_ms: int,
+    exchange_ms: int,
+    event_key: int,
+    asset_key: int,
+    venue_key: int,
+    client_key: int,
+    slot: int,
+    side: int,
+    quantity_e8: int,
+    increment: bool,
+    price_e10: int,
+    last_quantity_e8: int,
+    last_price_e10: int,
+    cost: int | None,
+    fee: int | None,
+    realized: int | None,
+    source: int,
+    reason: int,
+    wait_ms: int,
+    limit_ms: int,
+    available_margin: int | None,
+) -> Event: ...
 
 @final
 class Outcome:
@@ -115,8 +118,9 @@ class Outcome:
     def retry_after_ms(self) -> int: ...
     @property
     def released(self) -> int: ...
-    def head(self) -> tuple[bool, int, int, int, int, int]: ...
-    def transition(self, trigger: object, stages: tuple[object, ...]) -> tuple[Any, ...]: ...
+    def told(
+        self, make: Callable[..., _T], trigger: object, stages: tuple[object, ...]
+    ) -> tuple[bool, int, int, _T | None, int, int]: ...
     def pack(self) -> bytes: ...
     @staticmethod
     def unpack(record: bytes) -> Outcome: ...
@@ -164,8 +168,8 @@ class Core:
     def trade_in_slot(self, index: int) -> tuple[Any, ...] | None: ...
     def ledger(self) -> tuple[Any, ...]: ...
     def account(
-        self, sources: tuple[object, ...], drift: tuple[object, ...]
-    ) -> tuple[Any, ...]: ...
+        self, make: Callable[..., _T], sources: tuple[object, ...], drift: tuple[object, ...]
+    ) -> _T: ...
     def exposure(self) -> tuple[int, int, int]: ...
     def unsettled_notional(self) -> int: ...
     def judge(self, pending: bool, unexplained: bool) -> bool: ...

@@ -6,7 +6,9 @@ call without the GIL), the way back to Python values, and saving and restoring t
 """
 
 cimport cython
-from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact, PyLong_FromLongLong
+from cpython.long cimport (
+    PyLong_AsLongLongAndOverflow, PyLong_AsUnsignedLongLong, PyLong_CheckExact, PyLong_FromLongLong,
+)
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport (
     int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t,
@@ -380,7 +382,7 @@ cdef class Core:
             unrealized = unrealized + money_out(v.unrealized)
         return count, notional, unrealized
 
-    cdef tuple wide_account(self, source, tuple drift):
+    cdef object wide_account(self, make, source, tuple drift):
         # The same figures as ``account``, where their sums leave the range.
         cdef Ledger* k = &self.st.ledger
         count, notional, unrealized = self.wide_exposure()
@@ -388,16 +390,16 @@ cdef class Core:
         own = (money_out(k.seed) + realized - money_out(k.fees) + money_out(k.funding)
                + money_out(k.transfers) + money_out(k.adjustments))
         published = money_out(k.wallet) + money_out(k.bridged) if k.anchored else own
-        return (published, source, own, money_out(k.wallet), money_out(k.available_margin),
+        return make(published, source, own, money_out(k.wallet), money_out(k.available_margin),
                 published + unrealized, realized, unrealized, money_out(k.fees),
                 money_out(k.funding), money_out(k.transfers), count, notional, money_out(k.peak),
                 money_out(k.ambiguous), self.st.next_trade_no, self.st.event_seq, k.frozen != 0,
                 drift[0], drift[1], drift[2])
 
-    def account(self, tuple sources not None, tuple drift not None) -> tuple:
-        """The figures of an AccountSnapshot, in its order; ``sources`` are the three values of
-        capital_source: before any anchor, at the anchor, with flows after it.  ``drift`` holds the
-        last three figures, which the account knows."""
+    def account(self, make, tuple sources not None, tuple drift not None):
+        """What ``make`` makes of the figures of an AccountSnapshot, in its order.  ``sources`` are
+        the three values of capital_source: before any anchor, at the anchor, with flows after it;
+        ``drift`` holds the last three figures, which the account knows."""
         cdef Ledger* k = &self.st.ledger
         cdef int count = 0
         cdef money_t notional = 0
@@ -410,8 +412,8 @@ cdef class Core:
         if (exposure_of(self.st, &count, &notional, &unrealized) or capital(k, &published)
                 or k_capital(k, &own) or money_add(k.realized, k.trueup, &realized)
                 or money_add(published, unrealized, &equity)):
-            return self.wide_account(source, drift)
-        return (money_out(published), source, money_out(own), money_out(k.wallet),
+            return self.wide_account(make, source, drift)
+        return make(money_out(published), source, money_out(own), money_out(k.wallet),
                 money_out(k.available_margin), money_out(equity), money_out(realized),
                 money_out(unrealized), money_out(k.fees), money_out(k.funding),
                 money_out(k.transfers), count, money_out(notional), money_out(k.peak),

@@ -1,21 +1,18 @@
 """The account: what is published as capital, and why the exchange and our checksum differ.
 
 The exchange's wallet (E) is the ledger of record; K, our own sums in the kernel, is its checksum
-and never publishes capital.  The projection builds one frozen snapshot per applied input and judges
-the drift E − K at every anchor: each part of it gets a cause with a bound, the rest is pending for
-a while and then unexplained, which freezes entries.  It reads figures and nothing else: no slots,
-no venues, no time but that of the inputs.
+and never publishes capital.  The projection judges the drift E − K at every anchor: each part of it
+gets a cause with a bound, the rest is pending for a while and then unexplained, which freezes
+entries.  It reads figures and nothing else: no slots, no venues, no time but that of the inputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from dita.contracts import (
-    AccountSnapshot,
     BalanceReason,
     DriftCause,
     ReconcileStatus,
@@ -94,19 +91,13 @@ class Judgement(msgspec.Struct, frozen=True):
 
 
 class AccountProjection:
-    """Folds the kernel's figures into snapshots and judges the drift."""
+    """Judges the drift, and knows what every snapshot says of it."""
 
     def __init__(self, config: AccountConfig | None = None) -> None:
         self.config = config or AccountConfig()
         self._open = _Open()
         #: The last three figures of a snapshot: drift, its causes, its level.
-        self._known = self._figures()
-
-    # -- the snapshot ------------------------------------------------------------------------------
-
-    def snapshot(self, figures: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> AccountSnapshot:
-        """The account after an input: the core's figures, and what is known of the drift."""
-        return AccountSnapshot(*figures(self._known))
+        self.known = self._figures()
 
     # -- the drift ---------------------------------------------------------------------------------
 
@@ -128,7 +119,7 @@ class AccountProjection:
         self._freeze(
             abs(causes.get(DriftCause.UNEXPLAINED, 0)) >= self.config.error, k.anchor_quiet
         )
-        self._known = self._figures()
+        self.known = self._figures()
         pending = abs(causes.get(DriftCause.PENDING, 0)) > self.config.error
         return Judgement(pending, state.frozen)
 
@@ -197,7 +188,7 @@ class AccountProjection:
             funding_seen=self._open.funding_seen,
             transfers_seen=self._open.transfers_seen,
         )
-        self._known = self._figures()
+        self.known = self._figures()
         return removed
 
     @property
@@ -217,7 +208,7 @@ class AccountProjection:
         config, memory = msgspec.json.decode(saved, type=tuple[AccountConfig, _Open])
         projection = cls(config)
         projection._open = memory
-        projection._known = projection._figures()
+        projection.known = projection._figures()
         return projection
 
 

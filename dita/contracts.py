@@ -270,8 +270,12 @@ class BackendMode(IntEnum):
     BINGX = 1
 
 
-class Record(msgspec.Struct, frozen=True):
-    """Base of all records: immutable, compared by value."""
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """Base of all records: immutable, compared by value.
+
+    A record holds plain values and other records only, so it is never part of a cycle, and the
+    garbage collector need not know it.
+    """
 
 
 class ContractRules(Record, frozen=True, kw_only=True):

@@ -78,7 +78,7 @@ class Engine:
         if done.accepted:
             if done.transition is None:  # of no slot: perhaps of the account
                 effects += self._judge(record)
-            self.snapshot = self._snapshot()
+            self.snapshot = self.kernel.account_snapshot(self.account.known)
         return Outcome(done, self.snapshot, effects)
 
     def apply_batch(self, inputs: bytes | bytearray) -> tuple[int, bytearray]:
@@ -131,7 +131,7 @@ class Engine:
         return self.kernel.effects() if changed else ()
 
     def _snapshot(self) -> AccountSnapshot:
-        return self.account.snapshot(self.kernel.account_figures)
+        return self.kernel.account_snapshot(self.account.known)
 
     # -- the whole state ---------------------------------------------------------------------------
 

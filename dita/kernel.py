@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -17,6 +18,7 @@ from dita import _kernel
 from dita.contracts import (
     ENDED_STATUSES,
     SEVERITY,
+    AccountSnapshot,
     CapitalSource,
     Effect,
     EffectKind,
@@ -54,6 +56,7 @@ from dita.refusals import EXPECTED, FREEZE_CAUSES, value_of
 from dita.transitions import RULES, TRANSITIONS
 
 _DUST: Final = 2
+_report = _kernel.report
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -153,6 +156,8 @@ class ExecutionKernel:
             figure_tolerance_e18=c.figure_tolerance,
             seed=c.seed,
         )
+        #: The account now; takes what only the account knows, its last three figures, on drift.
+        self.account_snapshot = partial(self._core.account, AccountSnapshot, _SOURCES)
         self._names = Names(self._forget)
         #: Refusals by code since the process started.  Observation only: not part of the state.
         self.refusals: Counter[KernelDiagnosticCode] = Counter()
@@ -186,7 +191,7 @@ class ExecutionKernel:
         if venue_key >= HASHED:
             names.remember_venue_id(venue_key, venue_id)
         order_event = e.kind not in _ACCOUNT_KINDS
-        return _kernel.Event().report(
+        return _report(
             e.kind,
             e.received_ms,
             e.exchange_ms,
@@ -274,7 +279,19 @@ class ExecutionKernel:
                 found=f"{fault} at input {shown(record)}",
                 action="stop, keep the journal, report it",
             ) from fault
-        return self._outcome(raw, record, trigger)
+        # Not a function of its own: this is the way of every input.
+        accepted, number, event_seq, transition, notes, effects = raw.told(
+            KernelTransition, trigger, _STAGES
+        )
+        code, severity = _CODES[number]
+        if not accepted:
+            self.refusals[code] += 1
+        return KernelOutcome(
+            accepted, code, severity, trigger, event_seq, transition,
+            _notes(notes) if notes else (),
+            self.effects() if effects else (),
+            self._details(raw, code, record) if number else _NOTHING,
+        )  # fmt: skip
 
     def apply_batch(self, inputs: Buffer, outcomes: Buffer, stop_at_account: bool = False) -> int:
         """Apply packed inputs in one call; see ``Core.apply_batch``.  Names are learnt apart."""
@@ -349,26 +366,6 @@ class ExecutionKernel:
         return client_order_id(self.config.namespace, self.config.epoch, intent_id, child)
 
     # -- out ---------------------------------------------------------------------------------------
-
-    def _outcome(
-        self,
-        raw: _kernel.Outcome,
-        record: KernelIntent | VenueEvent,
-        trigger: KernelCommandType | KernelEventKind,
-    ) -> KernelOutcome:
-        accepted, number, event_seq, trade_no, notes, effects = raw.head()
-        code, severity = _CODES[number]
-        transition = None
-        if not accepted:
-            self.refusals[code] += 1
-        elif trade_no:
-            transition = KernelTransition(*raw.transition(trigger, _STAGES))
-        return KernelOutcome(
-            accepted, code, severity, trigger, event_seq, transition,
-            _notes(notes) if notes else (),
-            self.effects() if effects else (),
-            self._details(raw, code, record) if number else _NOTHING,
-        )  # fmt: skip
 
     def effects(self) -> tuple[Effect, ...]:
         """What the last input asked the runtime to do, in order."""
@@ -609,10 +606,6 @@ class ExecutionKernel:
     def ledger(self) -> Ledger:
         """The money figures."""
         return Ledger(*self._core.ledger())
-
-    def account_figures(self, drift: tuple[Any, ...]) -> tuple[Any, ...]:
-        """An AccountSnapshot's figures: the core's, and behind them the account's own on drift."""
-        return self._core.account(_SOURCES, drift)
 
     def exposure(self) -> tuple[int, int, int]:
         """(slots with a position, their notional, their unrealized PnL)."""

@@ -13,6 +13,9 @@ The digits of price and quantity add up to those of money, so price times quanti
 exactly, and the largest such product, (2**63 - 1)**2, is below MONEY_MAX: a product of two
 values that were let in cannot overflow.
 
+Nearly all that comes is plain text such as "123.45": the compiled `plain_...` read it, and leave
+whatever is odd to the strict parser here.
+
 A parser takes `str`, `Decimal` or an exact `int` of whole units (`parse_price(2)` is 2 * 10**10)
 and either gives the exact value or raises UnitError. It never rounds and never guesses.
 
@@ -26,6 +29,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, TypeAlias
 
+from dita._digits import plain_money, plain_price, plain_quantity, plain_ratio
 from dita.errors import UnitError, shown
 
 __all__ = [
@@ -54,6 +58,10 @@ __all__ = [
     "parse_price",
     "parse_quantity",
     "parse_ratio",
+    "plain_money",
+    "plain_price",
+    "plain_quantity",
+    "plain_ratio",
 ]
 
 Number: TypeAlias = str | Decimal | int
@@ -82,7 +90,6 @@ _EXPONENT_MAX: Final = 64
 # out ints so large that CPython itself refuses to print them.
 _FORMAT_BITS_MAX: Final = 256
 
-_POWER: Final[tuple[int, ...]] = tuple(10**n for n in range(MONEY_DIGITS + 1))
 _NUMBER: Final = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]+))?")
 _NOT_FINITE: Final = ("nan", "snan", "inf")
 
@@ -117,48 +124,26 @@ _RATIO: Final = _Unit("ratio", RATIO_DIGITS, 1, RATIO_MAX)
 
 def parse_price(value: Number, *, field: str = "price") -> int:
     """Give the price in units of 10**-10; at least 0."""
-    scaled = _parse_plain(value, PRICE_DIGITS)
-    return scaled if 0 <= scaled <= PRICE_MAX else _parse(value, _PRICE, field)
+    scaled = plain_price(value)
+    return scaled if scaled >= 0 else _parse(value, _PRICE, field)
 
 
 def parse_quantity(value: Number, *, field: str = "quantity") -> int:
     """Give the quantity in units of 10**-8; at least 0, as the side is not part of it."""
-    scaled = _parse_plain(value, QUANTITY_DIGITS)
-    return scaled if 0 <= scaled <= QUANTITY_MAX else _parse(value, _QUANTITY, field)
+    scaled = plain_quantity(value)
+    return scaled if scaled >= 0 else _parse(value, _QUANTITY, field)
 
 
 def parse_money(value: Number, *, field: str = "money") -> int:
     """Give the money in units of 10**-18; signed."""
-    if type(value) is str and value[:1] == "-":
-        # "-+1" does not slip through: its rest is not plain, so it goes to the strict path whole.
-        scaled = _parse_plain(value[1:], MONEY_DIGITS)
-        return -scaled if 0 <= scaled <= MONEY_MAX else _parse(value, _MONEY, field)
-    scaled = _parse_plain(value, MONEY_DIGITS)
-    return scaled if 0 <= scaled <= MONEY_MAX else _parse(value, _MONEY, field)
+    scaled = plain_money(value)
+    return scaled if scaled is not None else _parse(value, _MONEY, field)
 
 
 def parse_ratio(value: Number, *, field: str = "ratio") -> int:
     """Give the ratio in units of 10**-9; above 0 and at most 1."""
-    scaled = _parse_plain(value, RATIO_DIGITS)
+    scaled = plain_ratio(value)
     return scaled if 0 < scaled <= RATIO_MAX else _parse(value, _RATIO, field)
-
-
-def _parse_plain(value: object, digits: int) -> int:
-    """Read unsigned text such as "123.45", which is nearly all that comes; else give -1.
-
-    This is the fast path, a third of the strict one. It only ever accepts what the strict path
-    accepts with the same result; everything odd is left to it.
-    """
-    # One short of the limit, so that the caller who cut a sign off has not passed it.
-    if type(value) is not str or len(value) >= _TEXT_MAX:
-        return -1
-    whole, _, fraction = value.partition(".")
-    decimals = len(fraction)
-    figures = whole + fraction
-    # isdigit alone would let in superscripts and the digits of other scripts.
-    if decimals > digits or not figures.isdigit() or not figures.isascii():
-        return -1
-    return int(figures) * _POWER[digits - decimals]
 
 
 def _parse(value: object, unit: _Unit, field: str) -> int:

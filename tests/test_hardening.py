@@ -773,7 +773,7 @@ def test_held_event_whose_ids_come_to_name_two_orders_hangs_nobody(desk: Desk) -
     assets = desk.engine.kernel.pack(desk.inputs[0])
     asset_key = int.from_bytes(assets.pack()[40:48], "little")
     core = desk.engine.kernel._core
-    garbage = _kernel.Event().report(
+    garbage = _kernel.report(
         17, desk.now, desk.now, 0, asset_key, 77, 2, -1, 0, q(5), False, p(10), 0, 0,
         None, None, None, 1, 0, 0, 0, None,
     )  # fmt: skip

@@ -656,9 +656,9 @@ class Pair:
         """What the account publishes, also where its sums leave 128 bits."""
         exposure = self.model.view_exposure()
         assert self.kernel.exposure() == exposure
-        figures = self.kernel.account_figures(NO_DRIFT)
-        assert figures[0] == self.model.published()
-        assert (figures[11], figures[12], figures[7]) == exposure
+        account = self.kernel.account_snapshot(NO_DRIFT)
+        assert account.capital == self.model.published()
+        assert (account.open_positions, account.open_notional, account.unrealized) == exposure
 
 
 def seen_effect(e: Any) -> Effect:

@@ -53,7 +53,8 @@ LAYERS = {
     "chaos": 4,
     "commands": 5,
 }
-COMPILED = {"_kernel": "kernel", "_journal": "journal"}  # extension: the only module to import it
+# extension: the only module to import it
+COMPILED = {"_kernel": "kernel", "_journal": "journal", "_digits": "units"}
 INTERFACE_LAYERS = {0, 2, 3, 4}  # what a command may import: never the kernel or the account
 
 FUNCTION_LINES_MAX = 70
@@ -321,8 +322,13 @@ def test_compiled_module_is_not_stale(module: str) -> None:
     built = Path(importlib.import_module(f"dita.{module}").__file__ or "")
     if built.parent != ROOT / "dita":
         pytest.skip("an installed wheel is under test")
-    # The journal reads the kernel's packed record, so it depends on the kernel's declarations.
-    others = ("_journal", "_crc32c") if module == "_kernel" else ("_kernel.pyx", "rules")
+    # Journal and digits use the kernel's packed record or its money: they depend on the
+    # declarations.
+    others = {
+        "_kernel": ("_journal", "_crc32c", "_digits"),
+        "_journal": ("_kernel.pyx", "rules", "_digits"),
+        "_digits": ("_kernel.pyx", "rules", "_journal", "_crc32c"),
+    }[module]
     mine = [p for p in KERNEL_SOURCES if not label(p).removeprefix("dita/").startswith(others)]
     newer = [label(path) for path in mine if path.stat().st_mtime > built.stat().st_mtime]
     assert not newer, f"{newer} changed after {built.name} was built: run make build"

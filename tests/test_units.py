@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Context, Decimal, localcontext
 from enum import IntEnum
 from fractions import Fraction
@@ -372,7 +373,7 @@ def oracle(unit: Unit, text: str) -> int | None:
 number_texts = st.from_regex(
     r"[+-]?([0-9]{1,24}(\.[0-9]{0,24})?|\.[0-9]{1,24})([eE][+-]?[0-9]{1,2})?", fullmatch=True
 ).filter(lambda text: abs(int(text.lower().partition("e")[2] or "0")) <= 64)
-near_numbers = st.text(alphabet="0123456789+-.eE_ \n\u0661\u00b2nNaAiIfF,", max_size=70)
+near_numbers = st.text(alphabet="0123456789+-.eE_/: \n\u0661\u00b2nNaAiIfF,", max_size=70)
 
 
 @each_unit
@@ -420,6 +421,69 @@ class TestParserProperties:
         else:
             assert type(value) in {str, int, Decimal}
             assert unit.least <= scaled <= unit.most
+
+
+# Each compiled reader beside the strict parser of its unit, which is the reference.
+PLAIN = [
+    pytest.param(units.plain_price, units._PRICE, id="price"),
+    pytest.param(units.plain_quantity, units._QUANTITY, id="quantity"),
+    pytest.param(units.plain_money, units._MONEY, id="money"),
+    pytest.param(units.plain_ratio, units._RATIO, id="ratio"),
+]
+each_plain = pytest.mark.parametrize(("read", "unit"), PLAIN)
+plain_texts = st.from_regex(r"-?[0-9]{0,20}\.?[0-9]{0,20}", fullmatch=True)
+
+
+@each_plain
+class TestPlain:
+    @given(value=number_texts | near_numbers | plain_texts | st.text() | st.integers() | st.none())
+    def test_reads_as_the_strict_parser_or_not_at_all(
+        self, read: Callable[[object], int | None], unit: Any, value: object
+    ) -> None:
+        found = read(value)
+        if found == (None if read is units.plain_money else -1):
+            return
+        # What is within 63 bits, but beyond the unit's own limits, is the caller's to refuse.
+        wide = replace(unit, least=-(10**38), most=10**38)
+        assert type(found) is int
+        assert units._parse(value, wide, "value") == found
+        assert read is units.plain_money or 0 <= found < 2**63
+
+    @given(whole=st.integers(0, 10**8 - 1), decimals=st.from_regex("[0-9]{8}", fullmatch=True))
+    def test_leaves_no_text_of_a_frame_to_it(
+        self, read: Callable[[object], int | None], unit: Any, whole: int, decimals: str
+    ) -> None:
+        expected = (whole * 10**8 + int(decimals)) * 10 ** (unit.digits - 8)
+        assert read(f"{whole}.{decimals}") == expected
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "", ".", "-", "-.", "+1", "--1", "1-", " 1", "1 ", "1_0", "1.2.3", "1e2", "1\0",
+            "\0001", "\u0663", "1\u0663", "\u00b2", "\udc80", "0x1", "1,5", "NaN", "9" * 19,
+            "0" * 19, "1." + "0" * 19, "9" * 10_000, "1:", "1/", OddText("1"), b"1", 1, 1.5,
+            True, None, [], Decimal(1),
+        ],
+        ids=brief,
+    )  # fmt: skip
+    def test_leaves_to_it_what_is_odd(
+        self, read: Callable[[object], int | None], unit: Any, value: object
+    ) -> None:
+        assert read(value) == (None if read is units.plain_money else -1)
+
+    def test_the_range_ends_where_it_must(
+        self, read: Callable[[object], int | None], unit: Any
+    ) -> None:
+        if read is units.plain_money:
+            assert read("-1") == -(10**18)
+            assert read("-0") == 0
+            assert read("-.000000000000000001") == -1  # so a -1 cannot stand for "not plain"
+            assert read("9" * 18) == (10**18 - 1) * 10**18
+            return
+        beyond = (2**63 - 1) // 10**unit.digits + 1
+        assert read(str(beyond - 1)) == (beyond - 1) * 10**unit.digits
+        assert read(str(beyond)) == -1
+        assert read("-1") == -1
 
 
 # -- FORMATTERS ---------------------------------------------------------------------------------

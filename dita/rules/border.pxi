@@ -29,9 +29,12 @@ cdef inline int small(object value, str field, int low, int high) except? -1:
 
 
 cdef uint64_t exact_key(object value, str field) except? 0:
-    if not PyLong_CheckExact(value) or value < 0 or value >> 64:
+    if not PyLong_CheckExact(value):
         raise BadField(field, value, "a 64-bit key")
-    return <uint64_t>value
+    try:
+        return PyLong_AsUnsignedLongLong(value)
+    except OverflowError:
+        raise BadField(field, value, "a 64-bit key") from None
 
 
 cdef inline object money_out(money_t amount):
@@ -61,44 +64,6 @@ MONEY_RANGE = "money within 10^38 units of 10^-18"
 @cython.freelist(16)
 cdef class Event:
     """One input, ready for the kernel: checked to be exact, not yet to make sense."""
-
-    def report(self, kind, received_ms, exchange_ms, event_key, asset_key, venue_key, client_key,
-               slot, side, quantity_e8, increment, price_e10, last_quantity_e8, last_price_e10,
-               cost, fee, realized, source, reason, wait_ms, limit_ms, available_margin):
-        """Fill in what a venue event or an account event carries; None = not reported."""
-        cdef Input* e = &self.c
-        memset(e, 0, sizeof(Input))
-        e.kind = small(kind, "kind", 16, 39)
-        e.received_ms = exact(received_ms, "received_ms")
-        e.exchange_ms = exact(exchange_ms, "exchange_ms")
-        e.event_key = exact_key(event_key, "event_id")
-        e.asset_key = exact_key(asset_key, "asset")
-        e.venue_key = exact_key(venue_key, "venue_order_id")
-        e.client_key = exact_key(client_key, "client_order_id")
-        e.slot = small(slot, "slot_id", -1, 32767)
-        e.side = small(side, "side", -1, 1)
-        e.quantity_e8 = exact(quantity_e8, "quantity_e8")
-        e.price_e10 = exact(price_e10, "price_e10")
-        e.last_quantity_e8 = exact(last_quantity_e8, "last_quantity_e8")
-        e.last_price_e10 = exact(last_price_e10, "last_price_e10")
-        e.source = small(source, "source", 1, 4)
-        e.reason = small(reason, "reason", 0, 255)
-        e.wait_ms = exact(wait_ms, "retry_after_ms")
-        e.limit_ms = exact(limit_ms, "requested_ms")
-        if increment:
-            e.flags |= INCREMENT
-        if cost is not None:
-            e.cost = exact_money(cost, "cost")
-            e.flags |= HAS_COST
-        if fee is not None:
-            e.fee = exact_money(fee, "fee")
-            e.flags |= HAS_FEE
-        if realized is not None:
-            e.realized = exact_money(realized, "realized")
-            e.flags |= HAS_REALIZED
-        if available_margin is not None:
-            e.fee = exact_money(available_margin, "available_margin")
-        return self
 
     def command(self, kind, received_ms, event_key, trade_key, asset_key, slot, side, quantity_e8,
                 price_e10, limit_price_e10, order_type, leverage, legs, urgent, expires_ms,
@@ -169,6 +134,46 @@ cdef class Event:
     @property
     def rebases(self):
         return self.c.kind == IN_CONTROL and self.c.reason == CONTROL_REBASE
+
+
+def report(kind, received_ms, exchange_ms, event_key, asset_key, venue_key, client_key,
+           slot, side, quantity_e8, increment, price_e10, last_quantity_e8, last_price_e10,
+           cost, fee, realized, source, reason, wait_ms, limit_ms, available_margin):
+    """The event of what a venue or account event carries; None = not reported."""
+    cdef Event event = Event.__new__(Event)
+    cdef Input* e = &event.c
+    memset(e, 0, sizeof(Input))
+    e.kind = small(kind, "kind", 16, 39)
+    e.received_ms = exact(received_ms, "received_ms")
+    e.exchange_ms = exact(exchange_ms, "exchange_ms")
+    e.event_key = exact_key(event_key, "event_id")
+    e.asset_key = exact_key(asset_key, "asset")
+    e.venue_key = exact_key(venue_key, "venue_order_id")
+    e.client_key = exact_key(client_key, "client_order_id")
+    e.slot = small(slot, "slot_id", -1, 32767)
+    e.side = small(side, "side", -1, 1)
+    e.quantity_e8 = exact(quantity_e8, "quantity_e8")
+    e.price_e10 = exact(price_e10, "price_e10")
+    e.last_quantity_e8 = exact(last_quantity_e8, "last_quantity_e8")
+    e.last_price_e10 = exact(last_price_e10, "last_price_e10")
+    e.source = small(source, "source", 1, 4)
+    e.reason = small(reason, "reason", 0, 255)
+    e.wait_ms = exact(wait_ms, "retry_after_ms")
+    e.limit_ms = exact(limit_ms, "requested_ms")
+    if increment:
+        e.flags |= INCREMENT
+    if cost is not None:
+        e.cost = exact_money(cost, "cost")
+        e.flags |= HAS_COST
+    if fee is not None:
+        e.fee = exact_money(fee, "fee")
+        e.flags |= HAS_FEE
+    if realized is not None:
+        e.realized = exact_money(realized, "realized")
+        e.flags |= HAS_REALIZED
+    if available_margin is not None:
+        e.fee = exact_money(available_margin, "available_margin")
+    return event
 
 
 @cython.final
@@ -248,17 +253,17 @@ cdef class Outcome:
     def retry_after_ms(self):
         return self.c.retry_after_ms
 
-    def head(self) -> tuple:
-        """(accepted, code, event_seq, trade_no, notes, effects) in one call."""
+    def told(self, make, trigger, tuple stages not None) -> tuple:
+        """(accepted, code, event_seq, transition, notes, effects) in one call.  ``make`` makes the
+        KernelTransition of its figures, in their order; ``stages`` are the states by number."""
         cdef Result* r = &self.c
-        return (r.accepted != 0, r.code, r.event_seq, r.trade_no, r.notes, r.effects)
-
-    def transition(self, trigger, tuple stages not None) -> tuple:
-        """The figures of a KernelTransition, in its order; ``stages`` are the states by number."""
-        cdef Result* r = &self.c
-        return (trigger, stages[r.before], stages[r.after], r.slot, r.trade_no, r.order_no,
+        cdef object transition = None
+        if r.accepted and r.trade_no:
+            transition = make(
+                trigger, stages[r.before], stages[r.after], r.slot, r.trade_no, r.order_no,
                 r.quantity_delta_e8, r.size_e8, money_out(r.realized_delta),
                 money_out(r.trueup_delta), money_out(r.fee_delta), r.leg)
+        return (r.accepted != 0, r.code, r.event_seq, transition, r.notes, r.effects)
 
     @property
     def released(self):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from dita.contracts import BalanceReason, KernelEventKind, OrderSide, Record, VenueEvent
+from dita.units import plain_price, plain_quantity
 from dita.venues.bingx.frames import AccountBody, ConfigBody, Frame, OrderBody, PositionBody
 from dita.venues.bingx.normalise import signed_amount
 from dita.venues.bingx.wire import (
@@ -116,7 +117,7 @@ class UserEvents:
     # -- orders --
 
     def order(self, o: OrderBody, sent: object, received_ms: int) -> VenueEvent:
-        """An ORDER_TRADE_UPDATE.
+        """An ORDER_TRADE_UPDATE, in one piece: every call in here would count.
 
         The identity is the order id, and the client id when it is not empty.  A fill is a
         cumulative quantity above 0, the price the venue's own average.  A status that claims a fill
@@ -124,11 +125,14 @@ class UserEvents:
         """
         try:
             kind, forced, side = _KINDS[o.status], _TYPES[o.type], SIDES[o.side]
-            symbol, known = self._symbols[o.symbol], o.order_id in self._smallest
+            symbol, seen = self._symbols[o.symbol], self._smallest.get(o.order_id)
         except (KeyError, TypeError):
-            known = False
+            seen = None
             kind, forced, side, symbol = self._words(o)
-        venue_id = o.order_id if known else read_id(o.order_id, "i")
+        venue_id = o.order_id  # as it is when it is known
+        if seen is None:
+            venue_id = read_id(o.order_id, "i")
+            seen = self._smallest.get(venue_id)
         client_id = "" if o.client_order_id == "" else read_id(o.client_order_id, "c")
         if not venue_id and not client_id:
             raise unreadable("i", o.order_id, "an order id")
@@ -136,52 +140,50 @@ class UserEvents:
             # It opens: the kernel must not take it for a close of the other side.  An order of ours
             # is found by its id, and then the side is known anyway.
             side = OrderSide.UNKNOWN
-        exchange_ms = (o.trade_time and read_ms(o.trade_time, "T")) or read_ms(sent, "E")
-        text = o.filled
-        filled = read_quantity(text, "z") if text is not None and text != "" else 0
-        if not filled:
-            return VenueEvent(
-                kind=KernelEventKind.ORDER_UNKNOWN if kind is _PARTIAL or kind is _FULL else kind,
-                received_ms=received_ms,
-                exchange_ms=exchange_ms,
-                asset=symbol,
-                venue_order_id=venue_id,
-                client_order_id=client_id,
-                side=side,
-            )
-        if kind is _ACK or kind is _PARTIAL:
-            # The kernel decides on the quantity whether it is all; this is only its name.
-            kind = _FULL if o.quantity == o.filled else _PARTIAL
-        price = read_price(o.average_price, "ap")
-        seen = self._smallest.get(venue_id)
-        if seen is None or filled < seen:
-            seen = self._remember(venue_id, filled)
+        exchange_ms = read_ms(o.trade_time, "T") if o.trade_time else 0
+        if not exchange_ms:
+            exchange_ms = read_ms(sent, "E")
+        # Most numbers are plain; the readers know the others, and say what is wrong.
+        filled = plain_quantity(o.filled)
+        if filled < 0:
+            filled = 0 if is_absent(o.filled) else read_quantity(o.filled, "z")
+        price = last_quantity = last_price = 0
         fee = realized = None
-        last_quantity = last_price = 0
-        if o.last_quantity is not None:
-            last_quantity, last_price = self._last(o, filled, price)
-            if last_quantity == filled and (kind is _FULL or kind is _PARTIAL):
-                if seen < filled:  # then it was not one fill: l is not what it should be
+        if not filled:
+            forced = None
+            if kind is _PARTIAL or kind is _FULL:
+                kind = KernelEventKind.ORDER_UNKNOWN
+        else:
+            if kind is _ACK or kind is _PARTIAL:
+                # The kernel decides on the quantity whether it is all; this is only its name.
+                kind = _FULL if o.quantity == o.filled else _PARTIAL
+            price = plain_price(o.average_price)
+            if price < 0:
+                price = read_price(o.average_price, "ap")
+            if seen is None or filled < seen:
+                seen = self._remember(venue_id, filled)
+            if o.last_quantity is not None and o.last_quantity != "":
+                last_quantity = plain_quantity(o.last_quantity)
+                if last_quantity < 0:
+                    last_quantity = read_quantity(o.last_quantity, "l")
+                last_price = plain_price(o.last_price)
+                if last_price < 0:
+                    last_price = read_price(o.last_price, "L")
+                if not (0 < last_quantity <= filled and last_price):  # they make no sense
                     last_quantity = last_price = 0
-                elif price and price != last_price:  # one fill has one price: neither is certain
-                    last_quantity = last_price = price = 0
-                else:
-                    fee, realized = self._figures(o)
+                elif last_quantity == filled and (kind is _FULL or kind is _PARTIAL):
+                    if seen < filled:  # then it was not one fill: l is not what it should be
+                        last_quantity = last_price = 0
+                    elif price and price != last_price:  # one fill has one price: neither is sure
+                        last_quantity = last_price = price = 0
+                    else:
+                        fee, realized = self._figures(o)
         return VenueEvent(
-            kind=forced or kind,
-            received_ms=received_ms,
-            exchange_ms=exchange_ms,
-            asset=symbol,
-            venue_order_id=venue_id,
-            client_order_id=client_id,
-            side=side,
-            quantity_e8=filled,
-            price_e10=price,
-            last_quantity_e8=last_quantity,
-            last_price_e10=last_price,
-            fee=fee,
+            kind=forced or kind, received_ms=received_ms, exchange_ms=exchange_ms, asset=symbol,
+            venue_order_id=venue_id, client_order_id=client_id, side=side, quantity_e8=filled,
+            price_e10=price, last_quantity_e8=last_quantity, last_price_e10=last_price, fee=fee,
             realized=realized,
-        )
+        )  # fmt: skip
 
     def _words(
         self, o: OrderBody
@@ -194,16 +196,6 @@ class UserEvents:
             self._symbols.clear()
         self._symbols[symbol] = symbol
         return kind, _TYPES[o.type], side, symbol
-
-    @staticmethod
-    def _last(o: OrderBody, filled: int, price: int) -> tuple[int, int]:
-        """Quantity and price of the last fill; (0, 0) when they make no sense."""
-        text = o.last_quantity
-        if text == "":
-            return 0, 0
-        quantity = filled if text == o.filled else read_quantity(text, "l")
-        last = price if o.last_price == o.average_price else read_price(o.last_price, "L")
-        return (quantity, last) if 0 < quantity <= filled and last else (0, 0)
 
     def _figures(self, o: OrderBody) -> tuple[int | None, int | None]:
         """Fee (positive when paid) and realized of an order whose last fill is its only one.

@@ -81,7 +81,7 @@ class PositionBody(msgspec.Struct, frozen=True, gc=False):
     mt: Any = ""  # margin type
 
 
-class AccountBody(msgspec.Struct, frozen=True):
+class AccountBody(msgspec.Struct, frozen=True, gc=False):
     """``a`` of an ACCOUNT_UPDATE; a missing list says nothing."""
 
     m: Any = ""  # reason
@@ -106,7 +106,7 @@ class ConfigBody(msgspec.Struct, frozen=True, gc=False, rename=_CONFIG_NAMES):
     margin_type: Any = ""
 
 
-class Frame(msgspec.Struct, frozen=True):
+class Frame(msgspec.Struct, frozen=True, gc=False):
     """Any frame: of the user stream, of a market stream, an ack, or an error."""
 
     e: Any = ""
@@ -192,7 +192,7 @@ class CandlePush(msgspec.Struct, frozen=True, gc=False, rename=_CANDLE_NAMES):
     time: Digits = None
 
 
-class DepthPush(msgspec.Struct, frozen=True):
+class DepthPush(msgspec.Struct, frozen=True, gc=False):
     """``data`` of depth; sort both sides."""
 
     bids: tuple[tuple[Any, Any], ...] = ()

@@ -20,6 +20,9 @@ from dita.units import (
     parse_price,
     parse_quantity,
     parse_ratio,
+    plain_money,
+    plain_price,
+    plain_quantity,
 )
 
 T = TypeVar("T")
@@ -34,9 +37,6 @@ REPLY_BYTES_MAX: Final = 16 * 1024 * 1024
 TIME_MAX_MS: Final = 1 << 52
 ID_MAX: Final = 64  # what the kernel takes
 _TEXT_MAX: Final = 64
-# Below so many characters a text of eight decimals cannot leave the range of 63 bits.
-_QUANTITY_PLAIN: Final = 19
-_PRICE_PLAIN: Final = 17
 
 
 class WireError(VenueError, ValueError):
@@ -91,12 +91,9 @@ def unreadable(field: str, found: object, expected: str, because: str = "") -> W
 
 def read_quantity(value: Digits, field: str = "quantity") -> int:
     """A quantity in 10^-8, at least 0.  WireError when it is absent, too."""
-    # Frames have texts of eight decimals; whatever is odd goes to the strict parser.  If the first
-    # point is not the one before the decimals, that one stays and these are no digits.
-    if type(value) is str and value[-9:-8] == "." and len(value) < _QUANTITY_PLAIN:
-        figures = value.replace(".", "", 1)
-        if figures.isdigit() and figures.isascii():
-            return int(figures)
+    scaled = plain_quantity(value)  # whatever is odd goes to the strict parser
+    if scaled >= 0:
+        return scaled
     try:
         return parse_quantity(_number(value))
     except UnitError as error:
@@ -105,10 +102,9 @@ def read_quantity(value: Digits, field: str = "quantity") -> int:
 
 def read_price(value: Digits, field: str = "price") -> int:
     """A price in 10^-10; 0 when there is none (absent, empty or zero on the wire)."""
-    if type(value) is str and value[-9:-8] == "." and len(value) < _PRICE_PLAIN:
-        figures = value.replace(".", "", 1)
-        if figures.isdigit() and figures.isascii():
-            return int(figures) * 100
+    scaled = plain_price(value)
+    if scaled >= 0:
+        return scaled
     if is_absent(value):
         return 0
     try:
@@ -137,6 +133,9 @@ def read_average(value: Digits, field: str = "average price") -> int:
 
 def read_money(value: Digits, field: str = "money") -> int | None:
     """Money in 10^-18, signed as on the wire; None when absent or empty."""
+    scaled = plain_money(value)
+    if scaled is not None:
+        return scaled
     if is_absent(value):
         return None
     try:
