@@ -27,6 +27,8 @@ DRIFT = {"OK": "green", "WARN": "yellow", "ERROR": "bold red"}
 OLD_MS = {"balance": 60_000, "positions": 60_000}
 #: Less room than so many reserves is worth a look.
 LOW_RESERVES = 4
+#: A question that waited more often than once in so many has a cadence that suffers.
+OFTEN = 10
 #: From this width on there is room for every column.
 WIDE = 126
 
@@ -209,7 +211,13 @@ def board(s: dict[str, Any], width: int) -> Group:
     orders = Text(f"orders not final {s['open_orders']}   events held {s['held_events']}   ")
     orders.append_text(_disk(s["journal"]))
     return Group(
-        headline(s), *attention(s), slots_table(s, width), money_table(s), orders, _ages(s, width)
+        headline(s),
+        *attention(s),
+        slots_table(s, width),
+        money_table(s),
+        orders,
+        *way_to_the_venue(s["venue"]),
+        _ages(s, width),
     )
 
 
@@ -225,6 +233,40 @@ def _disk(journal: dict[str, Any]) -> Text:
 def mebibytes(count: int) -> str:
     """Bytes in whole MiB."""
     return f"{count // 2**20:,}"
+
+
+def way_to_the_venue(health: dict[str, Any]) -> list[Text]:
+    """At most two lines, and none while the way to the exchange is clear; --json has all of it."""
+    from rich.text import Text
+
+    lines = [_budget(health), _words(health)]
+    return [Text(line, style="yellow", no_wrap=True, overflow="ellipsis") for line in lines if line]
+
+
+def _budget(health: dict[str, Any]) -> str:
+    """Endpoints that the exchange has blocked, and questions that had to wait often."""
+    told = [
+        f"{name} blocked for {age(left_ms)}"
+        for name, left_ms in health.get("blocked_ms", {}).items()
+    ]
+    blocks = sum(health.get("blocks", {}).values())
+    if blocks and not told:
+        told.append(f"{blocks} blocks, all over")
+    requests = health.get("requests", {})
+    for name, waits in health.get("waits", {}).items():
+        if waits * OFTEN > requests.get(name, 0):
+            told.append(f"{name} waited {waits} times, {age(health['waited_ms'][name])} in all")
+    return f"rate limits: {', '.join(told)}" if told else ""
+
+
+def _words(health: dict[str, Any]) -> str:
+    """Gaps of the stream, and what the exchange said last when it refused."""
+    told = []
+    if gaps := health.get("gaps"):
+        told.append("stream gaps " + ", ".join(f"{name} {count}" for name, count in gaps.items()))
+    if refusals := health.get("refusals"):
+        told.append(f"refused {len(refusals)}, the last: {plain(refusals[-1])}")
+    return "; ".join(told)
 
 
 def _ages(s: dict[str, Any], width: int) -> Text:

@@ -92,5 +92,6 @@ def status_of(service: Service, *, epoch: int, settings_hash: str) -> dict[str, 
             "income": _age(now, service.watch.income_ms),
             "last_input": _age(now, feeds.applied_ms),
         },
+        "venue": runtime.venue.health(),
         "settings_hash": settings_hash,
     }
