@@ -265,7 +265,8 @@ def _words(health: dict[str, Any]) -> str:
     if gaps := health.get("gaps"):
         told.append("stream gaps " + ", ".join(f"{name} {count}" for name, count in gaps.items()))
     if refusals := health.get("refusals"):
-        told.append(f"refused {len(refusals)}, the last: {plain(refusals[-1])}")
+        words = refusals[-1].partition(": ")[2]  # before it is the order's id, for --json
+        told.append(f"refused {len(refusals)}, the last: {plain(words)}")
     return "; ".join(told)
 
 

@@ -85,7 +85,7 @@ def test_the_way_to_the_exchange_takes_two_lines_and_only_in_trouble(width: int)
     new = [line for line in lines if line not in calm]
     assert (len(new), len(lines) - len(calm)) == (2, 2)
     assert new[0].startswith("rate limits: POST v2/trade/order blocked for 61 s, GET v2/trade/or")
-    assert new[1].startswith("stream gaps closed 1, connected 1; refused 2, the last: abc: code 10")
+    assert new[1].startswith("stream gaps closed 1, connected 1; refused 2, the last: code 101209")
     assert all(len(line) <= width and "\x1b" not in line for line in lines)
     if width == 140:
         assert "waited 12 times, 9.4 s in all" in new[0] and "is too large" in new[1]
