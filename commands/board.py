@@ -105,6 +105,8 @@ def attention(s: dict[str, Any]) -> list[Text]:
     for name in [*causes, s["state"]]:
         if name in NEXT:
             lines.append(Text(f"next: {NEXT[name]}"))
+    if s["fee_check"]["state"] in ("WARN", "OFF"):
+        lines.append(Text(f"fees {s['fee_check']['state']}: {s['fee_check']['text']}", "yellow"))
     if any(slot["state"].startswith("STALE") for slot in s["slots"]):
         lines.append(Text("a slot's size is in doubt: the exchange is asked", style="yellow"))
     return lines

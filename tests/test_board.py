@@ -21,7 +21,8 @@ def record(desk: Desk) -> dict[str, Any]:
         "drift": "0.02", "drift_status": "WARN", "drift_by_cause": {"pending_fee": "0.02"},
         "journal": {"records": 9, "bytes": 5 * 2**20, "free_bytes": 2**31, "reserve_bytes": 2**20},
         "entries_frozen": ["hold"], "held_because": "eva: news", "open_orders": 1, "held_events": 0,
-        "venue": {}, "slots": [slot_row(slot) for slot in desk.engine.kernel.active_slots()],
+        "venue": {}, "fee_check": {"state": "OK", "text": ""},
+        "slots": [slot_row(slot) for slot in desk.engine.kernel.active_slots()],
         "age_ms": {"stream": -1, "balance": 70_000, "positions": 900_000, "last_input": 1_234},
     }  # fmt: skip
 

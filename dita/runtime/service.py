@@ -25,6 +25,7 @@ from dita.contracts import (
 from dita.engine import Outcome
 from dita.errors import VenueError
 from dita.reconcile import compare
+from dita.runtime.fees import FeeCheck, FeeState, check_fees
 from dita.runtime.inquiry import RETRY_MAX_S, Inquiry
 from dita.runtime.looking import Look, look
 from dita.runtime.loop import Input, RunState, Runtime
@@ -37,6 +38,9 @@ RECONNECT_MAX_S: Final = 10.0
 TICK_AGAIN_MAX_MS: Final = 5_000
 #: Between balances while money is not known to be in the newest one: entries wait for that.
 UNQUIET_S: Final = 1.0
+#: Between looks at the fees; sooner while there was nothing to look at.
+FEES_S: Final = 86_400
+FEES_AGAIN_S: Final = 3_600
 
 T = TypeVar("T")
 
@@ -93,6 +97,7 @@ class Service:
         self.cadence = cadence
         self.balance_due = asyncio.Event()
         self.doubt = asyncio.Event()
+        self.fees = FeeCheck()
         #: Off: differences at a start are settled too, but it holds until somebody has looked.
         self.reconcile_on_restart = True
         self.feeds = Feeds(self)
@@ -116,6 +121,7 @@ class Service:
         changed = await self._or_failure(self._what_changed())
         await self._or_failure(self._reconcile())
         await self._or_failure(self.watch.income())
+        await self._or_failure(self.check_fees())
         for reason in (hold, changed):
             if reason:
                 await self.control(ControlAction.HOLD, reason, "serve")
@@ -127,6 +133,7 @@ class Service:
             ("positions", self._positions),
             ("balance", self._balance),
             ("income", self._income),
+            ("fees", self._fees),
         ):
             runtime.spawn(task(), name)
 
@@ -258,6 +265,18 @@ class Service:
 
     async def _income(self) -> None:
         await self._every(self.cadence.income_s, self.watch.income)
+
+    async def _fees(self) -> None:
+        while True:
+            known = self.fees.state is not FeeState.UNKNOWN
+            await asyncio.sleep(FEES_S if known else FEES_AGAIN_S)
+            await self.check_fees()
+
+    async def check_fees(self) -> None:
+        """Compare real fees with the contract's rate; hold when they are far off (design §14)."""
+        self.fees = await check_fees(self.runtime)
+        if self.fees.state is FeeState.OFF:
+            await self.control(ControlAction.HOLD, self.fees.text, "serve")
 
     async def _second_kernel(self, client_order_id: str) -> None:
         reason = f"an order that only a second kernel can have sent: {client_order_id}"
