@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 from test_serve import COMMAND, pink
 
+from dita.clock import ManualClock
+from dita.exchange.prices import read_tape
+from dita.runtime.demo_exchange import DemoExchange
 from dita.units import MONEY_ONE, parse_money
 
 ROWS = 240  # of two seconds, at the demo's speed twelve
@@ -69,6 +72,20 @@ def test_the_demo_s_summary_shows_the_exchange_s_own_book(tmp_path: Path) -> Non
     assert "own book: wallet " in lines[2] and ": agrees (off by " in lines[2]
     assert lines[3].endswith("0 positions open")
     assert all(len(line) <= 80 for line in lines)
+
+
+def test_the_tape_plays_once(tmp_path: Path) -> None:
+    clock = ManualClock(1_795_435_343_000)
+    exchange = DemoExchange(clock, iter(("key", "secret")).__next__, str(tape_at(tmp_path)))
+    assert exchange.lasts_ms == (ROWS - 1) * 2_000 // 40
+    session = exchange.server.session
+    clock.advance_ms(exchange.lasts_ms)
+    session.pulse()
+    last = session.exchange.quote("FET-USDT").last_e10
+    first = read_tape(str(tape_at(tmp_path)))[0].price_e10
+    clock.advance_ms(1_000)  # on a second round the price would be another one
+    session.pulse()
+    assert session.exchange.quote("FET-USDT").last_e10 == last != first
 
 
 @pytest.mark.parametrize(
