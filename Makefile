@@ -25,9 +25,9 @@ dita/_kernel%.so dita/_journal%.so dita/_digits%.so: $(SOURCES)
 	@$(PY) setup.py -q build_ext --inplace --force
 	@touch dita/_kernel$*.so dita/_journal$*.so dita/_digits$*.so
 
-# The shortest way to see it at work. What the run before left behind is removed first: the mock
-# venue begins anew each time, so its journal must too.
-run: build ## trade twenty minutes of tape in half a minute, with the live board
+# The shortest way to see it at work: a local exchange, and the kernel as its client. What the run
+# before left behind is removed first: the exchange begins anew each time, so the journal must too.
+run: build ## trade twenty minutes of tape in half a minute on a local exchange, with the live board
 	@rm -rf build/demo
 	.venv/bin/pink-ctl serve --demo --state-dir build/demo
 

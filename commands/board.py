@@ -27,6 +27,8 @@ DRIFT = {"OK": "green", "WARN": "yellow", "ERROR": "bold red"}
 OLD_MS = {"balance": 60_000, "positions": 60_000}
 #: Less room than so many reserves is worth a look.
 LOW_RESERVES = 4
+#: A question that waited more often than once in so many has a cadence that suffers.
+OFTEN = 10
 #: From this width on there is room for every column.
 WIDE = 126
 
@@ -55,8 +57,9 @@ def places(amount: str, digits: int = 4, *, sign: bool = False) -> str:
 
 def figure(amount: str, digits: int = 4) -> str:
     """A gain or a loss: with its sign, and without one when there is none."""
-    if not amount.strip("0.-"):
-        return places(amount.lstrip("-"), digits)
+    size = places(amount.lstrip("-"), digits)
+    if not size.strip("0."):
+        return size
     return places(amount, digits, sign=True)
 
 
@@ -102,6 +105,8 @@ def attention(s: dict[str, Any]) -> list[Text]:
     for name in [*causes, s["state"]]:
         if name in NEXT:
             lines.append(Text(f"next: {NEXT[name]}"))
+    if s["fee_check"]["state"] in ("WARN", "OFF"):
+        lines.append(Text(f"fees {s['fee_check']['state']}: {s['fee_check']['text']}", "yellow"))
     if any(slot["state"].startswith("STALE") for slot in s["slots"]):
         lines.append(Text("a slot's size is in doubt: the exchange is asked", style="yellow"))
     return lines
@@ -178,8 +183,8 @@ def money_table(s: dict[str, Any]) -> Table:
     style = DRIFT.get(s["drift_status"], "")
     level = Text(s["drift_status"], style=style)
     table.add_row("drift", Text(figure(s["drift"]), style=style), level)
-    for cause, amount in s["drift_by_cause"].items():
-        table.add_row("", figure(amount), f"of it {cause.replace('_', ' ')}")
+    for cause, amount in seen_causes(s):
+        table.add_row("", amount, f"of it {cause}")
     table.add_row("our checksum", places(s["k_capital"]), "seed and every flow we know")
     table.add_row("equity", places(s["equity"]), "with what is open at its marks")
     table.add_row("realized", _coloured(s["realized"]), f"in {s['trades']} trades")
@@ -208,7 +213,13 @@ def board(s: dict[str, Any], width: int) -> Group:
     orders = Text(f"orders not final {s['open_orders']}   events held {s['held_events']}   ")
     orders.append_text(_disk(s["journal"]))
     return Group(
-        headline(s), *attention(s), slots_table(s, width), money_table(s), orders, _ages(s)
+        headline(s),
+        *attention(s),
+        slots_table(s, width),
+        money_table(s),
+        orders,
+        *way_to_the_venue(s["venue"]),
+        _ages(s, width),
     )
 
 
@@ -226,23 +237,73 @@ def mebibytes(count: int) -> str:
     return f"{count // 2**20:,}"
 
 
-def _ages(s: dict[str, Any]) -> Text:
+def way_to_the_venue(health: dict[str, Any]) -> list[Text]:
+    """At most two lines, and none while the way to the exchange is clear; --json has all of it."""
     from rich.text import Text
 
-    line = Text()
-    line.append("last heard: ", style="dim")
+    lines = [_budget(health), _words(health)]
+    return [Text(line, style="yellow", no_wrap=True, overflow="ellipsis") for line in lines if line]
+
+
+def _budget(health: dict[str, Any]) -> str:
+    """Endpoints that the exchange has blocked, and questions that had to wait often."""
+    told = [
+        f"{name} blocked for {age(left_ms)}"
+        for name, left_ms in health.get("blocked_ms", {}).items()
+    ]
+    blocks = sum(health.get("blocks", {}).values())
+    if blocks and not told:
+        told.append(f"{blocks} blocks, all over")
+    requests = health.get("requests", {})
+    for name, waits in health.get("waits", {}).items():
+        if waits * OFTEN > requests.get(name, 0):
+            told.append(f"{name} waited {waits} times, {age(health['waited_ms'][name])} in all")
+    return f"rate limits: {', '.join(told)}" if told else ""
+
+
+def _words(health: dict[str, Any]) -> str:
+    """Gaps of the stream, and what the exchange said last when it refused."""
+    told = []
+    if gaps := health.get("gaps"):
+        told.append("stream gaps " + ", ".join(f"{name} {count}" for name, count in gaps.items()))
+    if refusals := health.get("refusals"):
+        words = refusals[-1].partition(": ")[2]  # before it is the order's id, for --json
+        told.append(f"refused {len(refusals)}, the last: {plain(words)}")
+    return "; ".join(told)
+
+
+def _ages(s: dict[str, Any], width: int) -> Text:
+    """One line, or more where it has to be: never broken within an age."""
+    from rich.text import Text
+
+    text = Text("last heard:", style="dim")
+    room = width - len(text)
     for name, value in s["age_ms"].items():
+        told = f"{name.replace('_', ' ')} {age(value)}"
+        if len(told) + 2 > room:
+            text.append("\n" + " " * 10)
+            room = width - 10
         old = name in OLD_MS and (value < 0 or value > OLD_MS[name])
-        line.append(f"{name.replace('_', ' ')} {age(value)}  ", style="yellow" if old else "dim")
-    line.rstrip()
-    return line
+        text.append(f"  {told}", style="yellow" if old else "dim")
+        room -= len(told) + 2
+    return text
 
 
 def closing(s: dict[str, Any]) -> list[str]:
     """How it ended, the number that matters first; plain lines."""
     return [
         f"capital {places(s['capital'])} USDT, exchange balance {places(s['exchange_balance'])},"
-        f" drift {figure(s['drift'])} ({s['drift_status']})",
+        f" drift {figure(s['drift'])} ({s['drift_status']}{_causes(s)})",
         f"{s['trades']} trades: realized {figure(s['realized'])}, fees paid {places(s['fees'])},"
         f" funding {figure(s['funding'])}",
     ]
+
+
+def seen_causes(s: dict[str, Any]) -> list[tuple[str, str]]:
+    """The parts of the drift that are not zero as shown; --json has every digit."""
+    parts = [(name.replace("_", " "), figure(v)) for name, v in s["drift_by_cause"].items()]
+    return [(name, amount) for name, amount in parts if amount.strip("0.")]
+
+
+def _causes(s: dict[str, Any]) -> str:
+    return "".join(f", {name} {amount}" for name, amount in seen_causes(s))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -19,11 +19,20 @@ from .options import AsJson, ConfigFile, StateDir
 from .render import emit_json, note, plain, show
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dita.runtime.demo import Market
     from dita.runtime.factory import Bundle
 
 Once = Annotated[bool, typer.Option("--once", help="Recover, print the status, stop.")]
 WithDemo = Annotated[
-    bool, typer.Option("--demo", help="Let the demo strategy trade the mock's tape, then stop.")
+    bool, typer.Option("--demo", help="Trade a price tape on a local exchange, then stop.")
+]
+OnMock = Annotated[
+    bool, typer.Option("--mock", help="With --demo: on the embedded mock of the settings.")
+]
+TapeName = Annotated[
+    str, typer.Option("--tape", metavar="FILE", help="With --demo: another tape than the packaged.")
 ]
 WithTable = Annotated[
     bool, typer.Option("--table/--no-table", help="Show the live board (on a terminal: yes).")
@@ -40,6 +49,8 @@ def serve(
     state_dir: StateDir = None,
     once: Once = False,
     demo: WithDemo = False,
+    mock: OnMock = False,
+    tape: TapeName = "",
     table: WithTable = True,
     as_json: AsJson = False,
 ) -> None:
@@ -58,12 +69,18 @@ def serve(
 
     from dita.runtime.start import prepared
 
-    settings, directory = prepared(config, state_dir, os.environ)
+    if (mock and not demo) or (tape and (mock or not demo)):
+        raise _only_for_a_demo(tape)
+    live = table and not once and not as_json and sys.stderr.isatty()
+    look = Look(once=once, live=live)
     if demo:
         directory = _for_a_demo(state_dir)
-    live = table and not once and not as_json and sys.stderr.isatty()
+        run = _demo(config, directory, look, on_mock=mock, tape=tape)
+    else:
+        settings, directory = prepared(config, state_dir, os.environ)
+        run = _run(settings, directory, look)
     try:
-        last = asyncio.run(_run(settings, directory, once=once, demo=demo, live=live))
+        last = asyncio.run(run)
     except DitaError as bad:
         if bad.exit_code is ExitCode.JOURNAL:
             chosen = f" --config {config}" if config else ""
@@ -74,10 +91,30 @@ def serve(
         emit_json(last)
     elif once or demo:
         _summary(last, directory, demo=demo)
+    if not last.get("exchange", {"agrees": True})["agrees"]:
+        raise typer.Exit(ExitCode.DIFFERENCE)
+
+
+class Look(NamedTuple):
+    """How much of it is run, and how it is shown."""
+
+    once: bool
+    live: bool
+
+
+def _only_for_a_demo(tape: str) -> DitaError:
+    from dita.errors import UsageError
+
+    return UsageError(
+        "option refused",
+        expected="--mock and --tape with --demo, and --tape without --mock",
+        found="--tape" if tape else "--mock",
+        action="the mock's tape is the setting venue.mock_tape",
+    )
 
 
 def _for_a_demo(state_dir: Path | None) -> Path:
-    """A state directory without a past: the demo's venue has none either."""
+    """A state directory without a past: the demo's exchange has none either."""
     from dita.errors import UsageError
 
     if state_dir is None:
@@ -86,7 +123,7 @@ def _for_a_demo(state_dir: Path | None) -> Path:
         return Path(tempfile.mkdtemp(prefix="pink-demo-"))
     if (state_dir / "journal").exists():
         raise UsageError(
-            "the demo needs a state directory without a journal: its venue begins anew each time",
+            "the demo needs a state directory without a journal: its exchange begins anew",
             expected="an empty or a new directory",
             found=str(state_dir),
             action="leave --state-dir out, or remove that directory if it was a demo's",
@@ -94,20 +131,48 @@ def _for_a_demo(state_dir: Path | None) -> Path:
     return state_dir.absolute()
 
 
+async def _demo(
+    config: Path | None, directory: Path, look: Look, *, on_mock: bool, tape: str
+) -> dict[str, Any]:
+    """The demo on its own exchange, or on the embedded mock."""
+    from dita.runtime.start import prepared
+
+    if on_mock:
+        from dita.runtime.demo import MockMarket
+
+        settings, _ = prepared(config, directory, os.environ)
+        return await _run(settings, directory, look, MockMarket)
+    import secrets
+
+    from dita.clock import SystemClock
+    from dita.runtime.demo_exchange import DemoExchange
+
+    async with DemoExchange(SystemClock(), lambda: secrets.token_hex(16), tape) as exchange:
+        note(f"local exchange: {exchange.server.rest_url}, prices and events on its websocket")
+        settings = exchange.settings(config, directory, os.environ)
+        last = await _run(settings, directory, look, lambda bundle: exchange)
+        return {**last, "exchange": exchange.told(last["capital"])}
+
+
 async def _run(
-    settings: Any, directory: Path, *, once: bool, demo: bool, live: bool
+    settings: Any,
+    directory: Path,
+    look: Look,
+    market_of: Callable[[Bundle], Market] | None = None,
 ) -> dict[str, Any]:
     from dita.clock import SystemClock
-    from dita.runtime.demo import demo_of
+    from dita.runtime.demo import Demo
     from dita.runtime.factory import Bundle
     from dita.runtime.failpoints import Failpoints
     from dita.runtime.serving import current_status, serve
 
     failpoints = Failpoints.of(os.environ, settings.venue.environment)
-    bundle = Bundle(settings, directory, SystemClock(), demo=demo, failpoints=failpoints)
-    player = demo_of(bundle) if demo else None
+    bundle = Bundle(
+        settings, directory, SystemClock(), demo=market_of is not None, failpoints=failpoints
+    )
+    player = Demo(bundle, market_of(bundle)) if market_of else None
 
-    shown = _LiveBoard() if live else _Lines()
+    shown = _LiveBoard() if look.live else _Lines()
 
     async def beside(running: Bundle) -> None:
         await _show_until(running, player, shown)
@@ -116,9 +181,9 @@ async def _run(
     quiet = await serve(
         bundle,
         shown.say,
-        once=once,
+        once=look.once,
         seen=records.append,
-        beside=beside if player or live else None,
+        beside=beside if player or look.live else None,
     )
     note(
         "stopped, nothing unknown" if quiet else "stopped; unknown orders are asked about at start"
@@ -205,9 +270,25 @@ def _summary(s: dict[str, Any], directory: Path, *, demo: bool) -> None:
 
     for line in closing(s):
         show(line)
+    for line in _other_side(s.get("exchange", {})):
+        show(line)
     if s["slots"]:
         names = ", ".join(slot["trade"] for slot in s["slots"])
         show(f"still open: {names}, {figure(s['unrealized'])} USDT unrealized")
     if demo and s["last_trade"]:
         note(f"next: pink-ctl explain {s['last_trade']} --state-dir {directory}")
         note(f"      pink-ctl journal verify --state-dir {directory}")
+
+
+def _other_side(book: dict[str, Any]) -> list[str]:
+    """The local exchange's own book, which no part of ours has written; nothing without one."""
+    from .board import figure, places
+
+    if not book:
+        return []
+    word = "agrees" if book["agrees"] else "DIFFERS from capital"
+    off = figure(book["difference"], 8)
+    return [
+        f"the exchange's own book: wallet {places(book['wallet'])} USDT: {word} (off by {off})",
+        f"{book['orders']} orders with {book['fills']} fills, {book['positions']} positions open",
+    ]

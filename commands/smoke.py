@@ -16,7 +16,7 @@ from .render import emit_json, note, show
 
 Symbol = Annotated[str, typer.Option("--symbol", help="Symbol, such as TRX-USDT.")]
 Side = Annotated[str, typer.Option("--side", help="LONG or SHORT.")]
-Price = Annotated[str, typer.Option("--price", help="About; else of our last fill there.")]
+Price = Annotated[str, typer.Option("--price", help="About; else the exchange's own.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be sent; send nothing.")]
 LiveMoney = Annotated[bool, typer.Option("--live-money", help="Yes, with real money.")]
 Why = Annotated[str, typer.Option("--reason", help="Why; it is journalled.")]
@@ -41,8 +41,8 @@ def smoke(
 
     \b
     Examples:
-      pink-ctl smoke --symbol TRX-USDT --price 0.3 --dry-run
-      pink-ctl smoke --symbol TRX-USDT --price 0.3
+      pink-ctl smoke --symbol TRX-USDT --dry-run
+      pink-ctl smoke --symbol TRX-USDT
     """
     from .asking import ask
 

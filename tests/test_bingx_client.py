@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from recordings import RECORDINGS
 
 from dita.clock import ManualClock, SystemClock
-from dita.venues import NotSent, OutcomeUnknown, QueryFailed
+from dita.venues import AccessRefused, NotSent, OutcomeUnknown, QueryFailed
 from dita.venues.bingx import client as rest
 from dita.venues.bingx.budget import BLOCK_MAX_MS, TRAVEL_MS, Budget, Group, Limit
-from dita.venues.bingx.client import Access, AccessRefused, Client, KeyExpired, ListenKeys
+from dita.venues.bingx.client import Access, Client, KeyExpired, ListenKeys
 from dita.venues.bingx.codes import Meaning, meaning_of, retry_time_ms
 from dita.venues.bingx.server_time import USABLE_MS, ServerTime
 from dita.venues.bingx.signing import canonical, signature, signed_query

@@ -26,9 +26,15 @@ from dita.contracts import (
     VenueOrderStatus,
 )
 from dita.units import PRICE_ONE, QUANTITY_ONE, parse_price, parse_quantity
-from dita.venues import NotSent, OrderRef, OutcomeUnknown, QueryFailed, SubmitOrder
+from dita.venues import (
+    AccessRefused,
+    NotSent,
+    OrderRef,
+    OutcomeUnknown,
+    QueryFailed,
+    SubmitOrder,
+)
 from dita.venues.bingx import client as rest
-from dita.venues.bingx.client import AccessRefused
 from dita.venues.bingx.orders import check_order, parameters_of, position_side
 from dita.venues.bingx.questions import (
     HISTORY_MS,

@@ -164,7 +164,7 @@ def demo(tmp_path: Path, *words: str) -> Done:
     tape.write_text("time_ms,asset,price\n" + "\n".join(rows) + "\n")
     environment = {**os.environ, "PINK__VENUE__MOCK_TAPE": str(tape), "TMPDIR": str(tmp_path)}
     return subprocess.run(
-        [*COMMAND, "serve", "--demo", *words],
+        [*COMMAND, "serve", "--demo", "--mock", *words],
         env=environment, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 

@@ -714,16 +714,20 @@ def test_smoke_makes_one_round_trip(side: str, play: Callable[..., None]) -> Non
         assert (entry.filled_e8, out.filled_e8, out.reduce_only) == (q(8), q(8), True)
         assert int(entry.side) == int(TradeSide[side])
         assert stage.venue.book.positions == {}
-        known = await smoke(stage, price="", dry_run=True)  # our fills tell the price now
-        assert known["ok"]
+        asked = await smoke(stage, price="", dry_run=True)  # the venue tells the price
+        assert asked["ok"] and "about 2.4000 USDT" in asked["steps"][-1]["text"]
 
     play(scene)
 
 
 def test_smoke_refuses_before_it_sends(play: Callable[..., None]) -> None:
     async def scene(stage: Stage) -> None:
-        with pytest.raises(UsageError, match="no price known"):
+        stage.venue.set_script((Rule(verb=Verb.PRICE, do=Do.FAIL, times=0),))
+        with pytest.raises(VenueError, match="price of TRX-USDT"):
             await smoke(stage, price="")
+        with pytest.raises(UsageError, match="price refused"):
+            await smoke(stage, price="0")
+        stage.venue.set_script(())
         stage.by_hand(OrderSide.BUY, 10, "TRX-USDT")
         with pytest.raises(RefusedForSafety, match="position BUY"):
             await smoke(stage)

@@ -250,7 +250,7 @@ def test_the_demo_trades_and_ends_with_equal_money(tmp_path: Path) -> None:
     tape.write_text("time_ms,asset,price\n" + "\n".join(rows) + "\n")
     environment = {**os.environ, "PINK__VENUE__MOCK_TAPE": str(tape)}
     done = subprocess.run(
-        [*COMMAND, "serve", "--demo", "--json", "--state-dir", str(tmp_path / "state")],
+        [*COMMAND, "serve", "--demo", "--mock", "--json", "--state-dir", str(tmp_path / "state")],
         env=environment, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

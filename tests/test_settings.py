@@ -739,3 +739,13 @@ def test_supervisord_file_keeps_its_promises() -> None:
     lines = [line for line in text.splitlines() if not line.startswith(";")]
     assert not any(re.search("/tmp|password|api_?key|secret", line, re.I) for line in lines)
     assert all(line.isascii() for line in text.splitlines())
+
+
+def test_bingx_rounds_to_four_decimals_and_the_mock_to_eight() -> None:
+    bingx = {
+        "venue.kind": "bingx", "venue.environment": "vst", "journal.directory": "/var/lib/pink",
+        "venue.api_key": "env:A_KEY", "venue.api_secret": "env:A_SECRET",
+    }  # fmt: skip
+    settings = load(None, {"A_KEY": "k", "A_SECRET": "s"}, bingx)
+    assert settings.account_config().wallet_digit == 2 * MONEY_ONE // 10**4
+    assert load(None, {}, {}).account_config().wallet_digit == MONEY_ONE // 10**8

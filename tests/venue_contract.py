@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, Protocol
 
+import msgspec
 import pytest
 
 from dita.contracts import (
@@ -21,6 +22,7 @@ from dita.contracts import (
     VenueEvent,
     VenueOrderStatus,
 )
+from dita.errors import VenueError
 from dita.units import PRICE_ONE, QUANTITY_ONE
 from dita.venues import (
     IncomeKind,
@@ -458,8 +460,26 @@ async def closing_twice_is_closing_once(stand: Stand) -> None:
 async def an_unknown_symbol_is_an_error(stand: Stand) -> None:
     rules = await stand.venue.contract(stand.asset)
     assert rules.tick_e10 > 0 and rules.step_e8 > 0
-    with pytest.raises(Exception, match="symbol"):
+    with pytest.raises(VenueError, match="symbol"):
         await stand.venue.contract("NOPE-USDT")
+    with pytest.raises(VenueError, match="symbol"):
+        await stand.venue.price("NOPE-USDT")
+
+
+async def the_price_is_the_one_of_now(stand: Stand) -> None:
+    assert await stand.venue.price(stand.asset) == PRICE_ONE // 2
+    await stand.move_price(PRICE_ONE * 4 // 10)
+    assert await stand.venue.price(stand.asset) == PRICE_ONE * 4 // 10
+    await stand.fail_questions(1)
+    with pytest.raises(QueryFailed):
+        await stand.venue.price(stand.asset)
+
+
+async def health_is_plain_and_never_a_question(stand: Stand) -> None:
+    await stand.fail_questions(1)
+    assert msgspec.json.decode(msgspec.json.encode(stand.venue.health())) == stand.venue.health()
+    with pytest.raises(QueryFailed):  # the failure was still waiting
+        await stand.venue.balance()
 
 
 CHECKS: Final[tuple[Check, ...]] = (
@@ -482,4 +502,6 @@ CHECKS: Final[tuple[Check, ...]] = (
     a_lost_stream_ends_and_can_be_had_again,
     closing_twice_is_closing_once,
     an_unknown_symbol_is_an_error,
+    the_price_is_the_one_of_now,
+    health_is_plain_and_never_a_question,
 )

@@ -240,6 +240,7 @@ class Bundle:
         self.runtime.state = RunState.RECOVERING
         inquiry = Inquiry(self.runtime, absence_fence_ms=1_000 * settings.venue.absence_fence_s)
         self.service = Service(self.runtime, inquiry, _cadence(settings))
+        self.service.reconcile_on_restart = settings.runtime.reconcile_on_restart
         self.log.on_full = self._disk_full
 
     async def start(self, say: Callable[[str], None]) -> None:

@@ -25,7 +25,7 @@ from dita.reconcile import (
     plain,
 )
 from dita.runtime.loop import Runtime
-from dita.venues import OrderRef, OrderReport, PositionReport, Venue
+from dita.venues import AccessRefused, OrderRef, OrderReport, PositionReport, Venue
 from dita.venues.evidence import balance_event
 
 QUESTION_TIMEOUT_S: Final = 10
@@ -217,7 +217,10 @@ def _their_position(report: PositionReport) -> TheirPosition:
 async def answered(name: str, question: Awaitable[T], timeout_s: float = QUESTION_TIMEOUT_S) -> T:
     """The answer to one question, or a VenueError that says which one failed."""
     try:
-        return await asyncio.wait_for(question, timeout_s)
+        async with asyncio.timeout(timeout_s):
+            return await question
+    except AccessRefused:
+        raise  # says itself what to mend
     except (VenueError, TimeoutError) as failed:
         raise VenueError(
             f"the exchange did not answer: {name}",

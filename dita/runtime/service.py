@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from dita.contracts import (
     ENDED_STATUSES,
     ControlAction,
     KernelCommandType,
+    KernelDiagnosticCode,
     KernelEventKind,
     KernelIntent,
     Record,
@@ -23,14 +24,25 @@ from dita.contracts import (
 )
 from dita.engine import Outcome
 from dita.errors import VenueError
-from dita.runtime.inquiry import Inquiry
+from dita.reconcile import compare
+from dita.runtime.fees import FeeCheck, FeeState, check_fees
+from dita.runtime.inquiry import RETRY_MAX_S, Inquiry
+from dita.runtime.looking import Look, look
 from dita.runtime.loop import Input, RunState, Runtime
 from dita.runtime.recovery import Recovery
 from dita.runtime.watching import Watch
+from dita.venues import AccessRefused
 
 RECONNECT_MIN_S: Final = 0.2
 RECONNECT_MAX_S: Final = 10.0
 TICK_AGAIN_MAX_MS: Final = 5_000
+#: Between balances while money is not known to be in the newest one: entries wait for that.
+UNQUIET_S: Final = 1.0
+#: Between looks at the fees; sooner while there was nothing to look at.
+FEES_S: Final = 86_400
+FEES_AGAIN_S: Final = 3_600
+
+T = TypeVar("T")
 
 
 class Cadence(Record, frozen=True, kw_only=True):
@@ -67,6 +79,8 @@ class Feeds:
         done = outcome.kernel.transition
         if done is not None and (done.fee_delta or done.realized_delta or done.trueup_delta):
             self._service.balance_due.set()
+        if outcome.kernel.code is KernelDiagnosticCode.ANCHOR_NOT_QUIET:
+            self._service.balance_due.set()  # somebody waits for it
         stale = TradeStage.STALE_STATE_RECONCILING
         if done is not None and done.after is stale and done.before is not stale:
             self._service.doubt.set()
@@ -83,6 +97,9 @@ class Service:
         self.cadence = cadence
         self.balance_due = asyncio.Event()
         self.doubt = asyncio.Event()
+        self.fees = FeeCheck()
+        #: Off: differences at a start are settled too, but it holds until somebody has looked.
+        self.reconcile_on_restart = True
         self.feeds = Feeds(self)
         self.stop_requested = asyncio.Event()
         #: Who holds, and why; "" when nobody does or it was before this start (the journal knows).
@@ -101,10 +118,13 @@ class Service:
         self._worker.add_done_callback(self._worker_ended)
         await self._connect()
         runtime.spawn(self._stream(), "stream")
+        changed = await self._or_failure(self._what_changed())
         await self._or_failure(self._reconcile())
         await self._or_failure(self.watch.income())
-        if hold:
-            await self.control(ControlAction.HOLD, hold, "serve")
+        await self._or_failure(self.check_fees())
+        for reason in (hold, changed):
+            if reason:
+                await self.control(ControlAction.HOLD, reason, "serve")
         self._back_to_work()
         for name, task in (
             ("ticks", self._ticks),
@@ -113,6 +133,7 @@ class Service:
             ("positions", self._positions),
             ("balance", self._balance),
             ("income", self._income),
+            ("fees", self._fees),
         ):
             runtime.spawn(task(), name)
 
@@ -120,7 +141,33 @@ class Service:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.runtime.fail(error, "loop")
 
-    async def _or_failure(self, work: Awaitable[None]) -> None:
+    async def _what_changed(self) -> str:
+        """With ``reconcile_on_restart`` off: what differs from the exchange before it is asked
+        about, "" for nothing.  Everything is asked about all the same (design §8)."""
+        if self.reconcile_on_restart or not self.runtime.engine.kernel.event_seq:
+            return ""
+        seen = await self._seen()
+        found = compare(seen.ours, seen.theirs).differences
+        if not found:
+            return ""
+        first = found[0]
+        return (
+            f"{len(found)} differences from the exchange at the restart, the first: "
+            f"{first.name} {first.cause.value if first.cause else ''}, here {first.ours}, "
+            f"there {first.theirs}; next: pink-ctl reconcile"
+        )
+
+    async def _seen(self) -> Look:
+        """Both views; no answer is not "no difference", so it is asked again."""
+        while True:
+            try:
+                return await look(self.runtime.engine, self.runtime.venue)
+            except AccessRefused:
+                raise
+            except VenueError:
+                await asyncio.sleep(RETRY_MAX_S)
+
+    async def _or_failure(self, work: Awaitable[T]) -> T:
         """Await work, but end at once when something in the background fails."""
         task = asyncio.ensure_future(work)
         failure = asyncio.ensure_future(self.runtime.failure())
@@ -130,7 +177,7 @@ class Service:
         failure.cancel()
         if failure.done() and not failure.cancelled():
             failure.result()
-        await task
+        return await task
 
     def _back_to_work(self) -> None:
         held = "hold" in self.runtime.engine.kernel.freeze_causes()
@@ -142,6 +189,8 @@ class Service:
             try:
                 await self.runtime.venue.connect()
                 return
+            except AccessRefused:
+                raise  # a wrong key stays wrong
             except VenueError:
                 await asyncio.sleep(wait_s)
                 wait_s = min(wait_s * 2, RECONNECT_MAX_S)
@@ -209,17 +258,25 @@ class Service:
         while True:
             often = self.watch.doubted_slots()
             wait_s = self.cadence.in_flight_s if often else self.cadence.positions_s
-            try:
-                await asyncio.wait_for(self.doubt.wait(), wait_s)
-                await asyncio.sleep(self.cadence.tick_ms / 1000)
-            except TimeoutError:
-                pass  # the cadence: time to ask anyway
+            await self._due(self.doubt, wait_s)
             self.doubt.clear()
             await self.watch.positions()
             self.feeds.positions_ms = self.runtime.clock.now_ms()  # also when there was none
 
     async def _income(self) -> None:
         await self._every(self.cadence.income_s, self.watch.income)
+
+    async def _fees(self) -> None:
+        while True:
+            known = self.fees.state is not FeeState.UNKNOWN
+            await asyncio.sleep(FEES_S if known else FEES_AGAIN_S)
+            await self.check_fees()
+
+    async def check_fees(self) -> None:
+        """Compare real fees with the contract's rate; hold when they are far off (design §14)."""
+        self.fees = await check_fees(self.runtime)
+        if self.fees.state is FeeState.OFF:
+            await self.control(ControlAction.HOLD, self.fees.text, "serve")
 
     async def _second_kernel(self, client_order_id: str) -> None:
         reason = f"an order that only a second kernel can have sent: {client_order_id}"
@@ -228,13 +285,21 @@ class Service:
     async def _balance(self) -> None:
         """Ask at the cadence, and soon after money moved: entries wait for a quiet anchor."""
         while True:
-            try:
-                await asyncio.wait_for(self.balance_due.wait(), self.cadence.balance_s)
-                await asyncio.sleep(self.cadence.tick_ms / 1000)
-            except TimeoutError:
-                pass  # the cadence: time to ask anyway
+            unquiet = self.runtime.engine.kernel.ledger().ambiguous_count
+            wait_s = min(UNQUIET_S, self.cadence.balance_s) if unquiet else self.cadence.balance_s
+            await self._due(self.balance_due, wait_s)
             self.balance_due.clear()
             await self.inquiry.balance()
+
+    async def _due(self, event: asyncio.Event, wait_s: float) -> None:
+        """Wait for the event and a tick more, or for the cadence: then it is time to ask anyway."""
+        try:
+            # Not wait_for: in Python 3.11 it loses a cancel that comes together with the event.
+            async with asyncio.timeout(wait_s):
+                await event.wait()
+        except TimeoutError:
+            return
+        await asyncio.sleep(self.cadence.tick_ms / 1000)
 
     @staticmethod
     async def _every(interval_s: int, work: Callable[[], Awaitable[None]]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from dita.contracts import TradeSlot
 from dita.runtime.loop import RunState
 from dita.runtime.service import Service
-from dita.units import format_money, format_price, format_quantity
+from dita.units import format_money, format_price, format_quantity, format_ratio
 
 #: A serve whose loop has not moved for this long is stale.
 STALE_MS = 5_000
@@ -92,5 +92,12 @@ def status_of(service: Service, *, epoch: int, settings_hash: str) -> dict[str, 
             "income": _age(now, service.watch.income_ms),
             "last_input": _age(now, feeds.applied_ms),
         },
+        "fee_check": {
+            "state": service.fees.state.value,
+            "text": service.fees.text,
+            "deviation": format_ratio(service.fees.deviation_e9),
+            "fills": service.fees.fills,
+        },
+        "venue": runtime.venue.health(),
         "settings_hash": settings_hash,
     }

@@ -227,7 +227,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """What the account's projection is made with."""
         from dita.account import AccountConfig
 
-        return AccountConfig(warn=self.account.warn_usdt, error=self.account.error_usdt)
+        limits = {"warn": self.account.warn_usdt, "error": self.account.error_usdt}
+        if self.venue.kind is VenueKind.BINGX:
+            # It answers wallets and fees with four decimals (dossier §2.4), its books have eight:
+            # with each flow both may be off by half a digit.
+            return AccountConfig(**limits, wallet_digit=2 * MONEY_ONE // 10**4)
+        return AccountConfig(**limits)
 
     def _effective(self) -> Iterator[tuple[str, str | int | bool]]:
         for name, entry in SCHEMA.items():

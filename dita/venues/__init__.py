@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from enum import IntEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from dita.contracts import (
     ContractRules,
@@ -29,6 +29,10 @@ class NotSent(VenueError):
 
 class OutcomeUnknown(VenueError):
     """The request may or may not have been executed; only evidence can tell."""
+
+
+class AccessRefused(VenueError):
+    """Key, signature, permission or address was refused: nothing works until somebody mends it."""
 
 
 class QueryFailed(VenueError):
@@ -138,7 +142,8 @@ class Venue(Protocol):
     receive_window_ms: int
 
     async def connect(self) -> None:
-        """Open what is needed.  VenueError when the venue cannot be reached or refuses us."""
+        """Open what is needed.  VenueError when the venue cannot be reached; AccessRefused when it
+        refuses us, which trying again does not mend."""
 
     async def close(self) -> None:
         """Let go of everything; safe to call twice."""
@@ -148,6 +153,10 @@ class Venue(Protocol):
 
     async def contract(self, asset: str) -> ContractRules:
         """Trading rules of a symbol.  QueryFailed; VenueError for an unknown symbol."""
+
+    async def price(self, asset: str) -> int:
+        """About what the symbol costs now, in 10^-10, above 0: for sizes and for looking at, never
+        for money.  QueryFailed; VenueError for an unknown symbol."""
 
     async def submit(self, order: SubmitOrder) -> tuple[VenueEvent, ...]:
         """Send an order once, never again by itself.
@@ -187,3 +196,11 @@ class Venue(Protocol):
     def events(self) -> AsyncIterator[VenueEvent]:
         """The stream of events, from connect to close.  It ends when the stream is lost; whoever
         iterates has to ask about everything again before trusting it (design §8)."""
+
+    def health(self) -> dict[str, Any]:
+        """How the way to the venue does, in plain values, for an operator; {}: nothing to say.
+
+        ``requests``, ``waits``, ``waited_ms``, ``blocks`` and ``blocked_ms`` by endpoint,
+        ``refusals`` in the venue's words, newest last, ``gaps`` of the stream by cause, ``trouble``
+        (its latest), ``refresh_failures``.  Counted since the start.
+        """

@@ -15,7 +15,7 @@ import io
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -95,6 +95,7 @@ class Verb(StrEnum):
     QUERY = "query"
     SERVER_TIME = "server_time"
     CONTRACT = "contract"
+    PRICE = "price"
     ORDER = "order"
     OPEN_ORDERS = "open_orders"
     ALL_ORDERS = "all_orders"
@@ -1066,6 +1067,14 @@ class MockVenue:
             raise VenueError("unknown symbol", found=asset)
         return rules
 
+    async def price(self, asset: str) -> int:
+        """The price now; VenueError for a symbol that is not listed or has none."""
+        await self._question(Verb.PRICE, asset)
+        price = self.book.prices.get(asset)
+        if not price:
+            raise VenueError("unknown symbol, or it has no price", found=asset)
+        return price
+
     async def order(self, order: OrderRef) -> OrderReport | None:
         """The order by its ids."""
         await self._question(Verb.ORDER, order.asset)
@@ -1121,6 +1130,10 @@ class MockVenue:
         """Income rows, oldest first."""
         await self._question(Verb.INCOME)
         return tuple(row for row in self.book.income if row.time_ms >= since_ms)
+
+    def health(self) -> dict[str, Any]:
+        """Nothing: it is in this process."""
+        return {}
 
     # -- verbs for tests --
 

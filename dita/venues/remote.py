@@ -103,6 +103,7 @@ class Server:
             "cancel": _Verb(tuple[OrderRef], venue.cancel),
             "server_time_ms": _Verb(tuple[()], venue.server_time_ms),
             "contract": _Verb(tuple[str], venue.contract),
+            "price": _Verb(tuple[str], venue.price),
             "order": _Verb(tuple[OrderRef], venue.order),
             "open_orders": _Verb(tuple[str], venue.open_orders),
             "all_orders": _Verb(tuple[str, int], venue.all_orders),
@@ -347,6 +348,10 @@ class RemoteVenue:
         """Trading rules."""
         return await self._ask("contract", ContractRules, asset)
 
+    async def price(self, asset: str) -> int:
+        """The price now."""
+        return await self._ask("price", int, asset)
+
     async def order(self, order: OrderRef) -> OrderReport | None:
         """The order by its ids."""
         return await self._ask("order", OrderReport | None, order)
@@ -374,6 +379,10 @@ class RemoteVenue:
     async def income(self, since_ms: int) -> tuple[IncomeReport, ...]:
         """Income rows, oldest first."""
         return await self._ask("income", tuple[IncomeReport, ...], since_ms)
+
+    def health(self) -> dict[str, Any]:
+        """Nothing: a socket of this machine."""
+        return {}
 
     # -- verbs for tests, as the mock has them --
 

@@ -40,6 +40,7 @@ class Setup(Record, frozen=True, kw_only=True):
     hedge: bool = False
     tape: str = ""
     speed: int = 1
+    repeats: bool = True  # the tape; else prices stand still after it
     still: bool = False
     wire: WireFile = WireFile()
 
@@ -52,7 +53,7 @@ def server_of(setup: Setup, clock: Clock) -> ExchangeServer:
     config = ExchangeConfig(contracts=contracts, wallet=setup.wallet, hedge=setup.hedge)
     prices: Prices | None = None
     if rows:
-        prices = Tape(rows, now_ms, speed=setup.speed, repeats=True)
+        prices = Tape(rows, now_ms, speed=setup.speed, repeats=setup.repeats)
     elif not setup.still:
         prices = Walk(contracts, setup.seed, now_ms)
     session = Session(

@@ -102,6 +102,21 @@ class Budget:
         """How long the endpoint stays blocked; 0 when it is not."""
         return max(0, self._blocked_until_ms.get(limit.name, 0) - self._now_ms())
 
+    def told(self) -> dict[str, dict[str, int]]:
+        """The counters and the blocks that still last, by endpoint, for an operator."""
+        now_ms = self._now_ms()
+        return {
+            "requests": dict(sorted(self.requests_total.items())),
+            "waits": dict(sorted(self.waits_total.items())),
+            "waited_ms": dict(sorted(self.waited_ms_total.items())),
+            "blocks": dict(sorted(self.blocks_total.items())),
+            "blocked_ms": {
+                name: until_ms - now_ms
+                for name, until_ms in sorted(self._blocked_until_ms.items())
+                if until_ms > now_ms
+            },
+        }
+
     # -- turns -------------------------------------------------------------------------------------
 
     def wait_ms(

@@ -11,13 +11,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
+from urllib.parse import urlencode
 
 import httpx
 import msgspec
 
 from dita.clock import Clock
 from dita.errors import VenueError, one_line
-from dita.venues import NotSent, OutcomeUnknown, QueryFailed
+from dita.venues import AccessRefused, NotSent, OutcomeUnknown, QueryFailed
 from dita.venues.bingx.budget import BLOCK_MAX_MS, Budget, Group, Limit
 from dita.venues.bingx.codes import Meaning, meaning_of, retry_time_ms
 from dita.venues.bingx.replies import Envelope, envelope
@@ -29,10 +30,6 @@ from dita.venues.bingx.wire import WireError
 # Their debug lines quote whole requests, headers included, and so the key.
 for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.WARNING)
-
-
-class AccessRefused(VenueError):
-    """Key, signature, permission or address was refused: nothing works until somebody mends it."""
 
 
 class KeyExpired(VenueError):
@@ -58,6 +55,7 @@ def _endpoint(
 _V1, _V2, _V3 = ("/openApi/swap/v1", "/openApi/swap/v2", "/openApi/swap/v3")
 SERVER_TIME: Final = _endpoint("GET", f"{_V2}/server/time", Group.MARKET, 10, signed=False)
 CONTRACTS: Final = _endpoint("GET", f"{_V2}/quote/contracts", Group.MARKET, 10, signed=False)
+MARK: Final = _endpoint("GET", f"{_V2}/quote/premiumIndex", Group.MARKET, 10, signed=False)
 PLACE: Final = _endpoint("POST", f"{_V2}/trade/order", Group.TRADE, 10)
 CANCEL: Final = _endpoint("DELETE", f"{_V2}/trade/order", Group.TRADE, 5)
 ORDER: Final = _endpoint("GET", f"{_V2}/trade/order", Group.TRADE, 5)
@@ -295,7 +293,8 @@ class Client:
     ) -> tuple[dict[str, str], str]:
         """Headers and target.  Everything travels in the query string, never in a body."""
         if not endpoint.signed:
-            return {}, endpoint.path
+            query = urlencode(parameters)
+            return {}, f"{endpoint.path}?{query}" if query else endpoint.path
         try:
             now_ms = self.time.now_ms()
         except QueryFailed as failed:

@@ -212,7 +212,8 @@ class MarketStream:
         try:
             request = msgspec.json.encode(_Request(number, verb, name)).decode()
             await self._link.send(request)
-            await asyncio.wait_for(answered, self._timing.open_ms / 1000)
+            async with asyncio.timeout(self._timing.open_ms / 1000):
+                await answered
         except TimeoutError as error:
             raise VenueError(f"no answer to {verb} {name}") from error
         finally:

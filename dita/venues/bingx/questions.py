@@ -25,6 +25,7 @@ from dita.venues.bingx import client, normalise
 from dita.venues.bingx.client import Client, Endpoint, refused
 from dita.venues.bingx.codes import Meaning
 from dita.venues.bingx.replies import BALANCES, INCOME, OneBalance
+from dita.venues.bingx.rules import mark_price_of
 from dita.venues.bingx.wire import WireError, decode, unreadable
 from dita.venues.evidence import same_client_id
 
@@ -158,6 +159,14 @@ class Questions:
             if len(found) == known:
                 break
         raise _cut_off(client.FILLS)
+
+    # -- market ------------------------------------------------------------------------------------
+
+    async def mark_price(self, asset: str) -> int:
+        """The mark price in 10^-10."""
+        name = self._name_of(asset)
+        data = await self._client.wanted(client.MARK, {"symbol": name})
+        return _read(client.MARK, lambda row: mark_price_of(row, name), data)
 
     # -- account -----------------------------------------------------------------------------------
 

@@ -343,6 +343,13 @@ class TopUp(Row, frozen=True):
     amount: Digits
 
 
+class MarkRow(Row, frozen=True):
+    """GET quote/premiumIndex, as far as it is asked for (dossier §2.5)."""
+
+    symbol: Any = ""
+    mark_price: Digits = None
+
+
 class ServerTime(Row, frozen=True):
     """``data`` of server/time."""
 
@@ -462,6 +469,7 @@ CONTRACTS: Final = decoder(tuple[ContractRow, ...])
 TRADING_RULES: Final = decoder(TradingRules)
 LEVERAGE: Final = decoder(Leverage)
 MARGIN_TYPE: Final = decoder(MarginType)
+MARK: Final = either(MarkRow, tuple[MarkRow, ...])
 POSITION_MODE: Final = decoder(PositionMode)
 COMMISSION_RATE: Final = decoder(CommissionRate)
 TIERS: Final = decoder(tuple[TierRow, ...])

@@ -16,6 +16,7 @@ from dita.venues.bingx.normalise import plain
 from dita.venues.bingx.replies import (
     CONTRACTS,
     LEVERAGE,
+    MARK,
     POSITION_MODE,
     SERVER_TIME,
     ContractRow,
@@ -29,6 +30,7 @@ from dita.venues.bingx.wire import (
     read_leverage,
     read_money,
     read_ms,
+    read_price,
     read_quantity,
     read_rate_e9,
     read_symbol,
@@ -103,6 +105,18 @@ def hedge_of(data: msgspec.Raw) -> bool:
     if is_absent(value):
         raise unreadable("dualSidePosition", value, "true or false")
     return read_flag(value, "dualSidePosition")
+
+
+def mark_price_of(data: msgspec.Raw, name: str) -> int:
+    """GET quote/premiumIndex of one symbol: the mark price in 10^-10, above 0."""
+    found = decode(MARK, data)  # an object, or a list of one: seen for other market questions
+    rows = found if isinstance(found, tuple) else (found,)
+    if len(rows) != 1 or read_symbol(rows[0].symbol) != name:
+        raise unreadable("mark price", [row.symbol for row in rows], f"that of {name}")
+    price = read_price(rows[0].mark_price, "markPrice")
+    if not price:
+        raise unreadable("mark price", rows[0].mark_price, "a price above 0")
+    return price
 
 
 def server_time_of(data: msgspec.Raw) -> int:

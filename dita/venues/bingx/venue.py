@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 import httpx
 
@@ -34,6 +34,7 @@ from dita.venues.bingx.questions import Questions
 from dita.venues.bingx.rules import Symbol, hedge_of, symbols_of
 from dita.venues.bingx.stream import UserStream
 from dita.venues.bingx.trading import Trading
+from dita.venues.bingx.transport import Figures
 from dita.venues.bingx.wire import WireError
 from dita.venues.evidence import position_events
 
@@ -196,6 +197,11 @@ class BingxVenue:
             raise VenueError("unknown symbol", expected="one that BingX lists", found=asset)
         return symbol.rules
 
+    async def price(self, asset: str) -> int:
+        """The mark price.  QueryFailed; VenueError: unknown."""
+        await self.contract(asset)
+        return await self._questions.mark_price(asset)
+
     # -- orders ------------------------------------------------------------------------------------
 
     async def submit(self, order: SubmitOrder) -> tuple[VenueEvent, ...]:
@@ -264,6 +270,18 @@ class BingxVenue:
             for event in told.events:
                 yield event
         self.trading.forget_leverage()
+
+    def health(self) -> dict[str, Any]:
+        """Rate budget, refusals in the exchange's words, and what the stream has been through."""
+        stream = self._stream.figures if self._stream is not None else Figures()
+        return {
+            **self.client.budget.told(),
+            "refusals": list(self.trading.refusals),
+            "gaps": {cause.value: count for cause, count in sorted(stream.gaps.items())},
+            "connects": stream.connects,
+            "trouble": stream.trouble,
+            "refresh_failures": self.refresh_failures_total,
+        }
 
     def _doubt(self, stream: UserStream, assets: Iterable[str]) -> None:
         """A frame told of a position in a way that may be read two ways: ask, beside the stream."""
