@@ -144,7 +144,9 @@ async def compared(folder: Path) -> tuple[list[str], str]:
     if len(unreached) > len(plans) // 10:
         wrong += unreached
     kinds = set(session) | set(recovery)
-    missing = {f"disk.{name}" for name in DISK_CALLS} | {f"venue.{name}" for name in VENUE_CALLS}
+    # Only smoke asks for a price, and before it has changed anything.
+    calls = VENUE_CALLS - {"price"}
+    missing = {f"disk.{name}" for name in DISK_CALLS} | {f"venue.{name}" for name in calls}
     missing -= kinds
     said = (
         f"{2 * len(session)} points in the session, {2 * len(recovery)} in a recovery,"
