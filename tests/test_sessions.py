@@ -407,9 +407,9 @@ async def pulsing(stand: BingxStand) -> None:
 
 
 async def up_to_date(session: Session) -> None:
-    """Income and balance were both read after now, twice."""
+    """Income was read, all of it asked for after now, and a balance after that."""
     ledger, feeds = session.engine.kernel.ledger, session.service.feeds
-    for _ in range(2):
+    for _ in range(3):
         read_ms, balance_ms = ledger().income_read_ms, feeds.balance_ms
         while ledger().income_read_ms <= read_ms or feeds.balance_ms <= balance_ms:
             await asyncio.sleep(0.02)

@@ -196,7 +196,7 @@ def causes(floor: Floor) -> dict[DriftCause, int]:
 async def up_to_date(floor: Floor) -> None:
     """Income and the balance have been read after now."""
     ledger, feeds = floor.engine.kernel.ledger, floor.service.feeds
-    for _ in range(2):
+    for _ in range(3):
         read_ms, balance_ms = ledger().income_read_ms, feeds.balance_ms
         while ledger().income_read_ms <= read_ms or feeds.balance_ms <= balance_ms:
             await asyncio.sleep(0.02)
