@@ -58,10 +58,15 @@ def key_of(text: str, field: str) -> int:
     return (_hashed(_checked(text, field)) or 1) if text != "" else 0
 
 
+def plain_symbol(symbol: str) -> str:
+    """A symbol as it is compared: FET-USDT and FETUSDT are the same."""
+    return symbol.replace("-", "").upper()
+
+
 def _asset_key(symbol: str) -> int:
     if symbol == "":
         return 0
-    return _hashed(_checked(symbol, "asset").replace("-", "").upper()) or 1
+    return _hashed(plain_symbol(_checked(symbol, "asset"))) or 1
 
 
 def _venue_key(text: str) -> int:

@@ -30,7 +30,6 @@ from dita.reconcile.views import (
     TheirOrder,
     TheirPosition,
     TheirView,
-    plain,
 )
 
 __all__ = [
@@ -54,7 +53,6 @@ __all__ = [
     "check_plan",
     "compare",
     "fingerprint",
-    "plain",
     "plan_of",
     "read_plan",
 ]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from dita.contracts import ENDED_STATUSES, DriftCause, OrderSide, VenueOrderStatus
+from dita.identity import plain_symbol
 from dita.reconcile.views import (
     Cause,
     Comparison,
@@ -23,7 +24,6 @@ from dita.reconcile.views import (
     TheirOrder,
     TheirPosition,
     TheirView,
-    plain,
 )
 from dita.units import format_money, format_quantity
 
@@ -90,7 +90,7 @@ def _index(theirs: TheirView) -> tuple[dict[str, TheirOrder], dict[str, TheirOrd
 
 
 def _order_key(order: TheirOrder) -> tuple[str, str, str]:
-    return plain(order.asset), order.venue_order_id, order.client_order_id
+    return plain_symbol(order.asset), order.venue_order_id, order.client_order_id
 
 
 def _told(status: VenueOrderStatus, filled_e8: int, quantity_e8: int) -> str:
@@ -168,7 +168,7 @@ def _position(own: list[OurPosition], other: TheirPosition | None) -> Iterator[R
 
 
 def _key(asset: str, side: int, hedge: bool) -> tuple[str, int]:
-    return plain(asset), side if hedge else 0
+    return plain_symbol(asset), side if hedge else 0
 
 
 def _size(signed_e8: int) -> str:

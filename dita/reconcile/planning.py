@@ -15,7 +15,8 @@ import msgspec
 
 from dita.contracts import ENDED_STATUSES, OrderSide, Record
 from dita.errors import RefusedForSafety, UsageError
-from dita.reconcile.views import Cause, Comparison, Level, OurView, Row, TheirView, plain
+from dita.identity import plain_symbol
+from dita.reconcile.views import Cause, Comparison, Level, OurView, Row, TheirView
 from dita.units import format_quantity
 
 PLAN_VERSION: Final = 1
@@ -112,7 +113,7 @@ def fingerprint(theirs: TheirView) -> str:
     """SHA-256 over working orders, positions and the wallet; marks and times are not in it."""
     orders = sorted(
         (
-            plain(o.asset),
+            plain_symbol(o.asset),
             o.venue_order_id,
             o.client_order_id,
             int(o.side),
@@ -123,7 +124,9 @@ def fingerprint(theirs: TheirView) -> str:
         for o in theirs.open_orders
     )
     positions = sorted(
-        (plain(p.asset), int(p.side), p.quantity_e8) for p in theirs.positions if p.quantity_e8
+        (plain_symbol(p.asset), int(p.side), p.quantity_e8)
+        for p in theirs.positions
+        if p.quantity_e8
     )
     return hashlib.sha256(repr((orders, positions, theirs.wallet)).encode()).hexdigest()
 
@@ -137,14 +140,14 @@ def plan_of(
 ) -> Plan:
     """The steps for every difference, each once.  ``adopt``: symbols whose foreign position a slot
     of ours is to take over.  UsageError when there is none to take."""
-    wanted = {plain(asset) for asset in adopt}
+    wanted = {plain_symbol(asset) for asset in adopt}
     steps: dict[tuple[int, str, int, int, int, str], Step] = {}
     for row in comparison.differences:
         step = _step(row, theirs, wanted)
         # What is only told is told of each; what is done is done once.
         told = step.text if step.kind in TOLD_ONLY or step.kind is StepKind.HOLD else ""
         about = (step.slot_id, step.order_no, int(step.side))
-        steps.setdefault((int(step.kind), plain(step.asset), *about, told), step)
+        steps.setdefault((int(step.kind), plain_symbol(step.asset), *about, told), step)
     if wanted:
         raise UsageError(
             "nothing to adopt",
@@ -167,11 +170,11 @@ def _step(row: Row, theirs: TheirView, wanted: set[str]) -> Step:
     assert row.cause is not None
     kind = CURES[row.cause]
     price, leverage = 0, 1
-    if row.cause is Cause.FOREIGN_POSITION and plain(row.asset) in wanted:
+    if row.cause is Cause.FOREIGN_POSITION and plain_symbol(row.asset) in wanted:
         kind = StepKind.ADOPT
-        wanted.discard(plain(row.asset))
+        wanted.discard(plain_symbol(row.asset))
         for position in theirs.positions:
-            if (plain(position.asset), position.side) == (plain(row.asset), row.side):
+            if (plain_symbol(position.asset), position.side) == (plain_symbol(row.asset), row.side):
                 price, leverage = position.entry_price_e10, position.leverage
     about = kind is not StepKind.WAIT
     return Step(

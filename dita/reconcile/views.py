@@ -182,8 +182,3 @@ class Comparison(Record, frozen=True, kw_only=True):
     def differences(self) -> tuple[Row, ...]:
         """The rows that differ.  Rounding is bounded by definition, and shown only."""
         return tuple(row for row in self.rows if row.cause and row.cause is not Cause.ROUNDING)
-
-
-def plain(asset: str) -> str:
-    """A symbol's spelling makes no difference: FET-USDT = FETUSDT."""
-    return asset.replace("-", "").upper()

@@ -26,7 +26,7 @@ from dita.contracts import (
     RejectReason,
     VenueEvent,
 )
-from dita.identity import client_order_id
+from dita.identity import client_order_id, plain_symbol
 from dita.journal import Salvage
 from dita.units import format_quantity
 from dita.venues import (
@@ -53,11 +53,6 @@ _OURS: Final = re.compile(r"[a-z2-7]{32}|flatten0[a-z2-7]{24}")
 
 T = TypeVar("T")
 Say = Callable[[str], None]
-
-
-def plain(asset: str) -> str:
-    """A symbol as it is compared: FET-USDT = fetusdt."""
-    return asset.replace("-", "").upper()
 
 
 def traded(journal: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -151,7 +146,7 @@ class Emergency:
         self.clock = clock
         self.log = log
         self.say = say
-        self.symbols = {plain(symbol): symbol for symbol in symbols}
+        self.symbols = {plain_symbol(symbol): symbol for symbol in symbols}
         self.everything = everything
         self.absence_fence_ms = absence_fence_ms
         self._until_ns = clock.monotonic_ns() + limit_s * 10**9
@@ -170,12 +165,14 @@ class Emergency:
         # Orders before positions: what fills in between is then in the positions.
         symbols = dict(self.symbols)
         if self.everything:
-            symbols |= {plain(p.asset): p.asset for p in await self._answer(self.venue.positions)}
+            symbols |= {
+                plain_symbol(p.asset): p.asset for p in await self._answer(self.venue.positions)
+            }
         orders: list[OrderReport] = []
         for symbol in symbols.values():
             orders += await self._answer(lambda symbol=symbol: self.venue.open_orders(symbol))  # type: ignore[misc]
         positions = [p for p in await self._answer(self.venue.positions) if p.quantity_e8]
-        chosen = [p for p in positions if self.everything or plain(p.asset) in symbols]
+        chosen = [p for p in positions if self.everything or plain_symbol(p.asset) in symbols]
         return Plan(
             orders=tuple(o for o in orders if _OURS.fullmatch(o.client_order_id.lower())),
             positions=tuple(chosen),

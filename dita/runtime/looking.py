@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 from dita.contracts import ENDED_STATUSES, Record, TradeSlot, TradeStage, VenueOrder
 from dita.engine import Engine
 from dita.errors import VenueError
+from dita.identity import plain_symbol
 from dita.kernel import ExecutionKernel
 from dita.reconcile import (
     OurMoney,
@@ -22,7 +23,6 @@ from dita.reconcile import (
     TheirOrder,
     TheirPosition,
     TheirView,
-    plain,
 )
 from dita.runtime.loop import Runtime
 from dita.venues import AccessRefused, OrderRef, OrderReport, PositionReport, Venue
@@ -163,7 +163,7 @@ def _once(assets: Iterable[str]) -> tuple[str, ...]:
     found: dict[str, str] = {}
     for asset in assets:
         if asset:
-            found.setdefault(plain(asset), asset)
+            found.setdefault(plain_symbol(asset), asset)
     return tuple(found.values())
 
 

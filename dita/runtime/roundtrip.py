@@ -24,7 +24,7 @@ from dita.contracts import (
 )
 from dita.engine import Outcome
 from dita.errors import RefusedForSafety, UsageError, VenueError
-from dita.reconcile import plain
+from dita.identity import plain_symbol
 from dita.runtime.factory import Bundle
 from dita.runtime.looking import answered
 from dita.settings import VenueEnvironment
@@ -130,10 +130,14 @@ class RoundTrip:
     async def _check_free(self) -> None:
         positions = await answered("positions", self.venue.positions())
         orders = await answered(f"open orders of {self.asset}", self.venue.open_orders(self.asset))
-        taken = [f"position {p.side.name}" for p in positions if plain(p.asset) == self._plain]
+        taken = [
+            f"position {p.side.name}" for p in positions if plain_symbol(p.asset) == self._plain
+        ]
         taken += [f"order {order.venue_order_id}" for order in orders]
         taken += [
-            f"slot {s.slot_id}" for s in self.kernel.active_slots() if plain(s.asset) == self._plain
+            f"slot {s.slot_id}"
+            for s in self.kernel.active_slots()
+            if plain_symbol(s.asset) == self._plain
         ]
         frozen = self.kernel.freeze_causes()
         if taken or frozen:
@@ -147,7 +151,7 @@ class RoundTrip:
 
     @property
     def _plain(self) -> str:
-        return plain(self.asset)
+        return plain_symbol(self.asset)
 
     async def _size(self) -> None:
         self.price_e10 = await self._reference_price_e10()
@@ -215,7 +219,7 @@ class RoundTrip:
         held = [
             p
             for p in await answered("positions", self.venue.positions())
-            if plain(p.asset) == self._plain
+            if plain_symbol(p.asset) == self._plain
         ]
         slot = next((s for s in self.kernel.active_slots() if s.trade_id == self.trade_id), None)
         there = sum(p.quantity_e8 * p.side for p in held)
@@ -242,7 +246,7 @@ class RoundTrip:
         held = [
             p
             for p in await answered("positions", self.venue.positions())
-            if plain(p.asset) == self._plain
+            if plain_symbol(p.asset) == self._plain
         ]
         orders = await answered(f"open orders of {self.asset}", self.venue.open_orders(self.asset))
         self._check(

@@ -19,6 +19,7 @@ from dita.contracts import (
     VenueEvent,
     VenueOrderStatus,
 )
+from dita.identity import plain_symbol
 from dita.runtime.inquiry import LOOK_BACK_MS, Inquiry
 from dita.runtime.loop import Runtime
 from dita.venues import FillReport, IncomeReport, OrderReport, QueryFailed
@@ -170,7 +171,7 @@ class Watch:
         if sorted_out.undecided:
             # An order that is not ours on a symbol that we hold: did it close what was ours?
             await self.positions()
-            in_doubt = frozenset(_plain(slot.asset) for slot in self._restless_slots())
+            in_doubt = frozenset(plain_symbol(slot.asset) for slot in self._restless_slots())
             sorted_out = attribute(rows, fills, self._books(fills, in_doubt))
         self.unmatched, self.undecided = sorted_out.unmatched, sorted_out.undecided
         for event in sorted_out.events:
@@ -180,7 +181,7 @@ class Watch:
         self._settled_rows = {k: ms for k, ms in self._settled_rows.items() if ms >= since_ms}
 
     def _in_use(self) -> frozenset[str]:
-        return frozenset(_plain(s.asset) for s in self.runtime.engine.kernel.active_slots())
+        return frozenset(plain_symbol(s.asset) for s in self.runtime.engine.kernel.active_slots())
 
     def _restless_slots(self) -> list[TradeSlot]:
         """Slots whose position cannot be compared now: in doubt, or with an order in flight."""
@@ -194,7 +195,7 @@ class Watch:
         held: dict[str, tuple[int, ...]] = {}
         for slot in kernel.active_slots():
             size = int(slot.side) * slot.size_e8
-            held[_plain(slot.asset)] = (*held.get(_plain(slot.asset), ()), size)
+            held[plain_symbol(slot.asset)] = (*held.get(plain_symbol(slot.asset), ()), size)
         return Books(
             own_orders=frozenset(order.venue_order_id for order in known),
             closed_outside=frozenset(o.venue_order_id for o in known if o.external),
@@ -212,7 +213,3 @@ class Watch:
 
 def _ids(report: OrderReport) -> tuple[str, ...]:
     return tuple(i for i in (report.client_order_id.lower(), report.venue_order_id) if i)
-
-
-def _plain(asset: str) -> str:
-    return asset.replace("-", "").upper()

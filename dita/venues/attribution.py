@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from dita.contracts import EvidenceSource, KernelEventKind, Record, VenueEvent
+from dita.identity import plain_symbol
 from dita.venues import FillReport, IncomeKind, IncomeReport
 
 _BORNE: Final = (IncomeKind.INSURANCE, IncomeKind.ADL)
@@ -64,11 +65,11 @@ def attribute(
                 unmatched.append(row)
             elif of[0] in books.own_orders:
                 own.append(row)
-            elif _plain(row.asset) in books.in_doubt:
+            elif plain_symbol(row.asset) in books.in_doubt:
                 undecided.append(row)
             else:
                 events.append(_flow(KernelEventKind.FOREIGN_FLOW, row))
-        elif row.kind in _BORNE and _plain(row.asset) in books.in_doubt:
+        elif row.kind in _BORNE and plain_symbol(row.asset) in books.in_doubt:
             undecided.append(row)
         elif row.kind in _BORNE:
             events.append(_borne_by_others(row, rows, fills, books))
@@ -92,13 +93,9 @@ def symbols_of_trades(rows: Iterable[IncomeReport]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(row.asset for row in rows if row.asset and row.kind in of_trades))
 
 
-def _plain(asset: str) -> str:
-    return asset.replace("-", "").upper()
-
-
 def _orders_of(row: IncomeReport, fills: Iterable[FillReport]) -> tuple[str, ...]:
     """Venue ids of the orders that the row can be of: one when it names its fill."""
-    same = [f for f in fills if _plain(f.asset) == _plain(row.asset)]
+    same = [f for f in fills if plain_symbol(f.asset) == plain_symbol(row.asset)]
     if row.trade_id:
         named = tuple(f.venue_order_id for f in same if _trade_of(f) == row.trade_id)
         if named:
@@ -114,12 +111,15 @@ def _held_then(row: IncomeReport, fills: Iterable[FillReport], books: Books) -> 
 
     Fill times may be whole seconds, so a fill of ours that near to the row makes it ours too.
     """
-    held = books.held_e8.get(_plain(row.asset), ())
+    held = books.held_e8.get(plain_symbol(row.asset), ())
     if len(held) > 1:
         return True
     then = sum(held)
     for fill in fills:
-        if _plain(fill.asset) == _plain(row.asset) and fill.venue_order_id in books.own_orders:
+        if (
+            plain_symbol(fill.asset) == plain_symbol(row.asset)
+            and fill.venue_order_id in books.own_orders
+        ):
             if abs(fill.filled_ms - row.time_ms) <= NEAR_MS:
                 return True
             if fill.filled_ms > row.time_ms:
@@ -151,7 +151,7 @@ def _borne_by_others(
     closing = [
         fill
         for fill in fills
-        if _plain(fill.asset) == _plain(row.asset)
+        if plain_symbol(fill.asset) == plain_symbol(row.asset)
         and fill.venue_order_id in books.closed_outside
         and 0 <= row.time_ms - fill.filled_ms <= LIQUIDATION_MS
     ]

@@ -22,6 +22,7 @@ from dita.contracts import (
     VenueEvent,
     VenueOrderStatus,
 )
+from dita.identity import plain_symbol
 from dita.units import MONEY_ONE
 from dita.venues import (
     BalanceReport,
@@ -192,21 +193,17 @@ def position_events(
     later, so that is the time of the events.  In hedge mode each side of an asset is a position.
     """
     events = [_position(r.asset, r.side, r.quantity_e8, received_ms, asked_ms) for r in reports]
-    held = {(_plain(r.asset), r.side) for r in reports if r.quantity_e8}
+    held = {(plain_symbol(r.asset), r.side) for r in reports if r.quantity_e8}
     for asset in dict.fromkeys(assets_of_interest):
         sides = (OrderSide.BUY, OrderSide.SELL)
         if hedge:
-            flat = [side for side in sides if (_plain(asset), side) not in held]
-        elif any((_plain(asset), side) in held for side in sides):
+            flat = [side for side in sides if (plain_symbol(asset), side) not in held]
+        elif any((plain_symbol(asset), side) in held for side in sides):
             flat = []
         else:
             flat = [OrderSide.UNKNOWN]
         events += [_position(asset, side, 0, received_ms, asked_ms) for side in flat]
     return tuple(events)
-
-
-def _plain(asset: str) -> str:
-    return asset.replace("-", "").upper()
 
 
 def _position(

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from dita.contracts import KernelEventKind, OrderSide, VenueEvent, VenueOrderStatus
+from dita.identity import plain_symbol
 from dita.units import MONEY_ONE
 from dita.venues import (
     BalanceReport,
@@ -128,7 +129,7 @@ def acknowledged(data: msgspec.Raw, order: SubmitOrder, received_ms: int) -> Ven
     row = decode(WRAPPED_ORDER, data).row
     venue_id, client_id = order_ids(row)
     symbol = read_symbol(row.symbol) if row.symbol else order.asset
-    if plain(symbol) != plain(order.asset):
+    if plain_symbol(symbol) != plain_symbol(order.asset):
         raise unreadable("symbol", symbol, order.asset)
     if client_id and client_id.lower() != order.client_order_id.lower():
         raise unreadable("clientOrderId", client_id, order.client_order_id)
@@ -140,11 +141,6 @@ def acknowledged(data: msgspec.Raw, order: SubmitOrder, received_ms: int) -> Ven
         client_order_id=order.client_order_id,
         side=order.side,
     )
-
-
-def plain(asset: str) -> str:
-    """A symbol's spelling for comparison: FET-USDT = FETUSDT."""
-    return asset.replace("-", "").upper()
 
 
 # -- fills -----------------------------------------------------------------------------------------

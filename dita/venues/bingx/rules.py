@@ -11,8 +11,8 @@ from typing import Final
 import msgspec
 
 from dita.contracts import ContractRules, OrderSide, Record
+from dita.identity import plain_symbol
 from dita.units import PRICE_DIGITS, QUANTITY_DIGITS
-from dita.venues.bingx.normalise import plain
 from dita.venues.bingx.replies import (
     CONTRACTS,
     LEVERAGE,
@@ -62,7 +62,7 @@ def _readable(rows: tuple[ContractRow, ...]) -> Iterator[tuple[str, Symbol]]:
             symbol = _symbol(row)
         except WireError:
             continue  # one odd symbol among hundreds: unknown to us, so no entry can use it
-        yield plain(symbol.name), symbol
+        yield plain_symbol(symbol.name), symbol
 
 
 def _symbol(row: ContractRow) -> Symbol:

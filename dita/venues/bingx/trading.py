@@ -14,11 +14,11 @@ from typing import Final
 from dita.clock import Clock
 from dita.contracts import KernelEventKind as Kind
 from dita.contracts import OrderSide, RejectReason, VenueEvent
+from dita.identity import plain_symbol
 from dita.venues import NotSent, OrderRef, OutcomeUnknown, QueryFailed, SubmitOrder
 from dita.venues.bingx import client, normalise
 from dita.venues.bingx.client import Answer, Client
 from dita.venues.bingx.codes import Meaning
-from dita.venues.bingx.normalise import plain
 from dita.venues.bingx.orders import check_entry, check_order, is_too_small, parameters_of
 from dita.venues.bingx.rules import Symbol, leverage_of
 from dita.venues.bingx.wire import WireError
@@ -161,8 +161,8 @@ class Trading:
     def heard_leverage(self, asset: str, long: int, short: int) -> None:
         """The stream told the leverage of a symbol: what we believed otherwise is void."""
         for side, told in ((OrderSide.BUY, long), (OrderSide.SELL, short)):
-            if self._leverage.get((plain(asset), side)) != told:
-                self._leverage.pop((plain(asset), side), None)
+            if self._leverage.get((plain_symbol(asset), side)) != told:
+                self._leverage.pop((plain_symbol(asset), side), None)
 
     def forget_leverage(self) -> None:
         """The stream was lost: changes may have gone by unheard."""
@@ -170,7 +170,7 @@ class Trading:
 
     async def _ensure_leverage(self, order: SubmitOrder, name: str) -> None:
         """The exchange's leverage is the order's, verified.  NotSent when it cannot be."""
-        key = (plain(name), order.side)
+        key = (plain_symbol(name), order.side)
         if self._leverage.get(key) == order.leverage:
             return
         try:
@@ -189,7 +189,7 @@ class Trading:
                 found=str(found[order.side]),
             )
         for side, leverage in found.items():
-            self._leverage[plain(name), side] = leverage
+            self._leverage[plain_symbol(name), side] = leverage
 
     async def _read_leverage(self, name: str) -> dict[OrderSide, int]:
         return leverage_of(await self._client.wanted(client.LEVERAGE, {"symbol": name}))

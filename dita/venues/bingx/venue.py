@@ -15,6 +15,7 @@ import httpx
 from dita.clock import Clock
 from dita.contracts import ContractRules, Record, VenueEvent
 from dita.errors import SettingsError, VenueError
+from dita.identity import plain_symbol
 from dita.venues import (
     BalanceReport,
     FillReport,
@@ -29,7 +30,6 @@ from dita.venues.bingx import client
 from dita.venues.bingx.budget import Budget
 from dita.venues.bingx.client import Access, Client, ListenKeys
 from dita.venues.bingx.events import Told, UserEvents
-from dita.venues.bingx.normalise import plain
 from dita.venues.bingx.questions import Questions
 from dita.venues.bingx.rules import Symbol, hedge_of, symbols_of
 from dita.venues.bingx.stream import UserStream
@@ -180,7 +180,7 @@ class BingxVenue:
 
     def find(self, asset: str) -> Symbol | None:
         """A listed symbol, with or without hyphen."""
-        return self._symbols.get(plain(asset))
+        return self._symbols.get(plain_symbol(asset))
 
     def name_of(self, asset: str) -> str:
         """The exchange's spelling; as it is when it is not listed (any more)."""
