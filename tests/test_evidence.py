@@ -19,8 +19,6 @@ from dita.units import parse_money, parse_price, parse_quantity
 from dita.venues import (
     BalanceReport,
     FillReport,
-    IncomeKind,
-    IncomeReport,
     OrderRef,
     OrderReport,
     PositionReport,
@@ -36,7 +34,6 @@ from dita.venues.evidence import (
     final_event,
     foreign_event,
     found_event,
-    income_event,
     position_events,
 )
 
@@ -197,23 +194,6 @@ def test_a_balance_carries_both_its_times() -> None:
     assert (event.kind, event.amount, event.available_margin) == (Kind.ACCOUNT_UPDATE, 5, 3)
     assert (event.requested_ms, event.exchange_ms) == (10, 20)
     assert event.source is Source.ORDER_QUERY
-
-
-@pytest.mark.parametrize(
-    ("kind", "expected"),
-    [
-        (IncomeKind.FUNDING, Kind.FUNDING_FEE),
-        (IncomeKind.TRANSFER, Kind.TRANSFER),
-        (IncomeKind.FEE, None),
-        (IncomeKind.REALIZED, None),
-    ],
-)
-def test_only_flows_of_no_order_become_events(kind: IncomeKind, expected: Kind | None) -> None:
-    row = IncomeReport(income_id="7_310", kind=kind, asset=FET, amount=-5, trade_id="", time_ms=42)
-    event = income_event(row, received_ms=99)
-    assert (event.kind if event else None) == expected
-    if event:
-        assert (event.amount, event.event_id, event.exchange_ms) == (-5, "income:7_310", 42)
 
 
 # -- absence ---------------------------------------------------------------------------------------

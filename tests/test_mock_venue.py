@@ -51,6 +51,7 @@ from dita.contracts import (
 )
 from dita.engine import Engine, Outcome
 from dita.errors import AlreadyRunning, OperatorError, SettingsError, VenueError
+from dita.identity import plain_symbol
 from dita.kernel import KernelConfig
 from dita.units import MONEY_ONE, PRICE_ONE, QUANTITY_ONE, parse_money, parse_price
 from dita.venues import (
@@ -64,6 +65,7 @@ from dita.venues import (
     SubmitOrder,
     Venue,
 )
+from dita.venues.attribution import Books, attribute
 from dita.venues.evidence import (
     AbsenceProof,
     Verdict,
@@ -72,7 +74,6 @@ from dita.venues.evidence import (
     final_event,
     foreign_event,
     found_event,
-    income_event,
     position_events,
 )
 from dita.venues.mock import (
@@ -427,10 +428,12 @@ class Driver:
             self.ask_balance = False
 
     async def read_income(self) -> None:
-        for row in await self.venue.income(0):
-            event = income_event(row, self.clock.now_ms())
-            if event is not None:
-                self.apply(event)
+        flows = (IncomeKind.FUNDING, IncomeKind.TRANSFER)
+        rows = [row for row in await self.venue.income(0) if row.kind in flows]
+        held = {plain_symbol(row.asset): (1, -1) for row in rows}  # nobody else trades here
+        books = Books(own_orders=(), closed_outside=(), held_e8=held)
+        for event in attribute(rows, (), books).events:
+            self.apply(msgspec.structs.replace(event, received_ms=self.clock.now_ms()))
 
     async def look_for_strangers(self) -> None:
         """Whose orders closed what was ours?  Only what filled after the trade began."""

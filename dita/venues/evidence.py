@@ -27,8 +27,6 @@ from dita.units import MONEY_ONE
 from dita.venues import (
     BalanceReport,
     FillReport,
-    IncomeKind,
-    IncomeReport,
     OrderRef,
     OrderReport,
     PositionReport,
@@ -177,7 +175,7 @@ def _order_event(report: OrderReport, kind: KernelEventKind, received_ms: int) -
     )
 
 
-# -- positions, balance, income --------------------------------------------------------------------
+# -- positions and the balance --------------------------------------------------------------------
 
 
 def position_events(
@@ -230,28 +228,6 @@ def balance_event(report: BalanceReport, received_ms: int) -> VenueEvent:
         available_margin=report.available_margin,
         requested_ms=report.requested_ms,
         balance_reason=BalanceReason.UNKNOWN,
-        source=EvidenceSource.ORDER_QUERY,
-    )
-
-
-_FLOWS: Final = {
-    IncomeKind.FUNDING: KernelEventKind.FUNDING_FEE,
-    IncomeKind.TRANSFER: KernelEventKind.TRANSFER,
-}
-
-
-def income_event(row: IncomeReport, received_ms: int) -> VenueEvent | None:
-    """FUNDING_FEE or TRANSFER; None for realized PnL and fees, which are levels of their orders."""
-    kind = _FLOWS.get(row.kind)
-    if kind is None:
-        return None
-    return VenueEvent(
-        kind=kind,
-        received_ms=received_ms,
-        exchange_ms=row.time_ms,
-        event_id=f"income:{row.income_id}",
-        asset=row.asset,
-        amount=row.amount,
         source=EvidenceSource.ORDER_QUERY,
     )
 
