@@ -247,7 +247,6 @@ cdef enum:                      # bits of Slot.flags
     STALE = 1
     DUST = 2
     RECOVERY = 4
-    CANCELLING = 8              # the operator cancelled: no re-plan until the next EXIT
 
 cdef enum:                      # bits of Order.flags
     FINAL = 1
