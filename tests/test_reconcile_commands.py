@@ -232,3 +232,16 @@ def test_soak_over_a_round_trip(desk: Station) -> None:
         off = run(desk, "soak", "--duration", "1s", "--interval", "500ms")
         assert off.returncode == 1, off.stdout
         assert off.stdout.startswith("idle -5.00000000 USDT at most: NOT within 0.01")
+
+
+@pytest.mark.parametrize("words", [("reconcile",), ("anchor", "--reason", "x")])
+def test_a_mistyped_folder_is_no_quiet_account(words: tuple[str, ...], tmp_path: Path) -> None:
+    done = pink(*words, "--state-dir", str(tmp_path / "typo"))
+    assert (done.returncode, "nothing to look at" in done.stderr) == (3, True), done.stderr
+    assert not (tmp_path / "typo").exists()
+
+
+def test_smoke_names_a_symbol_that_is_not_listed(tmp_path: Path) -> None:
+    done = pink("smoke", "--symbol", "NOPE-USDT", "--dry-run", "--state-dir", str(tmp_path / "new"))
+    assert (done.returncode, "unknown symbol" in done.stderr.splitlines()[-1]) == (6, True)
+    assert "did not answer" not in done.stderr

@@ -25,7 +25,14 @@ from dita.reconcile import (
     TheirView,
 )
 from dita.runtime.loop import Runtime
-from dita.venues import AccessRefused, OrderRef, OrderReport, PositionReport, Venue
+from dita.venues import (
+    AccessRefused,
+    OrderRef,
+    OrderReport,
+    PositionReport,
+    UnknownSymbol,
+    Venue,
+)
 from dita.venues.evidence import balance_event
 
 QUESTION_TIMEOUT_S: Final = 10
@@ -219,7 +226,7 @@ async def answered(name: str, question: Awaitable[T], timeout_s: float = QUESTIO
     try:
         async with asyncio.timeout(timeout_s):
             return await question
-    except AccessRefused:
+    except (AccessRefused, UnknownSymbol):
         raise  # says itself what to mend
     except (VenueError, TimeoutError) as failed:
         raise VenueError(

@@ -15,12 +15,15 @@ from dita.clock import Clock
 from dita.contracts import VenueOrderStatus
 from dita.errors import NotRunning, VenueError
 from dita.runtime.control import call
-from dita.runtime.factory import Bundle
+from dita.runtime.factory import JOURNAL_FOLDER, Bundle
 from dita.runtime.serving import Verbs
 from dita.settings import Settings
 
 #: Over the longest absence proof of a recovery.
 START_PATIENCE_S: Final = 30
+
+#: Verbs that may be the first ever in a state directory.
+BEGINS: Final = ("smoke",)
 
 T = TypeVar("T")
 
@@ -35,12 +38,22 @@ def ask(
 ) -> dict[str, Any]:
     """The answer of a verb, from the running serve or from a bundle of our own.
 
+    Only ``BEGINS`` make a journal where there is none: a mistyped folder must not answer that
+    nothing differs.
+
     VenueError, RefusedForSafety, OperatorError as the verb raises them; AlreadyRunning when a serve
     is just starting.
     """
     try:
         return call(directory, request, float(timeout_s))
-    except NotRunning:
+    except NotRunning as nobody:
+        if request["verb"] not in BEGINS and not (directory / JOURNAL_FOLDER).is_dir():
+            raise NotRunning(
+                "nothing to look at",
+                expected=f"a running serve, or its journal in {directory}",
+                found="neither",
+                action="name the --state-dir of the serve that you mean",
+            ) from nobody
         say("serve is not running: recovering its journal here")
     except TimeoutError as silent:
         raise NotRunning(

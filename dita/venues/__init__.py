@@ -31,6 +31,10 @@ class OutcomeUnknown(VenueError):
     """The request may or may not have been executed; only evidence can tell."""
 
 
+class UnknownSymbol(VenueError):
+    """The venue does not list the symbol."""
+
+
 class AccessRefused(VenueError):
     """Key, signature, permission or address was refused: nothing works until somebody mends it."""
 
@@ -152,11 +156,11 @@ class Venue(Protocol):
         """The venue's clock.  QueryFailed."""
 
     async def contract(self, asset: str) -> ContractRules:
-        """Trading rules of a symbol.  QueryFailed; VenueError for an unknown symbol."""
+        """Trading rules of a symbol.  QueryFailed; UnknownSymbol."""
 
     async def price(self, asset: str) -> int:
         """About what the symbol costs now, in 10^-10, above 0: for sizes and for looking at, never
-        for money.  QueryFailed; VenueError for an unknown symbol."""
+        for money.  QueryFailed; UnknownSymbol."""
 
     async def submit(self, order: SubmitOrder) -> tuple[VenueEvent, ...]:
         """Send an order once, never again by itself.

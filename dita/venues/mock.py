@@ -47,6 +47,7 @@ from dita.venues import (
     PositionReport,
     QueryFailed,
     SubmitOrder,
+    UnknownSymbol,
 )
 
 _SNOWFLAKE_MS: Final = 1_288_834_974_657  # BingX order ids tell their time (counted from here)
@@ -1064,7 +1065,9 @@ class MockVenue:
         await self._question(Verb.CONTRACT, asset)
         rules = self.config.contracts.get(asset)
         if rules is None:
-            raise VenueError("unknown symbol", found=asset)
+            raise UnknownSymbol(
+                "unknown symbol", found=asset, action="spell it as the venue does, as FET-USDT"
+            )
         return rules
 
     async def price(self, asset: str) -> int:
@@ -1072,7 +1075,11 @@ class MockVenue:
         await self._question(Verb.PRICE, asset)
         price = self.book.prices.get(asset)
         if not price:
-            raise VenueError("unknown symbol, or it has no price", found=asset)
+            raise UnknownSymbol(
+                "unknown symbol, or it has no price",
+                found=asset,
+                action="spell it as the venue does, as FET-USDT",
+            )
         return price
 
     async def order(self, order: OrderRef) -> OrderReport | None:

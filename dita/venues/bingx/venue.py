@@ -25,6 +25,7 @@ from dita.venues import (
     PositionReport,
     QueryFailed,
     SubmitOrder,
+    UnknownSymbol,
 )
 from dita.venues.bingx import client
 from dita.venues.bingx.budget import Budget
@@ -194,7 +195,7 @@ class BingxVenue:
             await self._load_contracts()
         symbol = self.find(asset)
         if symbol is None:
-            raise VenueError("unknown symbol", expected="one that BingX lists", found=asset)
+            raise UnknownSymbol("unknown symbol", expected="one that BingX lists", found=asset)
         return symbol.rules
 
     async def price(self, asset: str) -> int:
