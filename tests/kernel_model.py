@@ -1707,7 +1707,7 @@ class KernelModel:
     def _control(self, i: KernelIntent) -> None:
         if not i.intent_id:
             raise Refused(Code.INVALID_INTENT, "intent_id")
-        if i.action is None:
+        if i.action is None or i.action > ControlAction.READY:
             raise Refused(Code.INVALID_INTENT, "reason")
         if i.action is ControlAction.REBASE:
             if i.amount is None:
