@@ -1,0 +1,258 @@
+"""The model's rules for positions: the venue's against ours, on all slots of a symbol together.
+
+What has to be decided about closes by others, about orders that the venue has lost, and about
+opposite slots of one symbol, is decided here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from model_events import OrderRules
+from model_orders import Code, Kind, Level, Order, Refused, Status, booked_part, share
+from model_tables import Place, Step
+from model_trades import Slot, Stage, Trade
+
+from dita.contracts import OrderRole, OrderSide, VenueEvent
+from dita.transitions import TRANSITIONS
+
+
+class PositionRules(OrderRules):
+    """What the venue says of positions."""
+
+    def _position(self, e: VenueEvent) -> None:
+        """The venue's position on a symbol, against ours; without a slot it is somebody else's."""
+        if not e.asset:
+            raise Refused(Code.INVALID_EVENT, "asset")
+        if e.quantity_e8 > 0 and not e.side:
+            raise Refused(Code.INVALID_EVENT, "side")
+        if self._too_far(e):
+            raise Refused(Code.INVALID_EVENT, "time")
+        theirs = -e.quantity_e8 if e.side is OrderSide.SELL else e.quantity_e8
+        sides = [int(e.side)] if e.side else [1, -1]  # flat on every side
+        if not self.config.hedge:
+            sides = [0]
+        groups = [(side, self._slots_of(e.asset, side)) for side in sides]
+        for side, group in groups:
+            place = self.foreign.get(self._place(e.asset, side), Place())
+            known = max((s.last_fill_ms for s in group), default=place.as_of_ms)
+            if 0 < e.exchange_ms < known:
+                raise Refused(Code.STALE_STATE)
+            if not group and self._returning(e.asset, side, theirs) and None not in self.slots:
+                raise Refused(Code.LIMIT_REACHED)
+        self._accept(e)
+        for side, group in groups:
+            if group:
+                self._judge(e, group, theirs)
+            else:
+                self._position_of_others(e, side, theirs)
+
+    def _judge(self, e: VenueEvent, group: list[Slot], theirs: int) -> None:
+        answer, first = self._answer, group[0]
+        before = {slot: slot.state for slot in group}
+        if not answer.trade_no:
+            answer.slot, answer.before = first.index, first.state
+            answer.trade_no = first.trade.trade_no
+        self._compare(e, group, theirs)
+        for slot in group:
+            size = answer.size
+            self._settle_slot(slot.index)
+            after = slot.state if self.slots[slot.index] is slot else Stage.IDLE
+            self._must_follow(TRANSITIONS[before[slot], Kind.POSITION], before[slot], after)
+            if answer.trade_no == slot.trade.trade_no:
+                answer.after = after
+            else:
+                answer.size = size  # the answer is about the first slot
+
+    def _compare(self, e: VenueEvent, group: list[Slot], theirs: int) -> None:
+        if any(slot.trade.works for slot in group):
+            self._compare_at_work(e, group, theirs)
+            return
+        if not self.config.hedge:
+            self._net_opposites(e, group)
+        for slot in group:
+            self._give_back(slot, group, theirs)
+        if len({slot.trade.side for slot in group if slot.size > 0}) > 1:
+            self._doubt(e, group, theirs)  # opposite slots that could not be netted
+            return
+        side = next((s.trade.side for s in group if s.size > 0), group[0].trade.side)
+        if all(slot.trade.certain for slot in group):
+            self._decide_closes(group, theirs * side)
+        ours, same = sum(slot.size for slot in group), theirs * side
+        if same == ours:
+            self._agree(e, group, theirs)
+        elif same > ours or ours == 0:
+            if e.exchange_ms and all(slot.trade.certain for slot in group):
+                self._agree(e, group, theirs)  # what is more is somebody else's
+            else:
+                self._doubt(e, group, theirs)
+        else:
+            self._fall_short(e, group, ours - max(same, 0))
+
+    def _compare_at_work(self, e: VenueEvent, group: list[Slot], theirs: int) -> None:
+        """With an order in flight both sides may be right: only agreement says something."""
+        if self._net(group) == theirs:
+            for slot in group:
+                self._proven_and_free_of_doubt(e, slot)
+            return
+        self._note(Code.POSITION_DISAGREES)
+        for slot in group:
+            if slot.stale:
+                slot.proof(max(0, min(slot.size, theirs * slot.trade.side)), e.exchange_ms)
+
+    @staticmethod
+    def _untouchable(slot: Slot) -> bool:
+        """Flat, and its orders will tell what they are worth."""
+        return slot.state is Stage.CLOSED and not slot.stale
+
+    def _proven_and_free_of_doubt(self, e: VenueEvent, slot: Slot) -> None:
+        if self._untouchable(slot):
+            return
+        if slot.size >= 0:
+            slot.stale = False
+        slot.proof(max(0, slot.size), e.exchange_ms)
+        slot.short_ms = 0
+
+    # -- opposite slots ----------------------------------------------------------------------------
+
+    def _net_opposites(self, e: VenueEvent, group: list[Slot]) -> None:
+        """One-way: the venue has one position only, so what is on both sides has closed itself."""
+        while True:
+            long = next((s for s in group if s.trade.side > 0 and s.size > 0), None)
+            short = next((s for s in group if s.trade.side < 0 and s.size > 0), None)
+            if long is None or short is None:
+                return
+            figures = [slot.trade.figures for slot in (long, short)]
+            if any(f.entry_priced < f.entered for f in figures):
+                return  # without a price there is nothing to book
+            later = max((long, short), key=lambda s: (_entered_ms(s.trade), s.index))
+            quantity = min(long.size, short.size)
+            f = later.trade.figures
+            cost = share(f.entry_cost, quantity, f.entered)
+            at_ms = _entered_ms(later.trade) or self._time_of(e)
+            for slot in (long, short):
+                self._net_one(slot.trade, quantity, cost, at_ms)
+            self._note(Code.NETTED)
+
+    def _net_one(self, trade: Trade, quantity: int, cost: int, at_ms: int) -> None:
+        order = self._new_order(trade, OrderRole.EXIT, quantity)
+        order.external = order.locked = order.netted = order.final = True
+        order.status, order.last_fill_ms = Status.FILLED, at_ms
+        level = Level(quantity, quantity, cost, cost_rank=4, fee_rank=4)
+        self._book(Step(order, level, level))
+
+    # -- more out than in --------------------------------------------------------------------------
+
+    def _give_back(self, slot: Slot, group: list[Slot], theirs: int) -> None:
+        """An exit took too much, and whoever closed what that opened: it is closed."""
+        missing = (theirs - self._net(group)) * slot.trade.side
+        if slot.size < 0 < missing:
+            slot.trade.returned += min(-slot.size, missing)
+            slot.trade.recompute()
+            if slot.size == 0:
+                slot.stale = False
+
+    # -- closes by others --------------------------------------------------------------------------
+
+    def _decide_closes(self, group: list[Slot], same: int) -> None:
+        """Everything of ours is certain: so the position says how much of the closes was ours."""
+        for slot in group:
+            unlocked = slot.trade.unlocked
+            booked = sum(o.level.filled for o in unlocked)
+            ours = sum(s.size for s in group)
+            less = min(booked, max(0, same - ours))
+            more = min(sum(o.whole.filled for o in unlocked) - booked, slot.size)
+            more = min(more, ours - same)
+            total = booked - less + max(0, more)
+            for order in unlocked:
+                quantity = min(order.whole.filled, total)
+                total -= quantity
+                if quantity != order.level.filled:
+                    level = booked_part(order, order.whole, quantity)
+                    self._book(Step(order, level, order.whole))
+
+    def _settle_by_proof(self, trade: Trade) -> None:
+        """A position has decided: about what the venue had lost, and about closes by others."""
+        for order in trade.orders:
+            order.final |= order.lost
+        for order in trade.orders:
+            order.locked |= order.external and trade.certain
+
+    # -- the three answers -------------------------------------------------------------------------
+
+    def _agree(self, e: VenueEvent, group: list[Slot], theirs: int) -> None:
+        for slot in group:
+            self._proven_and_free_of_doubt(e, slot)
+            self._settle_by_proof(slot.trade)
+        self._set_foreign(e, group, theirs)
+
+    def _set_foreign(self, e: VenueEvent, group: list[Slot], theirs: int) -> None:
+        """What is there beyond ours is somebody else's."""
+        place = self._place_of(e, group[0].trade.side)
+        place.quantity = theirs - self._net(group)
+        place.as_of_ms = max(place.as_of_ms, e.exchange_ms)
+
+    def _place_of(self, e: VenueEvent, side: int) -> Place:
+        return self.foreign.setdefault(self._place(e.asset, side), Place())
+
+    def _doubt(self, e: VenueEvent, group: list[Slot], theirs: int) -> None:
+        self._note(Code.POSITION_DISAGREES)
+        for slot in group:
+            if not self._untouchable(slot):
+                self._go_stale(slot, ask=False)
+                there = max(0, theirs * slot.trade.side)
+                slot.proof(max(0, min(slot.size, there)), e.exchange_ms)
+
+    def _fall_short(self, e: VenueEvent, group: list[Slot], missing: int) -> None:
+        """Something of ours is gone: of what came back first, else of the last slot."""
+        self._note(Code.POSITION_DISAGREES)
+        for slot in sorted(group, key=lambda s: (not s.recovery, -s.index)):
+            gone = min(missing, max(0, slot.size))
+            missing -= gone
+            if self._untouchable(slot):
+                continue
+            self._go_stale(slot, ask=False)
+            slot.proof(max(0, slot.size) - gone, e.exchange_ms)
+            if gone and not slot.short_ms:
+                slot.short_ms = e.exchange_ms
+
+    # -- without a slot ----------------------------------------------------------------------------
+
+    def _returning(self, asset: str, side: int, theirs: int) -> Trade | None:
+        """The newest trade that was written off to nothing, and whose quantity may be here."""
+        for trade in reversed(self.trades_by_no):
+            there = self._place(trade.asset, trade.side) == self._place(asset, side or trade.side)
+            gone = trade.written_off and trade.slot is None and trade.figures.size == 0
+            if there and gone and theirs * trade.side > 0 and _written_off(trade):
+                return trade
+        return None
+
+    def _position_of_others(self, e: VenueEvent, side: int, theirs: int) -> None:
+        place = self._place_of(e, side)
+        place.quantity = theirs
+        place.as_of_ms = max(place.as_of_ms, e.exchange_ms)
+        trade = self._returning(e.asset, side, theirs)
+        if trade is None:
+            return
+        order = _written_off(trade)
+        assert order is not None
+        quantity = min(order.level.filled, theirs * trade.side)
+        left = order.level.filled - quantity
+        realized = share(order.level.realized, left, order.level.filled)
+        rank = order.level.realized_rank
+        level = Level(left, 0, 0, 0, 0, order.level.fee_rank, realized, rank, left)
+        answer = self._answer
+        answer.trade_no, answer.order_no, answer.before = trade.trade_no, order.order_no, Stage.IDLE
+        self._book(Step(order, level, order.whole))
+        place.quantity -= quantity * trade.side
+        self._settle_detached(trade)
+        self._hold_to_table(TRANSITIONS[Stage.IDLE, Kind.POSITION], trade)
+
+
+def _entered_ms(trade: Trade) -> int:
+    """When its newest entry fill was."""
+    return max((order.last_fill_ms for order in trade.of_role(OrderRole.ENTRY)), default=0)
+
+
+def _written_off(trade: Trade) -> Order | None:
+    """Its newest write-off that stands for some quantity."""
+    found = [o for o in trade.orders if o.written_off and o.level.filled > 0]
+    return found[-1] if found else None
