@@ -16,6 +16,9 @@ cdef inline void accept(State* st, const Input* e, Result* out) noexcept nogil:
     st.event_seq += 1
     if e.received_ms > st.now_ms:
         st.now_ms = e.received_ms
+        if st.now_ms // DAY_MS != st.ledger.day:
+            st.ledger.day = st.now_ms // DAY_MS     # before anything of this day was applied
+            own_result(&st.ledger, &st.ledger.day_base)
 
 
 # -- ENTER -----------------------------------------------------------------------------------------
@@ -106,13 +109,13 @@ cdef int entries_allowed(const State* st, const Input* e) noexcept nogil:
         return D_ENTRIES_FROZEN
     if held_at(st, e.asset_key) >= 0:
         return D_SYMBOL_HELD
+    if st.errors_count > 0 and errors_wait_ms(st, ERRORS_OF_A_SLOT, now) > 0:
+        return D_VENUE_ERRORS           # the tries that are left are for exits
     if st.config.balance_max_age_ms > 0:
         if not k.anchored or now - k.anchor_received_ms > st.config.balance_max_age_ms:
             return D_BALANCE_STALE
     if k.anchored and k.ambiguous_count > 0:
         return D_ANCHOR_NOT_QUIET
-    if st.errors_count > 0 and errors_wait_ms(st, ERRORS_OF_A_SLOT, now) > 0:
-        return D_VENUE_ERRORS           # the tries that are left are for exits
     return D_OK
 
 
@@ -203,9 +206,6 @@ cdef int watch_the_day(State* st) except -1 nogil:
     cdef money_t result = 0
     cdef money_t loss = 0
     own_result(k, &result)
-    if st.now_ms // DAY_MS != k.day:
-        k.day = st.now_ms // DAY_MS
-        k.day_base = result
     if money_sign(st.limits[LIMIT_DAY_LOSS]) == 0 or k.frozen & FREEZE_DAY_LOSS:
         return 0
     if money_sub(k.day_base, result, &loss) or money_cmp(loss, st.limits[LIMIT_DAY_LOSS]) < 0:
@@ -330,12 +330,13 @@ cdef void exit_goal(Slot* s, const Trade* t, const Input* e) noexcept nogil:
         return
     base = asked_already(s, t)
     s.exit_start_e8 = t.sums.exited_e8
-    s.leg_before = s.leg
-    s.explicit = e.quantity_e8 > 0
+    if e.quantity_e8 == 0 or not s.latched:
+        s.leg_before = s.leg
+    s.explicit = 0 < e.quantity_e8 < t.sums.entered_e8 - base
     s.goal_ratio_e9 = 0
     s.goal_base_e8 = base
     if e.quantity_e8 > 0:
-        latch_exit(s, ALL if e.quantity_e8 >= t.sums.entered_e8 - base else base + e.quantity_e8)
+        latch_exit(s, base + e.quantity_e8 if s.explicit else ALL)
         return
     if s.leg + 1 >= t.leg_count:
         latch_exit(s, ALL)
@@ -419,16 +420,22 @@ cdef int mark(State* st, const Input* e, int32_t slot, Result* out) except -1 no
         return refuse_field(out, FIELD_PRICE, D_INVALID_INTENT)
     accept(st, e, out)
     st.slots[slot].mark_price_e10 = e.price_e10
-    if st.config.hedge and e.slot < 0 and e.trade_key == 0:
-        mark_other_side(st, slot, e.price_e10)
+    if e.slot < 0 and e.trade_key == 0:
+        mark_others(st, slot, e.price_e10)
     return D_OK
 
 
-cdef void mark_other_side(State* st, int32_t slot, int64_t price_e10) noexcept nogil:
-    # Hedge mode: a symbol's mark is that of all its slots.
+cdef void mark_others(State* st, int32_t slot, int64_t price_e10) noexcept nogil:
+    # A symbol's mark is that of all its slots: two in hedge mode, or one beside a recovery slot.
     cdef int32_t i
+    cdef int32_t left = st.active
     for i in range(st.config.slots):
-        if i != slot and st.slots[i].trade >= 0:
+        if left == 0:
+            break
+        if st.slots[i].trade < 0:
+            continue
+        left -= 1
+        if st.slots[i].state != POSITION_CLOSED:
             if st.trades[st.slots[i].trade].asset_key == st.trades[st.slots[slot].trade].asset_key:
                 st.slots[i].mark_price_e10 = price_e10
                 st.values[i].known = 0
@@ -525,7 +532,7 @@ cdef int check_write_off(const State* st, const Slot* s, const Input* e, Result*
     cdef const Trade* t = &st.trades[s.trade]
     if e.event_key == 0:
         return refuse_field(out, FIELD_INTENT, D_INVALID_INTENT)
-    if not is_certain(st, t):
+    if not is_over(st, t):
         return refuse_field(out, FIELD_ORDER, D_STALE_STATE)
     if s.proven_ms < s.last_fill_ms or s.short_ms == 0:
         return refuse_field(out, FIELD_TIME, D_STALE_STATE)
@@ -573,6 +580,7 @@ cdef int write_off(State* st, const Input* e, int32_t slot, Result* out) except 
     order_finalise(st, o)
     change_write(st, o, &c, out)
     t.flags |= OFF | FED
+    finalise_lost(st, t)
     note(out, D_WRITTEN_OFF)
     s.flags &= <uint8_t>(~STALE)
     s.proven_e8 = size_of(t)

@@ -210,10 +210,9 @@ cdef int reject(State* st, const Input* e, int32_t order, Result* out) except -1
 cdef int exit_rejected(State* st, int32_t slot, const Order* o, const Input* e, Result* out) except -1 nogil:
     cdef Slot* s = &st.slots[slot]
     cdef Trade* t = &st.trades[s.trade]
-    s.error_code = e.error_code
     if e.reason == REJECT_MINIMUM:
-        return exit_too_small(st, s, t, o, out)
-    back_off(st, s)
+        return exit_too_small(st, s, t, o, e, out)
+    back_off(st, s, e)
     if e.reason == REJECT_SUSPENDED:
         s.retry_ms = st.now_ms + SUSPENDED_MS
         note(out, D_SYMBOL_SUSPENDED)
@@ -225,14 +224,14 @@ cdef int exit_rejected(State* st, int32_t slot, const Order* o, const Input* e, 
     return 0
 
 
-cdef int exit_too_small(State* st, Slot* s, const Trade* t, const Order* o, Result* out) except -1 nogil:
+cdef int exit_too_small(State* st, Slot* s, const Trade* t, const Order* o, const Input* e, Result* out) except -1 nogil:
     if s.explicit:
         latch_drop(s)           # a typed quantity is not made larger
         return 0
     if s.exit_goal_e8 != ALL and size_of(t) > o.intended_e8:
         latch_exit(s, ALL)      # a leg that the venue does not take is taken with all the rest
         s.goal_ratio_e9 = 0
-        back_off(st, s)
+        back_off(st, s, e)
         return 0
     note(out, D_DUST)
     s.flags |= DUST
@@ -242,9 +241,10 @@ cdef int exit_too_small(State* st, Slot* s, const Trade* t, const Order* o, Resu
     return 0
 
 
-cdef void back_off(State* st, Slot* s) noexcept nogil:
+cdef void back_off(State* st, Slot* s, const Input* e) noexcept nogil:
     cdef int64_t wait = BACKOFF_MS
     cdef int32_t i
+    s.error_code = e.error_code
     s.rejects += 1
     for i in range(s.rejects - 1):
         if wait >= BACKOFF_MAX_MS:
@@ -314,23 +314,29 @@ cdef int final(State* st, const Input* e, int32_t order, Result* out) except -1 
 cdef int final_withdrawn(State* st, const Input* e, int32_t order, Result* out) except -1 nogil:
     # The records have less than the stream said.  They are what happened; a position confirms it.
     cdef Order* o = &st.orders[order]
-    cdef int32_t slot = st.trades[o.trade].slot
+    cdef Trade* t = &st.trades[o.trade]
+    cdef int32_t slot = t.slot
+    cdef int64_t less = o.level.filled_e8 - e.quantity_e8
     cdef Change c
     cdef int code
-    if e.source == FROM_STREAM or slot < 0:
+    if e.source <= FROM_STREAM or e.flags & INCREMENT:
         return refuse_field(out, FIELD_QUANTITY, D_INVALID_EVENT)
-    level_withdrawn(o, &st.trades[o.trade], e, &c.level)
-    code = money_of_change(st, o, &st.trades[o.trade], &c)
+    if slot < 0 and free_slot_for(st, t) < 0:
+        return D_LIMIT_REACHED
+    level_withdrawn(o, t, e, &c.level)
+    code = money_of_change(st, o, t, &c)
     if code != D_OK:
         return code
     accept(st, e, out)
     note(out, D_FILL_WITHDRAWN)
     order_bind(st, order, e.venue_key)
     change_write(st, o, &c, out)
+    if o.role == EXIT:
+        forget_return(t, less)
     if not is_ended(o) or o.status == FILLED:
         o.status = FILLED if o.level.filled_e8 >= o.intended_e8 else CANCELLED
     order_finalise(st, o)
-    return go_stale(st, slot)
+    return go_stale(st, slot) if slot >= 0 else 0
 
 
 cdef int absent(State* st, const Input* e, int32_t order, Result* out) except -1 nogil:
@@ -513,18 +519,21 @@ cdef void foreign_as_of(State* st, uint64_t place, int64_t as_of_ms) noexcept no
     foreign_set(st, place, foreign_on(st, place), as_of_ms)
 
 
+cdef inline int64_t position_ms(const State* st, const Input* e) noexcept nogil:
+    # When the position was asked for; a time that cannot be yet is taken as now.
+    return venue_now(st, e.received_ms) if is_ahead(st, e) else e.exchange_ms
+
+
 cdef int position_of_others(State* st, const Input* e, int side, int64_t theirs, Result* out) except -1 nogil:
     # A symbol (in hedge mode a side of it) without a slot of ours.
     cdef uint64_t place = foreign_key(st, e.asset_key, side)
     cdef int32_t at = foreign_at(st, place)
-    if at >= 0 and 0 < e.exchange_ms < st.foreign[at].as_of_ms:
-        return D_STALE_STATE
     if at < 0 and theirs != 0 and st.foreign_count == FOREIGN_MAX and foreign_room(st) < 0:
         return D_LIMIT_REACHED
     accept(st, e, out)
     if theirs != 0 and turned_up(st, e.asset_key, side, theirs, out):
         return D_OK
-    foreign_set(st, place, theirs, e.exchange_ms)
+    foreign_set(st, place, theirs, position_ms(st, e))
     return D_OK
 
 
@@ -540,35 +549,47 @@ cdef int32_t order_written_off(const State* st, const Trade* t) noexcept nogil:
 cdef int turned_up(State* st, uint64_t asset_key, int side, int64_t theirs, Result* out) except -1 nogil:
     # What was written off is there after all, or somebody has opened the same: it gets a slot in
     # doubt, and a person decides whose it is.  Returns 1 when it was so.
-    cdef int32_t i
-    cdef int32_t order
+    cdef int32_t trade = trade_written_off(st, asset_key, side, theirs)
     cdef Trade* t
     cdef Order* o
     cdef Change c
     cdef int64_t back
+    if trade < 0:
+        return 0
+    t = &st.trades[trade]
+    if free_slot_for(st, t) < 0:
+        return 0
+    o = &st.orders[order_written_off(st, t)]
+    back = on_side(t, theirs)
+    back = o.level.filled_e8 if o.level.filled_e8 < back else back
+    memset(&c, 0, sizeof(Change))
+    c.level = o.level
+    c.level.filled_e8 -= back
+    c.level.figure_e8 = c.level.filled_e8
+    c.level.realized = signed_share(o.level.realized, c.level.filled_e8, o.level.filled_e8)
+    if money_of_change(st, o, t, &c) != D_OK:
+        return 0
+    change_write(st, o, &c, out)
+    foreign_set(st, foreign_key(st, asset_key, side), theirs - t.side * back, 0)
+    recover(st, trade, False, out)
+    return 1
+
+
+cdef int32_t trade_written_off(const State* st, uint64_t asset_key, int side, int64_t theirs) noexcept nogil:
+    # The newest trade of this symbol and side whose quantity was written off; -1 when there is none.
+    cdef int32_t i
+    cdef int32_t found = -1
+    cdef const Trade* t
     for i in range(st.config.trades):
         t = &st.trades[i]
         if t.trade_no == 0 or not t.flags & OFF or t.slot >= 0 or t.asset_key != asset_key:
             continue
         if (st.config.hedge and t.side != side) or on_side(t, theirs) <= 0 or size_of(t) != 0:
             continue
-        order = order_written_off(st, t)
-        if order < 0 or free_slot_for(st, t) < 0:
-            continue
-        o = &st.orders[order]
-        back = on_side(t, theirs)
-        back = o.level.filled_e8 if o.level.filled_e8 < back else back
-        memset(&c, 0, sizeof(Change))
-        c.level = o.level
-        c.level.filled_e8 -= back
-        c.level.figure_e8 = c.level.filled_e8
-        c.level.realized = signed_share(o.level.realized, c.level.filled_e8, o.level.filled_e8)
-        if money_of_change(st, o, t, &c) != D_OK:
-            continue
-        change_write(st, o, &c, out)
-        recover(st, i, False, out)
-        return 1
-    return 0
+        if order_written_off(st, t) >= 0:
+            if found < 0 or t.trade_no > st.trades[found].trade_no:
+                found = i
+    return found
 
 
 # A group: the slots of one symbol, in hedge mode of one side of it, whose sum is compared.
@@ -616,18 +637,31 @@ cdef void group_of(const State* st, uint64_t asset_key, int side, Group* g) noex
         g.over &= is_over(st, t)
 
 
+cdef bint is_old_position(const State* st, const Input* e, int side) noexcept nogil:
+    # Asked for before a fill that we have, or before what was known of the place without a slot.
+    cdef Group g
+    cdef int32_t at
+    if position_ms(st, e) == 0:
+        return False
+    group_of(st, e.asset_key, side, &g)
+    if g.count > 0:
+        return position_ms(st, e) < g.last_fill_ms
+    at = foreign_at(st, foreign_key(st, e.asset_key, side))
+    return at >= 0 and position_ms(st, e) < st.foreign[at].as_of_ms
+
+
 cdef int position(State* st, const Input* e, int side, int64_t theirs, Result* out) except -1 nogil:
     cdef Group g
     group_of(st, e.asset_key, side, &g)
+    if is_old_position(st, e, side):
+        return D_STALE_STATE
     if g.count == 0:
         return position_of_others(st, e, side, theirs, out)
-    if 0 < e.exchange_ms < g.last_fill_ms:
-        return D_STALE_STATE            # older than a fill that we have
     accept(st, e, out)
     if g.live:
         return position_in_flight(st, e, &g, theirs, out)
     if not st.config.hedge:
-        net_slots(st, &g, out)
+        net_slots(st, &g, position_ms(st, e), out)
     give_back_overfill(st, &g, theirs)
     if g.certain:
         book_to_position(st, &g, theirs, out)
@@ -656,14 +690,14 @@ cdef int position_in_flight(State* st, const Input* e, const Group* g, int64_t t
     for i in range(g.count):
         s = &st.slots[g.slots[i]]
         if theirs == g.net and size_of(&st.trades[s.trade]) >= 0:
-            clear_doubt(st, g.slots[i], e.exchange_ms)
+            clear_doubt(st, g.slots[i], position_ms(st, e))
         elif s.flags & STALE:
             note(out, D_POSITION_DISAGREES)
             there = on_side(&st.trades[s.trade], theirs)
             s.proven_e8 = size_of(&st.trades[s.trade])
             if there < s.proven_e8:
                 s.proven_e8 = there if there > 0 else 0
-            s.proven_ms = e.exchange_ms
+            s.proven_ms = position_ms(st, e)
     return 0
 
 
@@ -681,7 +715,7 @@ cdef int64_t entered_ms(const State* st, const Trade* t) noexcept nogil:
     return latest
 
 
-cdef int net_slots(State* st, const Group* g, Result* out) except -1 nogil:
+cdef int net_slots(State* st, const Group* g, int64_t when_ms, Result* out) except -1 nogil:
     # One-way: the exchange has closed opposite quantities of ours with one another.
     cdef int32_t i
     cdef int32_t j
@@ -692,16 +726,17 @@ cdef int net_slots(State* st, const Group* g, Result* out) except -1 nogil:
         for j in range(i + 1, g.count):
             b = &st.trades[st.slots[g.slots[j]].trade]
             if a.side != b.side and size_of(a) > 0 and size_of(b) > 0 and is_priced(a) and is_priced(b):
-                net_pair(st, g.slots[i], g.slots[j], out)
+                net_pair(st, g.slots[i], g.slots[j], when_ms, out)
     return 0
 
 
-cdef int net_pair(State* st, int32_t one, int32_t other, Result* out) except -1 nogil:
+cdef int net_pair(State* st, int32_t one, int32_t other, int64_t position_ms_, Result* out) except -1 nogil:
     # At the later fill's price in both: their sum does not depend on it.
     cdef Trade* a = &st.trades[st.slots[one].trade]
     cdef Trade* b = &st.trades[st.slots[other].trade]
     cdef Trade* later = a if entered_ms(st, a) > entered_ms(st, b) else b
     cdef int64_t quantity = size_of(a) if size_of(a) < size_of(b) else size_of(b)
+    cdef int64_t when = entered_ms(st, later) if entered_ms(st, later) > 0 else position_ms_
     cdef Level level
     if st.order_free < 0 and st.retired_live == 0:
         return 0                # no room for two orders: the doubt goes on
@@ -713,13 +748,15 @@ cdef int net_pair(State* st, int32_t one, int32_t other, Result* out) except -1 
     level.cost = money_share(later.sums.entry_cost, quantity, later.sums.entered_e8)
     level.cost_rank = 4
     level.fee_rank = 4
-    if net_order(st, one, &level, out) or net_order(st, other, &level, out):
+    if a.side < 0:
+        one, other = other, one         # the long one first
+    if net_order(st, one, &level, when, out) or net_order(st, other, &level, when, out):
         fault(b"a netted order left the range of money")
     note(out, D_NETTED)
     return 0
 
 
-cdef int net_order(State* st, int32_t slot, const Level* level, Result* out) except -1 nogil:
+cdef int net_order(State* st, int32_t slot, const Level* level, int64_t when_ms, Result* out) except -1 nogil:
     # Returns 1 when it leaves the range.
     cdef int32_t trade = st.slots[slot].trade
     cdef Trade* t = &st.trades[trade]
@@ -735,7 +772,7 @@ cdef int net_order(State* st, int32_t slot, const Level* level, Result* out) exc
     order_end(st, o, FILLED)
     order_finalise(st, o)
     o.whole = level[0]
-    o.last_fill_ms = entered_ms(st, t)
+    o.last_fill_ms = when_ms
     memset(&c, 0, sizeof(Change))
     c.level = level[0]
     if money_of_change(st, o, t, &c) != D_OK:
@@ -755,7 +792,7 @@ cdef void give_back_overfill(State* st, const Group* g, int64_t theirs) noexcept
         over = -size_of(t)
         if over <= 0:
             continue
-        closed = on_side(t, theirs) + over
+        closed = on_side(t, theirs - g.net)
         if closed > 0:
             t.returned_e8 += over if over < closed else closed
 
@@ -780,7 +817,7 @@ cdef int book_to_position(State* st, const Group* g, int64_t theirs, Result* out
         there = 0
     for i in range(g.count):
         t = &st.trades[st.slots[g.slots[i]].trade]
-        order = external_after(st, t, 0)
+        order = external_after(st, t, -1)
         while order >= 0:
             o = &st.orders[order]
             if not o.flags & LOCKED:
@@ -792,7 +829,7 @@ cdef int book_to_position(State* st, const Group* g, int64_t theirs, Result* out
                     share = o.level.filled_e8 + size_of(t)
                 ours -= share - o.level.filled_e8
                 book_share(st, order, share, out)
-            order = external_after(st, t, o.order_no)
+            order = external_after(st, t, order)
         foreign_share(st, st.slots[g.slots[i]].trade)
     return 0
 
@@ -804,14 +841,16 @@ cdef int judge_position(State* st, const Input* e, const Group* g, int64_t their
     cdef bint mixed = has_both_sides(st, g)
     cdef int32_t i
     if ours >= 0 and not mixed:
-        if there == ours or (g.certain and e.exchange_ms > 0 and (there > ours or ours == 0)):
+        if there == ours or (g.certain and position_ms(st, e) > 0 and (there > ours or ours == 0)):
             for i in range(g.count):
-                agreed(st, g.slots[i], e.exchange_ms, g.over)
-            foreign_set(st, foreign_key(st, e.asset_key, g.side), theirs - g.net, e.exchange_ms)
+                if not is_done(st, g.slots[i]):
+                    agreed(st, g.slots[i], position_ms(st, e), g.over)
+            foreign_set(st, foreign_key(st, e.asset_key, g.side), theirs - g.net, position_ms(st, e))
             return 0
     note(out, D_POSITION_DISAGREES)
     for i in range(g.count):
-        go_stale(st, g.slots[i])
+        if not is_done(st, g.slots[i]):
+            doubt(st, g.slots[i])       # an answer never asks for itself again
     if mixed:
         return prove_mixed(st, e, g, there)
     return prove_shortfall(st, e, g, ours, there if there > 0 else 0)
@@ -828,6 +867,11 @@ cdef bint has_both_sides(const State* st, const Group* g) noexcept nogil:
     return False
 
 
+cdef inline bint is_done(const State* st, int32_t slot) noexcept nogil:
+    # Flat, without doubt, and only waiting for final figures: a position says nothing to it.
+    return st.slots[slot].state == POSITION_CLOSED and not st.slots[slot].flags & STALE
+
+
 cdef void agreed(State* st, int32_t slot, int64_t exchange_ms, bint over) noexcept nogil:
     cdef Trade* t = &st.trades[st.slots[slot].trade]
     finalise_lost(st, t)
@@ -842,12 +886,14 @@ cdef int prove_mixed(State* st, const Input* e, const Group* g, int64_t there) e
     cdef Slot* s
     cdef int64_t mine
     for i in range(g.count):
+        if is_done(st, g.slots[i]):
+            continue
         s = &st.slots[g.slots[i]]
         mine = there if st.trades[s.trade].side == g.side else -there
         s.proven_e8 = size_of(&st.trades[s.trade])
         if mine < s.proven_e8:
             s.proven_e8 = mine if mine > 0 else 0
-        s.proven_ms = e.exchange_ms
+        s.proven_ms = position_ms(st, e)
     return 0
 
 
@@ -860,10 +906,10 @@ cdef int prove_shortfall(State* st, const Input* e, const Group* g, int64_t ours
     cdef int64_t part
     for i in range(g.count):
         s = &st.slots[g.slots[i]]
+        if is_done(st, g.slots[i]):
+            continue
         s.proven_e8 = size_of(&st.trades[s.trade])
-        s.proven_ms = e.exchange_ms
-        if missing > 0 and s.short_ms == 0:
-            s.short_ms = e.exchange_ms
+        s.proven_ms = position_ms(st, e)
     for round_ in range(2):
         for i in range(g.count - 1, -1, -1):
             s = &st.slots[g.slots[i]]
@@ -871,4 +917,6 @@ cdef int prove_shortfall(State* st, const Input* e, const Group* g, int64_t ours
                 part = missing if missing < s.proven_e8 else s.proven_e8
                 s.proven_e8 -= part
                 missing -= part
+                if part > 0 and s.short_ms == 0:
+                    s.short_ms = position_ms(st, e)
     return 0
