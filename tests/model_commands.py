@@ -9,7 +9,7 @@ from typing import Final
 
 from model_orders import Code, Level, Order, Refused, Status, floor_to, in_range, live
 from model_positions import PositionRules
-from model_tables import ERRORS_OF_A_SLOT, Step
+from model_tables import ERRORS_OF_A_SLOT
 from model_trades import ALL, Slot, Stage, Trade
 
 from dita.contracts import (
@@ -293,12 +293,12 @@ class CommandRules(PositionRules):
         slot.urgent = i.urgent
         if i.urgent:
             slot.retry_ms = 0
-        if market and (i.urgent or replaces):
+        if market and everything:
             slot.market = ALL
-        if slot.entry_order is not None and live(slot.entry_order):
-            self._ask(EffectKind.CANCEL, slot.index, slot.entry_order)
         if maker is not None and (i.urgent or replaces):
             self._ask(EffectKind.CANCEL, slot.index, maker)
+        if slot.entry_order is not None and live(slot.entry_order):
+            self._ask(EffectKind.CANCEL, slot.index, slot.entry_order)
         if slot.stale:
             self._note(Code.EXIT_LATCHED)
 
@@ -402,8 +402,9 @@ class CommandRules(PositionRules):
                 self._ask(EffectKind.QUERY_ORDER, slot.index, order)
             elif not order.terminal:
                 self._ask(EffectKind.FINALISE, slot.index, order)
-        self._go_stale(slot, ask=False)
-        self._ask_position(slot)
+        for order in slot.trade.orders:
+            order.final |= order.lost  # a person's word that they are over
+        self._doubt_again(slot)
 
     def _adopt_order(self, i: KernelIntent, slot: Slot, role: OrderRole) -> None:
         """An order of this trade that works at the venue and is not in the registry."""
@@ -411,8 +412,9 @@ class CommandRules(PositionRules):
             raise Refused(Code.INVALID_INTENT, "order")
         if i.quantity_e8 <= 0:
             raise Refused(Code.INVALID_INTENT, "quantity_e8")
-        if live(slot.entry_order if role is OrderRole.ENTRY else slot.exit_order):
-            raise Refused(Code.SLOT_BUSY)
+        there = slot.entry_order if role is OrderRole.ENTRY else slot.exit_order
+        if there is not None and not there.terminal:
+            raise Refused(Code.SLOT_BUSY)  # what it filled is not certain yet
         self._accept(i)
         order = self._new_order(slot.trade, role, i.quantity_e8)
         order.venue_id, order.status, order.kind = i.venue_order_id, Status.WORKING, i.order_type
@@ -433,14 +435,15 @@ class CommandRules(PositionRules):
         read past that answer.  The rest of the wallet's difference stays unexplained.
         """
         trade = slot.trade
-        if not trade.certain:
+        if not trade.over:
             raise Refused(Code.STALE_STATE, "order")
         gone = slot.size - slot.proven
-        if slot.size <= 0 or slot.proven_ms <= 0 or i.quantity_e8 != gone or gone <= 0:
+        if slot.proven_ms < slot.last_fill_ms or not slot.short_ms:
+            raise Refused(Code.STALE_STATE, "time")
+        if i.quantity_e8 != gone or gone <= 0:
             raise Refused(Code.INVALID_INTENT, "quantity_e8")
         read = self.seeded and self.income_read_ms > self.income_from_ms
-        past = slot.short_ms > 0 and self.income_read_ms >= slot.short_ms + TOLD_MS
-        if slot.proven_ms < slot.last_fill_ms or not read or not past:
+        if not read or self.income_read_ms < slot.short_ms + TOLD_MS:
             raise Refused(Code.STALE_STATE, "time")
         order = Order(
             order_no=len(self.orders) + 1,
@@ -460,15 +463,14 @@ class CommandRules(PositionRules):
             realized_rank=1,
             figure_quantity=gone,
         )
-        step = Step(order, level, level)
-        self._must_fit(trade, [step])
+        self._must_fit(order, level)
         self._accept(i)
         self.orders.append(order)
         trade.orders.append(order)
         self.clients[self.client_id(order)] = order
         self._answer.order_no = order.order_no
         order.last_fill_ms = slot.short_ms
-        self._book(step)
+        self._book(order, level)
         trade.written_off = trade.fed = True
         for each in trade.orders:
             each.final |= each.lost

@@ -8,7 +8,6 @@ in line afterwards.  Knows nothing of commands, positions and balances.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -21,15 +20,15 @@ from model_orders import (
     Status,
     level_after,
     live,
-    share,
+    too_wide,
     withdrawn,
 )
-from model_slots import SlotRules
-from model_tables import ERRORS_KEPT, Effect, Step
-from model_trades import ALL, Figures, Slot, Stage
+from model_slots import FUTILE_MS, SlotRules
+from model_tables import ERRORS_KEPT, Effect, Held
+from model_trades import ALL, Slot, Stage, Trade
 
 from dita.contracts import EffectKind, EvidenceSource, OrderRole, RejectReason, VenueEvent
-from dita.identity import plain_symbol
+from dita.identity import is_own_client_id, plain_symbol
 from dita.transitions import TRANSITIONS
 
 RATE_LIMIT_MS: Final = 60_000
@@ -42,25 +41,6 @@ FILLS: Final = (Kind.PARTIAL_FILL, Kind.FULL_FILL)
 CLOSES: Final = (Kind.LIQUIDATION, Kind.ADL)
 #: In place of a held event's client id that has the shape of ours and is unknown.
 OUR_SHAPE: Final = "a" * 32
-
-
-@dataclass(frozen=True)
-class Change:
-    """What an event will book, proven to be in range."""
-
-    order: Order
-    told: Level
-    steps: list[Step]
-
-    @property
-    def grown(self) -> bool:
-        """More is filled than before."""
-        return self.told.filled > self.order.told.filled
-
-
-def has_our_shape(client_id: str) -> bool:
-    """A client order id as this kernel makes them."""
-    return len(client_id) == 32 and set(client_id) <= set("abcdefghijklmnopqrstuvwxyz234567")
 
 
 class OrderRules(SlotRules):
@@ -80,10 +60,10 @@ class OrderRules(SlotRules):
             raise Refused(Code.INVALID_EVENT, "order")
         return by_client
 
-    def _unanswered_submit(self, asset: str) -> bool:
+    def _unanswered_submit(self, asset: str, newest_no: int) -> bool:
         """Some live order on the symbol has no venue id yet: an unknown id may be its own."""
         return any(
-            order is not None and live(order) and not order.venue_id
+            order is not None and live(order) and not order.venue_id and order.order_no <= newest_no
             for slot in self._slots_of(asset)
             for order in (slot.entry_order, slot.exit_order)
         )
@@ -93,11 +73,19 @@ class OrderRules(SlotRules):
             self._without_ids(e)
             return
         order = self._order_by_ids(e)
-        if order is None:
-            self._unmatched(e)
-            return
-        self._to_order(e, order)
-        self._release_held(order.trade.asset)
+        if order is None and e.source is not EvidenceSource.STREAM:
+            self._release_strangers(e)
+            order = self._order_by_ids(e)
+        try:
+            if order is None:
+                self._unmatched(e)
+            else:
+                self._to_order(e, order)
+        except Refused:
+            if not self._answer.accepted:
+                raise  # else something was released with it
+        if order is not None:
+            self._release_held(order.trade.asset)
 
     def _to_order(self, e: VenueEvent, order: Order) -> None:
         trade = order.trade
@@ -130,8 +118,8 @@ class OrderRules(SlotRules):
             "settled": self._settled,
         }
         rules[cell.rule](e, order)
-        for step in self._steps(trade):
-            self._book(step)
+        if any(each.external for each in trade.orders):
+            self._rebook(trade)
         self._finish(trade)
         self._hold_to_table(cell, trade)
 
@@ -155,23 +143,31 @@ class OrderRules(SlotRules):
         raise Refused(Code.UNRESOLVED_SLOT)
 
     def _unmatched(self, e: VenueEvent) -> None:
-        """Not ours until proven: held while a submit is unanswered, or a close by somebody else."""
-        closes = e.kind in CLOSES
-        if not closes and self._unanswered_submit(e.asset):
+        """Not ours until proven.
+
+        A frame may belong to a submit without an answer yet, and is held; the venue's own records
+        name our orders by our client ids, so theirs are not ours.
+        """
+        told = e.kind not in CLOSES and e.source is EvidenceSource.STREAM
+        if told and self._unanswered_submit(e.asset, len(self.orders)):
             if len(self.held) == HELD_MAX:
                 self._effects.append(Effect(EffectKind.QUERY_POSITION))
                 raise Refused(Code.LIMIT_REACHED)
             self._accept(e)
             # A client id that is not known now belongs to nobody, whatever is submitted later.
-            of_ours = has_our_shape(e.client_order_id)
-            self.held.append(
-                msgspec.structs.replace(e, client_order_id=OUR_SHAPE if of_ours else "")
-            )
+            client = OUR_SHAPE if is_own_client_id(e.client_order_id) else ""
+            kept = msgspec.structs.replace(e, client_order_id=client)
+            self.held.append(Held(kept, len(self.orders)))
             self._note(Code.EVENT_HELD)
             return
+        self._stranger(e)
+
+    def _stranger(self, e: VenueEvent) -> None:
+        """Not of an order of ours: it has closed what was ours, or it changes nothing."""
+        closes = e.kind in CLOSES
         if not closes and e.kind not in FILLS:
             raise Refused(Code.UNRESOLVED_SLOT)
-        if not e.side or has_our_shape(e.client_order_id):
+        if is_own_client_id(e.client_order_id):
             raise Refused(Code.UNRESOLVED_SLOT)
         slot = self._closed_by(e)
         if slot is None:
@@ -182,42 +178,61 @@ class OrderRules(SlotRules):
         """After an answer on a symbol: what was held is an order's, or is proven not to be ours."""
         at = 0
         while at < len(self.held):
-            e = self.held[at]
+            e, newest_no = self.held[at]
             try:
                 order = self._order_by_ids(e)
             except Refused:
                 order = None  # its ids now name two orders: nobody's, as long as that is so
-            if plain_symbol(e.asset) != asset or (order is None and self._unanswered_submit(asset)):
+            waits = order is None and self._unanswered_submit(asset, newest_no)
+            if plain_symbol(e.asset) != asset or waits:
                 at += 1
                 continue
-            del self.held[at]
-            self._note(Code.HELD_RELEASED)
-            e = msgspec.structs.replace(e, received_ms=self.now_ms)
-            try:
-                if order is not None:
-                    self._to_order(e, order)
-                else:
-                    self._unmatched(e)
-            except Refused:
-                pass  # then it was nothing new
+            self._release(at, order)
             at = 0
+
+    def _release(self, at: int, order: Order | None) -> None:
+        e = msgspec.structs.replace(self.held.pop(at).event, received_ms=self.now_ms)
+        self._note(Code.HELD_RELEASED)
+        try:
+            if order is not None:
+                self._to_order(e, order)
+            else:
+                self._stranger(e)
+        except Refused:
+            pass  # then it was nothing new
+
+    def _release_strangers(self, e: VenueEvent) -> None:
+        """The venue's records show this order without a client id of ours: what was held of it is
+        not the answer to any submit."""
+        if not e.venue_order_id or is_own_client_id(e.client_order_id):
+            return
+        at = 0
+        while at < len(self.held):
+            if self.held[at].event.venue_order_id != e.venue_order_id:
+                at += 1
+                continue
+            self._accept(e)
+            self._release(at, self._order_of_venue(e.venue_order_id))
 
     # -- levels ------------------------------------------------------------------------------------
 
-    def _change(self, order: Order, e: VenueEvent) -> Change:
-        """What the event adds; refused when it is nothing new, or out of range."""
-        return self._proven(order, level_after(order, e))
+    def _change(self, order: Order, e: VenueEvent) -> Level:
+        """What the event makes known; refused when it is nothing new, or out of range."""
+        told = level_after(order, e)
+        if order.external:
+            if too_wide(told.cost, told.fee, told.realized):
+                raise Refused(Code.ARITHMETIC_LIMIT)
+            return told
+        self._must_fit(order, told)
+        if told.filled > order.level.filled:
+            self._must_have_a_home(order.trade)
+        return told
 
-    def _proven(self, order: Order, told: Level) -> Change:
-        trade = order.trade
-        steps = self._steps(trade, order, told)
-        self._must_fit(trade, steps)
-        moves = sum(step.level.filled - step.order.level.filled for step in steps)
-        if moves and trade.slot is None and not self._home(trade):
+    def _must_have_a_home(self, trade: Trade) -> None:
+        if trade.slot is None and not self._home(trade):
             raise Refused(Code.LIMIT_REACHED)
-        return Change(order, told, steps)
 
-    def _change_if_any(self, order: Order, e: VenueEvent) -> Change | None:
+    def _change_if_any(self, order: Order, e: VenueEvent) -> Level | None:
         """For an event that is not only a fill: "nothing new" is no refusal."""
         if not e.quantity_e8 and e.cost is None and e.fee is None and e.realized is None:
             return None
@@ -228,67 +243,50 @@ class OrderRules(SlotRules):
                 return None
             raise
 
-    def _write(self, e: VenueEvent, change: Change) -> None:
-        order, trade = change.order, change.order.trade
-        slot = self._slot_at(trade)
-        grown = change.grown
-        entry_moves = order.role is OrderRole.ENTRY and change.told.filled != order.level.filled
-        unlocked = bool(trade.unlocked)
-        when = self._time_of(e)
-        if grown:
+    def _write(self, e: VenueEvent, order: Order, told: Level) -> None:
+        """What is known of the order from now on; an order of ours is booked with it."""
+        trade = order.trade
+        more = told.filled - order.told.filled
+        if more > 0:
             self.clamped += e.exchange_ms != 0 and self._too_far(e)
-        before = order.level.filled
-        for step in change.steps:
-            of_event = step.order is order
-            was = self._book(step, when if grown and of_event else None)
-            self._notes_on(step.order, was, grown and of_event)
-        if order.external and order.level.filled < order.whole.filled:
-            self._note(Code.FOREIGN_EXCESS)
+            self._date(order, self._time_of(e))
+        if order.external:
+            order.whole, order.intended = told, told.filled
+        else:
+            self._book(order, told, grown=more > 0)
         if e.increment:
             self._remember(e.event_id)
         if e.source is not EvidenceSource.STREAM:
             order.queried = True
-        if grown:
-            self._after_growth(order, slot, order.level.filled - before)
-        if entry_moves and unlocked and slot is not None:
-            self._go_stale(slot)
-
-    def _after_growth(self, order: Order, slot: Slot | None, more: int) -> None:
-        if order.external:
-            order.intended = order.whole.filled
+        if more <= 0:
+            return
         if order.final:
             order.final = False  # the venue contradicts its final figures: ask again
-            self._ask(EffectKind.FINALISE, order.trade.slot, order)
-        if slot is None:
-            return
+            self._ask(EffectKind.FINALISE, trade.slot, order)
+        if order.role is OrderRole.ENTRY:
+            self._give_back(trade, more)
+        slot = self._slot_at(trade)
+        if slot is not None:
+            self._filled_in(slot, order, more)
+
+    def _filled_in(self, slot: Slot, order: Order, more: int) -> None:
+        """A slot takes note of a fill."""
         slot.last_fill_ms = max(slot.last_fill_ms, order.last_fill_ms)
-        if order.role is OrderRole.EXIT and order.last_fill_ms > slot.proven_ms:
-            # What went out is no longer there to be sold a second time.
-            slot.proven = max(0, slot.proven - max(0, more))
-        if order.level.filled > order.intended and not order.external:
-            self._go_stale(slot)
+        if order.role is OrderRole.ENTRY:
+            if slot.latched and slot.goal != ALL and slot.goal_ratio:
+                slot.goal = slot.leg_goal(slot.goal_base, slot.goal_ratio)  # its share of the rest
+        elif not order.external:
+            self._less_is_there(slot, order, more)
+        overfilled = not order.external and order.level.filled > order.intended
+        if slot.trade.unlocked or overfilled:
+            self._go_stale(slot)  # whose part is how large, a position decides
 
-    def _notes_on(self, order: Order, was: Figures, grown: bool) -> None:
-        level, trade, now = order.level, order.trade, order.trade.figures
-        is_exit = order.role is OrderRole.EXIT
-        if now.unsettled < was.unsettled:
-            self._note(Code.REALIZED_SETTLED)
-        if is_exit and level.priceless and not level.known:
-            self._note(Code.REALIZED_SKIPPED_NO_PRICE)
-        if now.entry_priced < now.entered:
-            self._note(Code.ENTRY_BASIS_MISSING)
-        if grown and not order.external and level.filled > order.intended:
-            self._note(Code.OVERFILL)
-        told = is_exit and level.realized_rank > 0 and not level.priceless
-        if told and now.trueup != was.trueup:
-            ours = trade.pnl_of(level)
-            if self._deviates(level.realized, ours):
-                self._note(Code.FIGURE_DEVIATES)
-
-    def _deviates(self, figure: int, ours: int) -> bool:
-        """Beyond the configured amount and 1 % of the leg's own result."""
-        limit = max(self.config.figure_tolerance, share(abs(ours), 1, 100))
-        return abs(figure - ours) > limit
+    def _less_is_there(self, slot: Slot, order: Order, quantity: int) -> None:
+        """What went out is not there to be sold a second time; a later answer has it already."""
+        if slot.proven > 0 and order.last_fill_ms > slot.proven_ms:
+            slot.proven = max(0, slot.proven - quantity)
+            if slot.proven == 0:
+                slot.futile_ms = self.now_ms + FUTILE_MS
 
     # -- acks and fills ----------------------------------------------------------------------------
 
@@ -305,7 +303,7 @@ class OrderRules(SlotRules):
         waits = order.status in (Status.REQUESTED, Status.UNKNOWN)
         return self._tells_venue_id(order, e) or waits
 
-    def _or_ack(self, order: Order, e: VenueEvent) -> Change | None:
+    def _or_ack(self, order: Order, e: VenueEvent) -> Level | None:
         """The change; None when there is nothing new but the venue id, which is taken."""
         try:
             return self._change(order, e)
@@ -334,13 +332,13 @@ class OrderRules(SlotRules):
     def _ack(self, e: VenueEvent, order: Order) -> None:
         change = self._change_if_any(order, e)
         binds = self._tells_venue_id(order, e)
-        if not change and not binds and (order.ended or order.status is Status.WORKING):
+        if change is None and not binds and (order.ended or order.status is Status.WORKING):
             raise Refused(Code.DUPLICATE_EVENT)
         self._accept(e)
         self._bind(order, e.venue_order_id)
         self._answered(order)
-        if change:
-            self._write(e, change)
+        if change is not None:
+            self._write(e, order, change)
             self._end_if_full(order)
 
     def _fill(self, e: VenueEvent, order: Order) -> None:
@@ -352,7 +350,7 @@ class OrderRules(SlotRules):
         self._accept(e)
         self._bind(order, e.venue_order_id)
         self._answered(order)
-        self._write(e, change)
+        self._write(e, order, change)
         self._end_if_full(order)
         if e.kind is Kind.FULL_FILL and not order.ended:
             self._ask(EffectKind.QUERY_ORDER, order.trade.slot, order)
@@ -369,7 +367,7 @@ class OrderRules(SlotRules):
         self._accept(e)
         self._bind(order, e.venue_order_id)
         self._answered(order)
-        self._write(e, change)
+        self._write(e, order, change)
         self._end_if_full(order)
 
     # -- ends --------------------------------------------------------------------------------------
@@ -377,12 +375,12 @@ class OrderRules(SlotRules):
     def _end(self, e: VenueEvent, order: Order) -> None:
         """Cancelled or expired.  A fill may still come; the final figures are asked for."""
         change = self._change_if_any(order, e)
-        if order.ended and not change and not self._tells_venue_id(order, e):
+        if order.ended and change is None and not self._tells_venue_id(order, e):
             raise Refused(Code.DUPLICATE_EVENT)
         self._accept(e)
         self._bind(order, e.venue_order_id)
-        if change:
-            self._write(e, change)
+        if change is not None:
+            self._write(e, order, change)
             self._end_if_full(order)
         if not order.ended:
             order.status = Status.CANCELLED if e.kind is Kind.CANCEL_ACK else Status.EXPIRED
@@ -423,8 +421,7 @@ class OrderRules(SlotRules):
             self._note(Code.SYMBOL_SUSPENDED)
         self._back_off(e, slot)
         if e.reject is RejectReason.POSITION_MISMATCH:
-            self._go_stale(slot, ask=False)  # find out before the retry
-            self._ask_position(slot)
+            self._doubt_again(slot)  # find out before the retry
             slot.stale_ms = self.now_ms
 
     def _too_small(self, e: VenueEvent, slot: Slot, order: Order) -> None:
@@ -485,12 +482,12 @@ class OrderRules(SlotRules):
             self._less_than_said(e, order)
             return
         change = self._change_if_any(order, e)
-        if order.final and not change and not self._tells_venue_id(order, e):
+        if order.final and change is None and not self._tells_venue_id(order, e):
             raise Refused(Code.DUPLICATE_EVENT)
         self._accept(e)
         self._bind(order, e.venue_order_id)
-        if change:
-            self._write(e, change)
+        if change is not None:
+            self._write(e, order, change)
         self._end_finally(order)
 
     def _end_finally(self, order: Order) -> None:
@@ -503,12 +500,20 @@ class OrderRules(SlotRules):
         """The venue's records hold less than its stream told."""
         if e.source is EvidenceSource.STREAM or e.increment:
             raise Refused(Code.INVALID_EVENT, "quantity_e8")
-        change = self._proven(order, withdrawn(order, e))
+        self._must_have_a_home(order.trade)
+        less = withdrawn(order, e)
+        self._must_fit(order, less)
         self._accept(e)
         self._bind(order, e.venue_order_id)
         self._note(Code.FILL_WITHDRAWN)
-        self._write(e, change)
-        self._end_finally(order)
+        gone = order.level.filled - less.filled
+        self._book(order, less)
+        if order.role is OrderRole.EXIT:
+            self._give_back(order.trade, gone)
+        if order.status is Status.FILLED or not order.ended:
+            full = order.level.filled >= order.intended
+            order.status = Status.FILLED if full else Status.CANCELLED
+        order.final = True
         slot = self._slot_at(order.trade)
         if slot is not None:
             self._go_stale(slot)
@@ -543,63 +548,57 @@ class OrderRules(SlotRules):
         self._note(Code.ORDER_LOST)
         if not order.ended:
             order.status = Status.ABSENT
-        order.lost = True
         slot = self._slot_at(order.trade)
-        if slot is None:
+        if slot is None or order.external:
             order.final = True
         else:
-            self._go_stale(slot)
+            order.lost = True
+            self._doubt_again(slot)
 
     # -- closes that were not ours -----------------------------------------------------------------
 
     def _closed_by(self, e: VenueEvent) -> Slot | None:
-        """The slot whose position this fill can have closed."""
+        """The slot whose position this fill can have closed: one that is open, else one whose
+        entry may have filled already.  In hedge mode only the position's side tells a close."""
+        if not e.side or not e.asset:
+            return None
         side = -int(e.side)
-        if self.config.hedge:
-            of = int(e.position_side)
-            if not of:
-                if e.kind not in CLOSES:
-                    return None
-                of = side
-            return self._slot_of_asset(e.asset, side) if of == side else None
-        there = self._slots_of(e.asset, side) if e.asset else []
-        return next((s for s in there if s.size > 0), there[0] if there else None)
+        told = e.position_side or e.kind not in CLOSES
+        if self.config.hedge and told and int(e.position_side) != side:
+            return None
+        there = self._slots_of(e.asset, side)
+        opened = [slot for slot in there if slot.size > 0]
+        may_open = [slot for slot in there if not slot.trade.certain]
+        return next(iter((*opened, *may_open)), None)
 
     def _close_by_others(self, e: VenueEvent, slot: Slot) -> None:
         """Liquidation, ADL or a close by hand: booked to our trade up to the room in it."""
         cell = TRANSITIONS[slot.state, Kind.LIQUIDATION]
         trade, answer = slot.trade, self._answer
-        if slot.size <= 0 and trade.certain:
-            raise Refused(Code.NO_POSITION if e.kind in CLOSES else Code.UNRESOLVED_SLOT)
+        answer.slot, answer.before, answer.trade_no = slot.index, slot.state, trade.trade_no
         if e.quantity_e8 == 0:
             raise Refused(Code.INVALID_EVENT, "quantity_e8")
         if not e.event_id and not e.venue_order_id:
             raise Refused(Code.INVALID_EVENT, "event_id")
         if self._was_seen(e.event_id):
             raise Refused(Code.DUPLICATE_EVENT)
-        answer.slot, answer.before, answer.trade_no = slot.index, slot.state, trade.trade_no
-        order = Order(
-            order_no=len(self.orders) + 1,
-            trade=trade,
-            role=OrderRole.EXIT,
-            side=-trade.side,
-            intended=0,
-            external=True,
-            venue_id=e.venue_order_id,
-            status=Status.FILLED,
-        )
-        change = self._change(order, e)
+        order = Order(0, trade, OrderRole.EXIT, -trade.side, 0, external=True)
+        told = self._change(order, e)
         self._accept(e)
-        self.orders.append(order)
-        trade.orders.append(order)
+        order = self._new_order(trade, OrderRole.EXIT, 0)
+        order.external, order.venue_id = True, e.venue_order_id
         answer.order_no = order.order_no
-        self._write(e, change)
+        self._write(e, order, told)
+        order.status = Status.FILLED
         if order.venue_id:
             self._ask(EffectKind.FINALISE, slot.index, order)
         else:
             order.final = True  # no id to ask about: the event is all there is
         self._remember(e.event_id)
         self._note(Code.EXTERNAL_CLOSE)
-        self._go_stale(slot)
+        self._rebook(trade)
+        self._less_is_there(slot, order, order.level.filled)
+        if order.level.filled < order.whole.filled:
+            self._note(Code.FOREIGN_EXCESS)
         self._settle_slot(slot.index)
         self._hold_to_table(cell, trade)

@@ -61,6 +61,11 @@ def in_range(*amounts: int) -> None:
         raise Refused(Code.ARITHMETIC_LIMIT)
 
 
+def too_wide(*amounts: int) -> bool:
+    """So large that sums of many of them could leave the range."""
+    return any(abs(amount) > MONEY_MAX // 1024 for amount in amounts)
+
+
 def prefixes_in_range(amounts: Iterable[int]) -> bool:
     """True when a sum stays in range at every step of the way."""
     total = 0
@@ -258,7 +263,7 @@ def estimated_fee(order: Order, level: Level) -> Level:
 def fee_after(order: Order, old: Level, new: Level, e: VenueEvent) -> Level:
     """The venue's fee when it is new or better, else our estimate for what it does not cover.
 
-    Of an order that is not ours nothing is estimated: only our part of it is, when it is booked.
+    Of an order that is not ours no estimate is kept: only our part of it has one, once booked.
     """
     grown = new.filled > old.filled
     rank = fee_rank_of(e)
@@ -266,15 +271,15 @@ def fee_after(order: Order, old: Level, new: Level, e: VenueEvent) -> Level:
         fee = old.fee + e.fee if e.increment else e.fee
         in_range(fee)
         return replace(new, fee=fee, fee_rank=rank)
-    if order.external:
-        return replace(new, fee=0, fee_rank=0) if grown else new
-    if old.fee_rank <= 1:
-        return estimated_fee(order, new)
     more = new.cost - old.cost
-    if grown and more > 0:
+    if old.fee_rank <= 1:
+        new = estimated_fee(order, new)
+    elif grown and more > 0:
         fee = old.fee + share(more, fee_rate(order), 10**9)
         in_range(fee)
-        return replace(new, fee=fee, fee_rank=1)
+        new = replace(new, fee=fee, fee_rank=1)
+    if order.external and new.fee_rank == 1:
+        return replace(new, fee=0, fee_rank=0)
     return new
 
 
@@ -298,12 +303,14 @@ def withdrawn(order: Order, e: VenueEvent) -> Level:
     """The venue's records hold less than its stream said: they are believed, as they are."""
     old, filled = order.level, e.quantity_e8
     new = Level(filled=filled)
-    if e.cost is not None and filled > 0:
+    if filled == 0:
+        return new
+    if e.cost is not None:
         new = replace(new, priced=filled, cost=e.cost, cost_rank=cost_rank_of(e))
-    elif e.price_e10 > 0 and filled > 0:
+    elif e.price_e10 > 0:
         cost = e.price_e10 * filled
         new = replace(new, priced=filled, cost=cost, cost_rank=cost_rank_of(e))
-    elif not old.priceless and filled > 0:
+    elif not old.priceless:
         cost = share(old.cost, filled, old.filled)
         new = replace(new, priced=filled, cost=cost, cost_rank=old.cost_rank)
     if e.fee is not None:
@@ -312,34 +319,27 @@ def withdrawn(order: Order, e: VenueEvent) -> Level:
         new = replace(new, fee=share(old.fee, filled, old.filled), fee_rank=old.fee_rank)
     else:
         new = estimated_fee(order, new)
-    if order.role is OrderRole.EXIT and e.realized is not None and filled > 0:
+    if order.role is OrderRole.EXIT and e.realized is not None:
         rank = realized_rank_of(e)
         new = replace(new, realized=e.realized, realized_rank=rank, figure_quantity=filled)
     return new
 
 
-def booked_part(order: Order, whole: Level, quantity: int) -> Level:
+def booked_part(order: Order, quantity: int) -> Level:
     """What is booked to our trade of an order that was not ours: so much of its quantity.
 
     Cost and fee by quantity.  A profit belongs to the part that closed something, and which part
     that was the figure does not say: it counts only when all of the order closed what was ours.
     """
-    if whole.filled == 0:
+    whole = order.whole
+    if quantity == 0:
         return NOTHING
-    new = Level(filled=quantity)
-    if not whole.priceless:
-        cost = share(whole.cost, quantity, whole.filled)
-        new = replace(new, priced=quantity, cost=cost, cost_rank=whole.cost_rank)
-    if whole.fee_rank == 0:
-        new = estimated_fee(order, new)
-    else:
-        fee = share(whole.fee, quantity, whole.filled)
-        new = replace(new, fee=fee, fee_rank=whole.fee_rank)
     if quantity == whole.filled:
-        new = replace(
-            new,
-            realized=whole.realized,
-            realized_rank=whole.realized_rank,
-            figure_quantity=whole.figure_quantity,
-        )
-    return new
+        new = whole
+    else:
+        new = Level(filled=quantity, fee_rank=whole.fee_rank)
+        new = replace(new, fee=share(whole.fee, quantity, whole.filled))
+        if not whole.priceless:
+            cost = share(whole.cost, quantity, whole.filled)
+            new = replace(new, priced=quantity, cost=cost, cost_rank=whole.cost_rank)
+    return estimated_fee(order, new) if whole.fee_rank == 0 else new

@@ -31,17 +31,23 @@ class SlotRules(Tables):
 
     # -- doubt -------------------------------------------------------------------------------------
 
-    def _go_stale(self, slot: Slot, ask: bool = True) -> None:
+    def _go_stale(self, slot: Slot) -> None:
         """In doubt: nothing new is risked until the venue's position agrees.
 
         It is asked for when doubt begins; afterwards the runtime asks at its own cadence.
         """
         if slot.stale:
             return
-        slot.stale, slot.stale_ms = True, self.now_ms
+        slot.stale, slot.stale_ms, slot.futile_ms = True, self.now_ms, 0
         slot.proven = slot.size
-        if ask:
+        self._ask_position(slot)
+
+    def _doubt_again(self, slot: Slot) -> None:
+        """Somebody has a reason to ask, although the slot may be in doubt already."""
+        if slot.stale:
             self._ask_position(slot)
+        else:
+            self._go_stale(slot)
 
     def _ask_position(self, slot: Slot) -> None:
         self._effects.append(Effect(EffectKind.QUERY_POSITION, slot.index, 0, slot.trade.trade_no))
@@ -161,9 +167,8 @@ class SlotRules(Tables):
         wanted = size
         if slot.goal != ALL:
             wanted = min(size, slot.goal - trade.figures.exited)
-        if wanted < size and floor_to(wanted, trade.step) == 0:
-            if not slot.stale:
-                slot.drop_latch()  # less than a step is left of the leg
+        if not slot.stale and wanted < size and floor_to(wanted, trade.step) == 0:
+            slot.drop_latch()  # less than a step is left of the leg
             return
         # What the venue may still fill of an older exit is not there for the next one.
         reserved = sum(o.unfilled for o in trade.own_exits if not o.final)
@@ -173,7 +178,9 @@ class SlotRules(Tables):
         if quantity < size:
             quantity = floor_to(quantity, trade.step)
         if quantity <= 0:
-            return  # not now
+            if not reserved:  # else an older exit's end decides
+                slot.retry_ms = self.now_ms + FUTILE_MS
+            return
         as_market = min(quantity, slot.market - trade.figures.exited)
         if as_market < size:
             as_market = floor_to(as_market, trade.step)
@@ -190,7 +197,8 @@ class SlotRules(Tables):
         slot.exit_order = order
         order.intent_id, order.child = slot.exit_intent, slot.next_child
         slot.next_child += 1
-        slot.trade.recovery_children += slot.exit_intent == ""
+        if not slot.exit_intent:
+            slot.trade.recovery_child = slot.next_child
         if not as_market:
             order.kind, order.limit_price = slot.exit_kind, slot.exit_price
             if slot.exit_wait_ms:
@@ -261,13 +269,18 @@ class SlotRules(Tables):
                 self._feed_sizer(trade)
                 self._close_record(trade)
             return
+        self._recover(trade, latched=True)
+
+    def _recover(self, trade: Trade, latched: bool) -> None:
+        """A slot in doubt for it, and no entries until it is free again."""
         index = self._home(trade)[0]
         trade.closed = False
         slot = self._open(index, trade)
         slot.recovery = True
         self.frozen.add("recovery")
-        slot.latched, slot.goal = True, ALL
-        slot.next_child = trade.recovery_children  # its exits are of no intent
+        if latched:
+            slot.latched, slot.goal = True, ALL
+        slot.next_child = max(trade.recovery_child, len(trade.orders))  # of no intent
         self._go_stale(slot)
         self._note(Code.RECOVERY_SLOT)
         self._answer.slot = index

@@ -12,17 +12,16 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from model_orders import (
-    NOTHING,
     Code,
     Level,
     Order,
+    Refused,
     booked_part,
     in_range,
     prefixes_in_range,
     share,
 )
 from model_trades import (
-    ALL,
     Anchor,
     Figures,
     Flow,
@@ -97,20 +96,19 @@ class ModelOutcome:
     effects: tuple[Effect, ...] = ()
 
 
+class Held(NamedTuple):
+    """An event that waits: it can only be of an order that was there when it came."""
+
+    event: VenueEvent
+    newest_no: int
+
+
 @dataclass
 class Place:
     """A position of others: its signed quantity, and the time from which that is known."""
 
     quantity: int = 0
     as_of_ms: int = 0
-
-
-class Step(NamedTuple):
-    """One order's change: what is booked of it, and what the venue has told of the whole order."""
-
-    order: Order
-    level: Level
-    whole: Level
 
 
 def slot_count(slot_limit: int) -> int:
@@ -127,7 +125,7 @@ class Tables:
         self.trades_by_no: list[Trade] = []
         self.orders: list[Order] = []
         self.clients: dict[str, Order] = {}
-        self.held: list[VenueEvent] = []
+        self.held: list[Held] = []
         self.seen: list[set[str]] = [set(), set()]
         self.seen_now = 0
         self.foreign: dict[tuple[str, bool], Place] = {}  # by symbol, and in hedge mode by side
@@ -273,106 +271,110 @@ class Tables:
 
     # -- booking -----------------------------------------------------------------------------------
 
-    def _steps(self, trade: Trade, order: Order | None = None, told: Level = NOTHING) -> list[Step]:
-        """The changes that follow when this is what is told of the order: its own, and then those
-        of the closes by others, which are booked up to the room that own orders leave."""
-        others = [o for o in trade.orders if o is not order]
-        levels = {o: o.level.filled for o in others if not o.external}
-        externals = {o: o.whole for o in others if o.external and not o.locked}
-        steps = []
-        if order is not None and not order.external:
-            steps.append(Step(order, told, NOTHING))
-            levels[order] = told.filled
-        elif order is not None and order.locked:
-            steps.append(Step(order, booked_part(order, told, order.level.filled), told))
-        elif order is not None:
-            externals[order] = told
-        entered = sum(n for o, n in levels.items() if o.role is OrderRole.ENTRY)
-        entered += trade.adopted.filled if trade.adopted else 0
-        exited = sum(n for o, n in levels.items() if o.role is OrderRole.EXIT)
-        exited += sum(o.level.filled for o in trade.orders if o.external and o.locked)
-        room = max(0, entered - exited)
-        for each in sorted(externals, key=by_venue):
-            whole = externals[each]
-            part = booked_part(each, whole, min(room, whole.filled))
-            room -= part.filled
-            if each is order:
-                steps.insert(0, Step(each, part, whole))
-            elif part != each.level:
-                steps.append(Step(each, part, whole))
-        return steps
-
-    def _must_fit(self, trade: Trade, steps: list[Step]) -> None:
-        """Refuse when money that follows from these steps leaves the range."""
-        orders = [*trade.orders, *(s.order for s in steps if s.order not in trade.orders)]
-        made: dict[Order, Step] = {}
-        was = trade.figures
-        k = [self.realized, self.trueup, self.fees, self.fees_estimated]
-        for step in steps:
-            others = [_leaf(o, made) for o in orders if o is not step.order]
-            if trade.adopted is not None:
-                others.append(Leaf(OrderRole.ENTRY, trade.adopted))
-            made[step.order] = step
-            after = [*others, _leaf(step.order, made)]
-            sums_in_range(others, after, trade)
-            now = trade.figures_of(after)
-            realized, trueup = now.realized - was.realized, now.trueup - was.trueup
-            fees = now.fees - was.fees
-            flow = realized + trueup - fees
-            in_range(realized, trueup, fees)
-            in_range(realized + trueup, flow, self.bridged + flow, self.ambiguous + flow)
-            k[0] += realized
-            k[1] += trueup
-            k[2] += fees
-            k[3] += 0 if trade.closed else now.fees_estimated - was.fees_estimated
-            in_range(*k)
-            was = now
-
-    def _book(self, step: Step, grown_at: int | None = None) -> Figures:
-        """Make a step; ``grown_at`` is the time of what is newly filled.  What was before."""
-        order, trade, answer = step.order, step.order.trade, self._answer
-        was, before, told = trade.figures, order.level, order.told
-        order.level, order.whole = step.level, step.whole
-        more = step.level.filled - before.filled
-        if order.role is OrderRole.ENTRY and more > 0:
-            trade.returned = max(0, trade.returned - more)
-        if order.role is OrderRole.EXIT and not order.external and more < 0:
-            trade.returned = max(0, trade.returned + more)
-        trade.recompute()
-        now = trade.figures
-        if grown_at is not None:
-            if order.last_fill_ms and self._side_of(order.last_fill_ms) != self._side_of(grown_at):
-                order.old_quantity, order.old_ms = told.filled, order.last_fill_ms
-            order.last_fill_ms = grown_at
-            self.last_fill_ms = max(self.last_fill_ms, grown_at)
+    def _must_fit(self, order: Order, level: Level) -> None:
+        """Refuse when money that follows from the order's new level leaves the range."""
+        trade = order.trade
+        others = trade.leaves(without=order)
+        after = [*others, Leaf(order.role, level)]
+        sums_in_range(others, after, trade)
+        now, was = trade.figures_of(after), trade.figures
         realized, trueup = now.realized - was.realized, now.trueup - was.trueup
         fees = now.fees - was.fees
-        whole_now = grown_at is not None and not (told.filled and told.priceless)
+        flow = realized + trueup - fees
+        in_range(realized, trueup, fees)
+        in_range(realized + trueup, flow, self.bridged + flow, self.ambiguous + flow)
+        in_range(self.realized + realized, self.trueup + trueup, self.fees + fees)
+        if not trade.closed:
+            in_range(self.fees_estimated + now.fees_estimated - was.fees_estimated)
+
+    def _fits(self, order: Order, level: Level) -> bool:
+        try:
+            self._must_fit(order, level)
+        except Refused:
+            return False
+        return True
+
+    def _date(self, order: Order, at_ms: int) -> None:
+        """Some more of the order was filled at this time."""
+        last = order.last_fill_ms
+        if at_ms > last > 0 and order.told.filled and self._side_of(last) != self._side_of(at_ms):
+            order.old_quantity, order.old_ms = order.told.filled, last
+        order.last_fill_ms = max(last, at_ms)
+        self.last_fill_ms = max(self.last_fill_ms, at_ms)
+
+    def _book(self, order: Order, level: Level, grown: bool = False) -> None:
+        """The order's new level, and the ledger's difference; grown: some of it was just filled."""
+        trade, answer, before, was = order.trade, self._answer, order.level, order.trade.figures
+        order.level = level
+        trade.recompute()
+        now = trade.figures
+        realized, trueup = now.realized - was.realized, now.trueup - was.trueup
+        fees = now.fees - was.fees
+        all_now = grown and not (before.filled and before.priceless)
         if order.role is OrderRole.ENTRY:
             self._flow_of_exits(trade, realized + trueup)
-            self._flow_of(order, -fees, whole_now)
+            self._flow_of(order, -fees, all_now)
         else:
-            self._flow_of(order, realized + trueup - fees, whole_now)
+            self._flow_of(order, realized + trueup - fees, all_now)
         self.flow_total += realized + trueup - fees != 0
         self._track_peak()
-        self._foreign_of(trade)
-        answer.quantity_delta += more
+        answer.quantity_delta += level.filled - before.filled
         answer.realized_delta += realized
         answer.trueup_delta += trueup
         answer.fee_delta += fees
-        self._leg_grows(trade, more if order.role is OrderRole.ENTRY else 0)
-        return was
+        self._notes_on(order, was, grown)
 
-    def _leg_grows(self, trade: Trade, more: int) -> None:
-        """What comes in while a leg is on its way out joins it with its share."""
-        slot = self._slot_at(trade)
-        if slot is None or more <= 0 or not slot.latched or slot.goal == ALL:
-            return
-        if slot.goal_ratio:
-            slot.goal = slot.leg_goal(slot.goal_base, slot.goal_ratio)
+    def _notes_on(self, order: Order, was: Figures, grown: bool) -> None:
+        level, trade, now = order.level, order.trade, order.trade.figures
+        is_exit = order.role is OrderRole.EXIT
+        if now.unsettled < was.unsettled:
+            self._note(Code.REALIZED_SETTLED)
+        if is_exit and level.priceless and not level.known:
+            self._note(Code.REALIZED_SKIPPED_NO_PRICE)
+        if now.entry_priced < now.entered:
+            self._note(Code.ENTRY_BASIS_MISSING)
+        if grown and not order.external and level.filled > order.intended:
+            self._note(Code.OVERFILL)
+        told = is_exit and level.realized_rank > 0 and not level.priceless
+        if (
+            told
+            and now.trueup != was.trueup
+            and self._deviates(level.realized, trade.pnl_of(level))
+        ):
+            self._note(Code.FIGURE_DEVIATES)
+
+    def _deviates(self, figure: int, ours: int) -> bool:
+        """Beyond the configured amount and 1 % of the leg's own result."""
+        limit = max(self.config.figure_tolerance, share(abs(ours), 1, 100))
+        return abs(figure - ours) > limit
+
+    def _give_back(self, trade: Trade, quantity: int) -> None:
+        """Somebody else put back so much less than was thought."""
+        trade.returned = max(0, trade.returned - quantity)
+        trade.recompute()
+
+    def _rebook(self, trade: Trade) -> None:
+        """Of what others closed, ours is what our own orders left open: a function of levels."""
+        externals = [o for o in trade.orders if o.external and not o.netted]
+        f = trade.figures
+        room = f.entered - f.exited + sum(o.level.filled for o in trade.unlocked)
+        for order in sorted(externals, key=by_venue):
+            quantity = order.level.filled
+            if not order.locked:
+                quantity = max(0, min(order.whole.filled, room))
+                room -= quantity
+            self._book_part(order, quantity)
+        self._foreign_of(trade)
+
+    def _book_part(self, order: Order, quantity: int) -> None:
+        """So much of an order that was not ours; beyond the range of money all stays as it is."""
+        level = booked_part(order, quantity)
+        if level != order.level and self._fits(order, level):
+            self._book(order, level)
 
     def _foreign_of(self, trade: Trade) -> None:
         """What others did with the orders that closed part of this trade."""
+        trade.recompute()
         self.foreign_sum += trade.figures.foreign - trade.foreign_told
         trade.foreign_told = trade.figures.foreign
 
@@ -385,8 +387,8 @@ class Tables:
         """Money of an order, at the times at which it was filled."""
         told = order.told
         old = 0
-        if not all_now and order.old_quantity and told.filled:
-            old = share(amount, min(order.old_quantity, told.filled), told.filled)
+        if not all_now and 0 < order.old_quantity < told.filled:
+            old = share(amount, order.old_quantity, told.filled)
         self._flow(order.old_ms, old, True)
         self._flow(order.last_fill_ms, amount - old, True)
 
@@ -459,10 +461,3 @@ class Tables:
     def published(self) -> int:
         """What the account publishes as capital; a sum beyond the range of money is told too."""
         return self.anchor.wallet + self.bridged if self.anchor else sum(self._k_parts())
-
-
-def _leaf(order: Order, made: dict[Order, Step]) -> Leaf:
-    """What an order contributes, with the steps that were made."""
-    step = made.get(order)
-    level, whole = (step.level, step.whole) if step else (order.level, order.whole)
-    return Leaf(order.role, level, whole if order.external and not order.netted else None)

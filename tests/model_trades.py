@@ -103,7 +103,7 @@ class Trade:
         self.fed = False
         self.closed = False
         self.told = False  # CLOSE_TRADE was asked for
-        self.recovery_children = 0  # exits of no intent, ever
+        self.recovery_child = 0  # number of the next exit that no intent asks for
         self.written_off = False  # part of it was
         self.foreign_told = 0  # its part of the ledger's sum of what others did
         self.returned = 0  # more went out than came in, and others closed it
@@ -133,11 +133,13 @@ class Trade:
 
     @property
     def certain(self) -> bool:
-        """Nothing of ours is on its way any more.
+        """Every order of ours has ended, and its final figures are in."""
+        return all(order.terminal for order in self.orders if not order.external)
 
-        What the venue has lost does not count: it is a position that has to decide about it.
-        """
-        return all(o.ended and (o.final or o.lost) for o in self.orders if not o.external)
+    @property
+    def over(self) -> bool:
+        """The same, or the venue has no record of it any more: a position decides about it."""
+        return all(o.terminal or (o.ended and o.lost) for o in self.orders if not o.external)
 
     @property
     def works(self) -> bool:
@@ -189,15 +191,20 @@ class Trade:
                 sum(level.cost for level in group),
             )
 
-        def theirs_of(leaf: Leaf) -> int:
+        def theirs_of(leaf: Leaf) -> int | None:
             """What the venue booked for an order that was not ours, less what we book for it."""
             whole, level = leaf.whole, leaf.level
-            if whole is None or not whole.known or level.filled == whole.filled:
+            if whole is None or whole.filled == 0:
+                return 0
+            if not whole.known:
+                return None
+            if level.filled == whole.filled:
                 return 0
             if level.filled and whole.priceless:
-                return 0  # our part has no figure yet
+                return None  # nobody can say what our part made
             return whole.realized - whole.fee - (ours([level]) - level.fee)
 
+        others = [theirs_of(leaf) for leaf in leaves]
         based = entry_priced >= entered
         said = sum(level.realized for level in theirs)
         told = sum(level.realized for level in both)
@@ -214,7 +221,7 @@ class Trade:
             realized=self.carried + said + (ours(own) if based else told),
             trueup=told - ours(both) if based else 0,
             size=entered - exited + self.returned,
-            foreign=sum(map(theirs_of, leaves)) if based else 0,
+            foreign=sum(n or 0 for n in others) if based and None not in others else 0,
         )
 
     def pnl(
@@ -326,7 +333,8 @@ class Slot:
     def drop_latch(self) -> None:
         """The exit is done with, or taken back."""
         self.latched, self.urgent, self.explicit = False, False, False
-        self.goal = self.goal_base = self.goal_ratio = self.retry_ms = self.market = 0
+        self.goal = self.goal_base = self.goal_ratio = 0
+        self.retry_ms = self.market = self.dust_size = 0
 
     @property
     def outstanding(self) -> bool:
@@ -349,6 +357,10 @@ class Slot:
     def proof(self, quantity: int, at_ms: int) -> None:
         """The venue has this much of ours."""
         self.proven, self.proven_ms = quantity, at_ms
+
+    def capped(self, theirs: int) -> int:
+        """How much of ours there is when the venue's whole position is this."""
+        return max(0, min(self.size, theirs * self.trade.side))
 
     def leg_goal(self, base: int, ratio: int) -> int:
         """Exited quantity of a leg: its ratio of what there is beyond the base, in whole steps; ALL

@@ -23,10 +23,12 @@ from dita.contracts import (
     VenueEvent,
     VenueOrder,
 )
+from dita.identity import asset_key_of
 
 Kind = KernelEventKind
 
 TIME_MAX: Final = 2**53
+EXPECTED_MS: Final = 120_000
 WEEK_MS: Final = 7 * 24 * 3600 * 1000
 FREEZE_BITS: Final = {
     "hold": 1,
@@ -167,6 +169,10 @@ class Views(Tables):
             self.foreign_sum,
             self.income_from_ms,
             self.income_read_ms,
+            self.foreign_funding,
+            self.foreign_transfers,
+            self.offset_ms,
+            self.clamped,
         )
 
     def view_exposure(self) -> tuple[int, int, int]:
@@ -183,15 +189,44 @@ class Views(Tables):
                 gains.append(slot.trade.side * (values[-1] - basis))
         return len(values), sum(values), sum(gains)
 
-    def view_unsettled_notional(self) -> int:
-        """Entry value of what went out without a price: it bounds the PnL that is missing."""
-        total = 0
+    def view_errors(self) -> dict[int, int]:
+        """Rejections by code, as the venue counts them now."""
+        counts = {code: len(self._times_of(code, self.now_ms)) for _, code in self.errors}
+        return {code: count for code, count in counts.items() if count}
+
+    def view_foreign(self) -> list[tuple[int, int, int]]:
+        """What others hold, by place."""
+        return sorted(
+            (asset_key_of(asset) ^ short, place.quantity, place.as_of_ms)
+            for (asset, short), place in self.foreign.items()
+            if place.quantity
+        )
+
+    # -- bounds on what a drift may still be explained by ------------------------------------------
+
+    def _awaited(self, told_ms: int) -> Iterable[Order]:
+        """Orders of open records whose rows need not have been read yet."""
         for trade in self.trades_by_no:
-            f = trade.figures
-            for order in trade.orders if f.unsettled and f.entered and not trade.closed else ():
-                missing = order.level.filled - order.level.priced
-                if order.role is OrderRole.EXIT and 0 < missing <= f.entered:
-                    total += share(f.entry_cost, missing, f.entered)
+            if not trade.closed:
+                yield from (o for o in trade.orders if o.last_fill_ms + EXPECTED_MS > told_ms)
+
+    def view_estimated_fees(self, told_ms: int) -> int:
+        """Their fees that are still our estimate."""
+        return sum(o.level.fee for o in self._awaited(told_ms) if o.level.fee_rank == 1)
+
+    def view_unsettled_bound(self, told_ms: int) -> int:
+        """How far the result of what went out without a price can be from nothing."""
+        total = 0
+        for order in self._awaited(told_ms):
+            trade, level = order.trade, order.level
+            f, missing = trade.figures, level.filled - level.priced
+            if order.role is not OrderRole.EXIT or level.known or not 0 < missing <= f.entered:
+                continue
+            basis = share(f.entry_cost, missing, f.entered)
+            total += basis // 10
+            slot = self._slot_at(trade)
+            if slot is not None and slot.mark and f.entry_priced == f.entered:
+                total += abs(slot.mark * missing - basis)
         return total
 
 
