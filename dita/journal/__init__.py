@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dita.journal.commit import GroupCommit
 from dita.journal.disk import Disk, OsDisk
+from dita.journal.highwater import HighWater, ResumePoint
 from dita.journal.lines import export_json, import_json
 from dita.journal.reader import JournalReader, Report
 from dita.journal.records import UPCASTERS, Entry, Epoch, Input, Mark
@@ -22,6 +23,7 @@ __all__ = [
     "Entry",
     "Epoch",
     "GroupCommit",
+    "HighWater",
     "Input",
     "Journal",
     "JournalFull",
@@ -29,6 +31,7 @@ __all__ = [
     "Mark",
     "OsDisk",
     "Report",
+    "ResumePoint",
     "Salvage",
     "Snapshot",
     "SnapshotFailed",

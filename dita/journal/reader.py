@@ -18,6 +18,7 @@ from dita.contracts import KernelCommandType, KernelEventKind, KernelIntent, Rec
 from dita.engine import Engine
 from dita.errors import JournalFault, KernelFault, OperatorError, SettingsError
 from dita.journal.disk import Disk, OsDisk
+from dita.journal.highwater import HighWater, HighWaterFile
 from dita.journal.records import (
     FIRST_EVENT_KIND,
     UPCASTERS,
@@ -39,8 +40,9 @@ from dita.journal.segments import (
 )
 
 _REBUILD: Final = (
-    "keep the directory as it is; close positions with `pink-ctl flatten --emergency`; start a new"
-    " journal from the exchange's truth"
+    "nothing was changed; close positions with `pink-ctl flatten --emergency --config FILE`, then"
+    " `pink-ctl journal retire --config FILE --reason WHY --apply` sets this journal aside for a"
+    " new one (runbooks/journal.md)"
 )
 _CHUNK_INPUTS: Final = 4_096
 _CHUNK_RECORDS: Final = 2 * _CHUNK_INPUTS
@@ -56,7 +58,9 @@ class Report(Record, frozen=True, kw_only=True):
     first_seq: int
     last_seq: int
     created: bool = False
-    #: A batch that was never synced, and so never acted upon, was cut: its bytes and first number.
+    #: Up to here records are known to have been synced; 0 when nothing says so.
+    synced: int = 0
+    #: A record behind those was not whole and was cut: its bytes and number.
     torn_bytes: int = 0
     torn_segment: str = ""
     first_lost_seq: int = 0
@@ -75,8 +79,8 @@ class Report(Record, frozen=True, kw_only=True):
             text += ", new"
         if self.torn_bytes:
             text += (
-                f"; torn tail of {self.torn_bytes} bytes in {self.torn_segment},"
-                f" lost from record {self.first_lost_seq} on (never synced, never acted upon)"
+                f"; torn tail of {self.torn_bytes} bytes in {self.torn_segment}, cut from record"
+                f" {self.first_lost_seq} on (synced for certain: up to {self.synced})"
             )
         if self.leftovers:
             text += f"; leftovers: {', '.join(self.leftovers)}"
@@ -168,9 +172,11 @@ class Tail(NamedTuple):
 class JournalReader:
     """Reads a journal and changes nothing; also beside a process that writes it."""
 
-    def __init__(self, directory: str, disk: Disk) -> None:
-        self.directory = directory
+    def __init__(self, directory: str | os.PathLike[str], disk: Disk) -> None:
+        self.directory = os.path.realpath(directory)
         self._disk = disk
+        self._water = HighWaterFile(disk, self.directory)
+        self._high: HighWater | None = None
         self._segments: list[Segment] = []
         self._ends: dict[str, int] = {}  # by segment: where its records end
         self._epoch: Epoch | None = None
@@ -180,7 +186,7 @@ class JournalReader:
     @classmethod
     def open(cls, directory: str | os.PathLike[str], *, disk: Disk | None = None) -> JournalReader:
         """Check every byte.  JournalFault when synced records are damaged."""
-        reader = cls(os.fspath(directory), disk or OsDisk())
+        reader = cls(directory, disk or OsDisk())
         for retry in (True, True, False):
             try:
                 reader._survey(0)
@@ -196,10 +202,10 @@ class JournalReader:
         """Whose journal this is."""
         if self._epoch is None:
             raise OperatorError(
-                "the journal's first segment is not here",
+                "the journal's first segments were archived",
                 expected=name_of(SEGMENT_NAME, 1),
                 found=self._segments[0].name if self._segments else "no segment",
-                action="start from a snapshot, or bring the archived segments back",
+                action=f"copy the archived segments back into {self.directory}",
             )
         return self._epoch
 
@@ -219,18 +225,31 @@ class JournalReader:
 
     # -- finding what is there ---------------------------------------------------------------------
 
+    def _numbers(self) -> list[int]:
+        try:
+            return numbers_of(SEGMENT_NAME, self._disk.list(self.directory))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
     def _survey(self, vouched: int) -> None:
         """Walk through all segments; ``vouched`` is a number that is known to have been synced."""
-        found = numbers_of(SEGMENT_NAME, self._disk.list(self.directory))
+        # Read first: beside a writer the segments are then at least as far as it says.
+        self._high = self._water.read()
+        found = self._numbers()
         if not found:
-            raise OperatorError(
-                "no journal here", expected=name_of(SEGMENT_NAME, 1), found=self.directory
-            )
+            raise self._nothing_here(vouched)
+        if found[0] > self._oldest:
+            missing = f"{name_of(SEGMENT_NAME, found[0])} is the first segment here"
+            raise self._damage(name_of(SEGMENT_NAME, self._oldest), 0, self._oldest, missing)
         self._segments = []
         tail = Tail(0, found[0], -1, 0, 0)
         for number in found:
             is_last = number == found[-1]
             tail = self._survey_segment(name_of(SEGMENT_NAME, number), tail, is_last, vouched)
+        if self._high is None and any(segment.size for segment in self._segments):
+            raise self._damage(name_of(SEGMENT_NAME, number), tail.end, tail.next_seq, (
+                f"no {self._water.path}, which says up to where the journal was synced"
+            ))  # fmt: skip
         self._tail = tail
         torn = tail.torn_end - tail.end
         self.report = Report(
@@ -238,14 +257,34 @@ class JournalReader:
             segments=len(found),
             first_seq=found[0],
             last_seq=tail.next_seq - 1,
+            synced=self._high.seq if self._high else 0,
             torn_bytes=torn,
             torn_segment=self._segments[-1].name if torn else "",
             first_lost_seq=tail.next_seq if torn else 0,
         )
 
+    @property
+    def _oldest(self) -> int:
+        """The oldest record that has to be here."""
+        return self._high.first_seq if self._high else 1
+
+    def _nothing_here(self, vouched: int) -> JournalFault | OperatorError:
+        synced = max(vouched, self._high.seq if self._high else 0)
+        if synced:
+            return self._damage(name_of(SEGMENT_NAME, self._oldest), 0, self._oldest, (
+                f"no segment at all, although {self._who_vouches(synced)}"
+            ))  # fmt: skip
+        return OperatorError(
+            "no journal here",
+            expected=name_of(SEGMENT_NAME, 1),
+            found=self.directory,
+            action="name the --state-dir or the --config of the serve that you mean",
+        )
+
     def _survey_segment(self, name: str, before: Tail, is_last: bool, vouched: int) -> Tail:
         segment = self._segment_of(name, self._read(name, 0, SEGMENT_HEADER.size))
-        if self._segments and segment.journal != self._segments[0].journal:
+        first = self._segments[0] if self._segments else self._high
+        if first is not None and segment.journal != (first.namespace_hash, first.epoch):
             raise self._damage(name, 0, before.next_seq, "a segment of another journal")
         chained = before.crc in (-1, segment.previous)
         if segment.first_seq != before.next_seq or not chained:
@@ -256,6 +295,10 @@ class JournalReader:
             raise newer(f"record {seq} in {name}", "a newer kind or version")
         if not is_last and why == _journal.BAD:
             found = "bad bytes, although the next segment says that all of this one was synced"
+            raise self._damage(name, at, seq, found)
+        size = self._disk.size(self._path(name))
+        if size < segment.size:
+            found = f"a file of {size} bytes that was made with {segment.size}"
             raise self._damage(name, at, seq, found)
         if not self._segments and segment.first_seq == 1:
             self._epoch = self._read_epoch(name)
@@ -270,10 +313,17 @@ class JournalReader:
         at, seq, crc = SEGMENT_HEADER.size, segment.first_seq, segment.previous
         synced = seq - 1  # the segment before was, when this one was begun
         places = [(at, seq, crc)]  # of each window's start
+        marked = self._high.seq if self._high else 0
         while True:
             local = window.place(at)
-            why, end, seq, crc, found, *_ = _journal.scan(window.data, local, seq, crc)
+            stop = marked + 1 if seq <= marked else 0
+            why, end, seq, crc, found, *_ = _journal.scan(window.data, local, seq, crc, until=stop)
             at, synced = window.start + end, max(synced, found)
+            if self._high and seq == stop and crc != self._high.crc:
+                raise self._damage(segment.name, at, marked, (
+                    "another record of that number than was synced: another history of this"
+                    " journal, perhaps out of a backup"
+                ))  # fmt: skip
             if end == local:
                 break
             places.append((at, seq, crc))
@@ -293,10 +343,18 @@ class JournalReader:
         if synced >= seq:
             found = f"bad bytes, although record {witness} says that all up to {synced} was synced"
             raise self._damage(name, at, seq, found)
-        if vouched >= seq:
-            found = f"the end of the journal, although {vouched} was synced (a snapshot has it)"
+        known = max(vouched, self._high.seq if self._high else 0)
+        if known >= seq:
+            found = f"the end of what is sound, although {self._who_vouches(known)}"
             raise self._damage(name, at, seq, found)
         return at + _journal.used(rest, 0)
+
+    def _who_vouches(self, synced: int) -> str:
+        high = self._high
+        if high is None or high.seq < synced:
+            return f"{synced} was synced (a snapshot has it)"
+        segment = name_of(SEGMENT_NAME, high.segment)
+        return f"{synced} was synced, the last one, in {segment} up to byte {high.end}"
 
     def _path(self, name: str) -> str:
         return f"{self.directory}/{name}"

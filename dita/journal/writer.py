@@ -16,6 +16,7 @@ import msgspec
 
 from dita import _journal
 from dita.account import AccountConfig
+from dita.clock import BootClock, SystemClock
 from dita.errors import (
     AlreadyRunning,
     BadField,
@@ -27,6 +28,7 @@ from dita.errors import (
     shown,
 )
 from dita.journal.disk import FULL_ERRORS, Disk, OsDisk, publish, write_all
+from dita.journal.highwater import HighWater, ResumePoint
 from dita.journal.reader import JournalReader
 from dita.journal.records import Epoch, Input, epoch_payload, texts_of
 from dita.journal.segments import (
@@ -66,9 +68,14 @@ class Journal(JournalReader):
     The two may run in different threads; everything else belongs to the thread that appends.
     """
 
-    def __init__(self, directory: str, disk: Disk, segment_bytes: int) -> None:
+    def __init__(
+        self, directory: str, disk: Disk, segment_bytes: int, clock: BootClock, identity: bytes
+    ) -> None:
         super().__init__(directory, disk)
         self._segment_bytes = segment_bytes
+        self._clock = clock
+        self._boot_id = clock.boot_id()
+        self._identity = identity
         self._lock = threading.Lock()
         self._broken = ""
         self._fd = -1
@@ -78,6 +85,11 @@ class Journal(JournalReader):
         self._batch = b""  # sealed, and not yet all written
         self._batch_at = 0
         self._writer = _journal.Writer(1, 0, PENDING_BYTES_MAX)
+        #: Time of the newest input appended, and when that was; then of the newest in the batch.
+        self._taken: tuple[int, int] | None = None
+        self._batch_taken: tuple[int, int] | None = None
+        #: Where the records' time goes on from at a restart.
+        self.resume_point = ResumePoint(record_ms=0, boot_id="", boottime_ns=0, wall_ms=0)
         self._reserve: list[str] = []
         self._reserve_is_free = False
         #: Every record up to this number is durable.
@@ -95,18 +107,21 @@ class Journal(JournalReader):
         segment_bytes: int = SEGMENT_BYTES,
         reserve_bytes: int = 0,
         vouched: int = 0,
+        identity: bytes = b"",
         disk: Disk | None = None,
+        clock: BootClock | None = None,
     ) -> Journal:
         """Open for writing; an empty directory becomes a new journal.
 
-        ``created_ms``, ``kernel`` and ``account`` count only then: its epoch is minted from the
-        time.  ``vouched`` is a number that the caller knows to have been synced (its newest
+        ``created_ms``, ``kernel``, ``account`` and ``identity`` (up to 16 random bytes, which
+        copies of the directory then share) count only then: its epoch is minted from the time.
+        ``vouched`` is a number that the caller knows to have been synced (its newest
         snapshot's, a sink's): a journal that ends before it is damaged, not torn.
         """
         fixed = {"namespace": namespace, "epoch": created_ms}
         config = msgspec.structs.replace(kernel or KernelConfig(), **fixed)
         epoch = Epoch(created_ms=created_ms, kernel=config, account=account or AccountConfig())
-        journal = cls._locked(directory, disk or OsDisk(), segment_bytes)
+        journal = cls._locked(directory, disk or OsDisk(), segment_bytes, clock, identity)
         try:
             journal._start(epoch, vouched, reserve_bytes)
         except BaseException:
@@ -115,7 +130,14 @@ class Journal(JournalReader):
         return journal
 
     @classmethod
-    def _locked(cls, directory: str | os.PathLike[str], disk: Disk, segment_bytes: int) -> Journal:
+    def _locked(
+        cls,
+        directory: str | os.PathLike[str],
+        disk: Disk,
+        segment_bytes: int,
+        clock: BootClock | None,
+        identity: bytes,
+    ) -> Journal:
         path = os.path.realpath(directory)
         if segment_bytes < SEGMENT_BYTES_MIN or segment_bytes % 8:
             raise SettingsError(
@@ -129,7 +151,7 @@ class Journal(JournalReader):
                 found=path,
                 action="use the one that is open, or close it",
             )
-        journal = cls(path, disk, segment_bytes)
+        journal = cls(path, disk, segment_bytes, clock or SystemClock(), identity)
         _open_here.add(journal)
         return journal
 
@@ -137,14 +159,15 @@ class Journal(JournalReader):
 
     def _start(self, epoch: Epoch, vouched: int, reserve_bytes: int) -> None:
         disk = self._disk
+        self._high = self._water.read()
+        created = not self._numbers()
+        if created and (vouched or (self._high and self._high.seq)):
+            raise self._nothing_here(vouched)
         disk.make_directory(self.directory)
         leftovers = [n for n in disk.list(self.directory) if n.endswith(".tmp")]
         for name in leftovers:
             disk.unlink(f"{self.directory}/{name}")
-        created = not numbers_of(SEGMENT_NAME, disk.list(self.directory))
         if created:
-            if vouched:
-                raise self._damage(name_of(SEGMENT_NAME, 1), 0, 1, f"none; {vouched} was synced")
             self._create(epoch)
         self._survey(vouched)
         if self._segments[0].namespace_hash != namespace_hash_of(epoch.namespace):
@@ -161,13 +184,17 @@ class Journal(JournalReader):
         self.hold_reserve(reserve_bytes)
 
     def _create(self, epoch: Epoch) -> None:
-        """The first segment, its first record in it before it gets its name."""
+        """The high-water mark, then the first segment: a journal never lacks its mark.
+
+        The first record is in the segment before that gets its name.
+        """
         space = namespace_hash_of(epoch.namespace)
-        segment = Segment(name_of(SEGMENT_NAME, 1), 1, 0, space, epoch.number)
         writer = _journal.Writer(1, 0, PENDING_BYTES_MAX)
         writer.put_other(_journal.EPOCH, epoch_payload(epoch))
         try:
-            fd, _ = self._new_file()
+            self._create_mark(space, epoch)
+            fd, size = self._new_file()
+            segment = Segment(name_of(SEGMENT_NAME, 1), 1, 0, space, epoch.number, size)
             try:
                 write_all(self._disk, fd, segment.header() + writer.take(0), 0)
                 publish(self._disk, self.directory, fd, TEMPORARY, segment.name)
@@ -175,6 +202,20 @@ class Journal(JournalReader):
                 self._disk.close(fd)
         except OSError as bad:
             raise self._failed(bad) from bad
+
+    def _create_mark(self, namespace_hash: int, epoch: Epoch) -> None:
+        """One that says that nothing was synced yet; there may be one of a begin that died."""
+        self.resume_point = ResumePoint(
+            record_ms=epoch.created_ms,
+            boot_id=self._boot_id,
+            boottime_ns=self._clock.boottime_ns(),
+            wall_ms=self._clock.now_ms() if self._boot_id else epoch.created_ms,
+        )
+        self._high = HighWater(
+            namespace_hash=namespace_hash, epoch=epoch.number, identity=self._identity, first_seq=1,
+            seq=0, crc=0, segment=1, end=0, resume=self.resume_point,
+        )  # fmt: skip
+        self._water.create(self._high)
 
     def _adopt_tail(self) -> None:
         """Cut what is torn, and make durable what a dead process may have left in the cache.
@@ -192,8 +233,31 @@ class Journal(JournalReader):
         except OSError as bad:
             raise self._failed(bad) from bad
         self._sync(self._fd)
-        self._crc, self.synced_up_to = tail.crc, tail.next_seq - 1
+        self._crc = tail.crc
+        self._adopt_mark()
+        self._note_synced(tail.next_seq - 1)
+        self.sync_mark()
         self._writer = _journal.Writer(tail.next_seq, tail.crc, PENDING_BYTES_MAX)
+
+    def _adopt_mark(self) -> None:
+        """Open the high-water mark; a journal of an old release gets its first one here."""
+        first = self._segments[0]
+        try:
+            if self._high is None:
+                # Nobody wrote down when its records were taken: their time is taken for wall time.
+                created_ms = first.epoch
+                unknown = ResumePoint(
+                    record_ms=created_ms, boot_id="", boottime_ns=0, wall_ms=created_ms
+                )
+                self._high = HighWater(
+                    namespace_hash=first.namespace_hash, epoch=first.epoch, identity=self._identity,
+                    first_seq=first.first_seq, seq=0, crc=0, segment=1, end=0, resume=unknown,
+                )  # fmt: skip
+                self._water.create(self._high)
+            self._water.open()
+        except OSError as bad:
+            raise self._failed(bad) from bad
+        self.resume_point, self._identity = self._high.resume, self._high.identity
 
     # -- appending ---------------------------------------------------------------------------------
 
@@ -206,9 +270,11 @@ class Journal(JournalReader):
             raise self._refusal()
         texts = texts_of(record, packed)
         try:
-            return self._writer.put_input(packed, texts)
+            seq = self._writer.put_input(packed, texts)
         except BufferError:
             raise self._full("an input was not accepted: too many wait already") from None
+        self._taken = record.received_ms, self._clock.boottime_ns()
+        return seq
 
     def append_mark(self, state_hash: str) -> int:
         """Collect the hash of the state after everything appended so far.  Gives its number."""
@@ -256,6 +322,7 @@ class Journal(JournalReader):
                 if self._batch:
                     self._write_batch()
                 if self._writer.pending:
+                    self._batch_taken = self._taken
                     self._batch, self._batch_at = self._writer.take(self.synced_up_to), 0
                     self._write_batch()
             except OSError as bad:
@@ -277,10 +344,44 @@ class Journal(JournalReader):
                 self._sync(self._fd)
                 self._end += end - start
                 self._ends[self._segments[-1].name] = self._end
-                self._batch_at, self._crc, self.synced_up_to = end, crc, last
+                self._batch_at, self._crc = end, crc
+                self._note_synced(last)
             if end < len(batch):
                 self._roll()
         self._batch = b""
+
+    def _note_synced(self, seq: int) -> None:
+        """Write the high-water mark; from then on others may act upon what was synced."""
+        if self._batch_taken is not None:
+            record_ms, taken_ns = self._batch_taken
+            passed_ms = (self._clock.boottime_ns() - taken_ns) // 1_000_000
+            self.resume_point = ResumePoint(
+                record_ms=record_ms,
+                boot_id=self._boot_id,
+                boottime_ns=taken_ns,
+                wall_ms=self._clock.now_ms() - passed_ms if self._boot_id else record_ms,
+            )
+        segment = self._segments[-1]
+        self._high = HighWater(
+            namespace_hash=segment.namespace_hash, epoch=segment.epoch, identity=self._identity,
+            first_seq=self._oldest, seq=seq, crc=self._crc, segment=segment.first_seq,
+            end=self._end, resume=self.resume_point,
+        )  # fmt: skip
+        try:
+            self._water.write(self._high)
+        except OSError as bad:
+            raise self._break(f"a failed write of {self._water.path}: {bad}") from bad
+        self.synced_up_to = seq
+
+    def sync_mark(self) -> None:
+        """Make the high-water mark durable; beside commits, in a thread of its own.
+
+        JournalFault when that fails, and nothing is tried again.
+        """
+        try:
+            self._water.sync()
+        except OSError as bad:
+            raise self._break(f"a failed sync of {self._water.path}: {bad}") from bad
 
     def _sync(self, fd: int) -> None:
         try:
@@ -290,10 +391,10 @@ class Journal(JournalReader):
 
     def _roll(self) -> None:
         """Begin the next segment.  All of the current one is synced: its successor says so."""
-        first = self._segments[0]
-        name = name_of(SEGMENT_NAME, self.synced_up_to + 1)
-        segment = Segment(name, self.synced_up_to + 1, self._crc, first.namespace_hash, first.epoch)
+        first, seq = self._segments[0], self.synced_up_to + 1
+        name = name_of(SEGMENT_NAME, seq)
         fd, size = self._new_file()
+        segment = Segment(name, seq, self._crc, first.namespace_hash, first.epoch, size)
         try:
             write_all(self._disk, fd, segment.header(), 0)
             self._sync(fd)
@@ -396,12 +497,15 @@ class Journal(JournalReader):
                 if state_hash:
                     self.append_mark(state_hash)
                     self.write_and_sync()
+                self.sync_mark()
         finally:
             self._broken = self._broken or "it was closed"
             self._let_go()
 
     def _let_go(self) -> None:
         _open_here.discard(self)
+        with contextlib.suppress(OSError):
+            self._water.close()
         if self._fd >= 0:
             with contextlib.suppress(OSError):
                 self._disk.close(self._fd)

@@ -6,13 +6,14 @@ that needs any of it comes here; nothing else opens a journal or makes a venue.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from importlib import resources
 from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING, Final
 
-from dita.clock import Clock
+from dita.clock import Clock, MachineClock
 from dita.contracts import ControlAction
 from dita.errors import RefusedForSafety, SettingsError
 from dita.journal import (
@@ -49,7 +50,11 @@ class Store:
     """The journal of a state directory and the engine that is a function of it."""
 
     def __init__(
-        self, directory: Path, settings: Settings, clock: Clock, disk: Disk | None = None
+        self,
+        directory: Path,
+        settings: Settings,
+        clock: MachineClock,
+        disk: Disk | None = None,
     ) -> None:
         self.snapshots = SnapshotStore(directory / SNAPSHOT_FOLDER, disk=disk)
         newest = self.snapshots.newest()
@@ -62,7 +67,9 @@ class Store:
             segment_bytes=settings.journal.segment_bytes,
             reserve_bytes=settings.journal.reserve_bytes,
             vouched=newest.seq if newest else 0,
+            identity=os.urandom(16),
             disk=disk,
+            clock=clock,
         )
         self.snapshot_every = settings.journal.snapshot_every
         self.reserve_bytes = settings.journal.reserve_bytes
@@ -207,7 +214,7 @@ class Bundle:
         self,
         settings: Settings,
         directory: Path,
-        clock: Clock,
+        clock: MachineClock,
         *,
         demo: bool = False,
         failpoints: Failpoints | None = None,
@@ -233,6 +240,7 @@ class Bundle:
         # What is refused up to here is not a crash: it ends the same way each time, unsent.
         self.crash_loop = self.budget.start(clock.now_ms())
         self.commit = GroupCommit(self.store.journal)
+        self.commit.on_failure = lambda error: self.runtime.fail(error, "high-water mark")
         self.log = JournalLog(self.store, self.commit)
         self.runtime = Runtime(
             engine=self.store.engine, log=self.log, venue=self.venue, clock=clock
