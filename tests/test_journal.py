@@ -1396,7 +1396,7 @@ def test_a_mark_that_does_not_fit_the_replay_is_a_fault() -> None:
 def test_replay_goes_through_many_chunks_and_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dita.journal.reader._CHUNK_INPUTS", 3)
     monkeypatch.setattr("dita.journal.reader._CHUNK_RECORDS", 4)
-    monkeypatch.setattr("dita.journal.reader._WINDOW_BYTES", 4_100)
+    monkeypatch.setattr("dita.journal.chunks.WINDOW_BYTES", 4_100)
     journal = opened(disk=SimDisk())
     desk = long_day()
     engine = journal.epoch.engine()

@@ -11,8 +11,9 @@ from dita.journal.commit import GroupCommit
 from dita.journal.disk import Disk, OsDisk
 from dita.journal.highwater import HighWater, ResumePoint
 from dita.journal.lines import export_json, import_json
-from dita.journal.reader import JournalReader, Report
+from dita.journal.reader import JournalReader
 from dita.journal.records import UPCASTERS, Entry, Epoch, Input, Mark
+from dita.journal.report import Report
 from dita.journal.salvage import Salvage
 from dita.journal.snapshots import Snapshot, SnapshotFailed, SnapshotStore
 from dita.journal.writer import Journal, JournalFull

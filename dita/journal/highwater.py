@@ -18,6 +18,8 @@ import struct
 import threading
 from typing import Final
 
+from msgspec import structs
+
 from dita import _journal
 from dita.clock import BootClock
 from dita.contracts import Record
@@ -201,4 +203,83 @@ class HighWaterFile:
             found=found,
             action="without it nobody can tell whether the journal's end is missing; "
             "see the section on a damaged journal in runbooks/journal.md",
+        )
+
+
+class Marker:
+    """The writer's side: notes each sync, and when the newest record of it was taken."""
+
+    def __init__(self, file: HighWaterFile, clock: BootClock, identity: bytes) -> None:
+        self._file = file
+        self._clock = clock
+        self._boot_id = clock.boot_id()
+        self._identity = identity
+        self._water: HighWater | None = None
+        #: Time of the newest input that was appended, and when that was; then of the batch's.
+        self._appended: tuple[int, int] | None = None
+        self._sealed: tuple[int, int] | None = None
+
+    def begin(self, namespace_hash: int, epoch: int) -> HighWater:
+        """Make the file for a journal whose first segment comes next.  OSError.
+
+        There may be one already, of a begin that died.
+        """
+        water = HighWater(
+            namespace_hash=namespace_hash, epoch=epoch, identity=self._identity, first_seq=1,
+            seq=0, crc=0, segment=1, end=0, resume=self._point(epoch, self._clock.boottime_ns()),
+        )  # fmt: skip
+        self._file.create(water)
+        return water
+
+    def adopt(self, water: HighWater | None, namespace_hash: int, epoch: int) -> None:
+        """Open the file of a journal that is there.  OSError.
+
+        One that an old release wrote gets its first file here.  Nobody wrote down when its records
+        were taken, so their time is taken for wall time.
+        """
+        if water is None:
+            unknown = ResumePoint(record_ms=epoch, boot_id="", boottime_ns=0, wall_ms=epoch)
+            water = HighWater(
+                namespace_hash=namespace_hash, epoch=epoch, identity=self._identity, first_seq=1,
+                seq=0, crc=0, segment=1, end=0, resume=unknown,
+            )  # fmt: skip
+            self._file.create(water)
+        self._water = water
+        self._file.open()
+
+    @property
+    def water(self) -> HighWater:
+        """What was written last."""
+        assert self._water is not None, "adopt comes first"
+        return self._water
+
+    def appended(self, record_ms: int) -> None:
+        """An input was taken just now; it counts once it is in a batch that was synced."""
+        self._appended = record_ms, self._clock.boottime_ns()
+
+    def seal(self) -> None:
+        """What was appended goes into a batch."""
+        self._sealed = self._appended
+
+    def synced(self, seq: int, crc: int, segment: int, end: int) -> None:
+        """Write that all up to ``seq`` was synced; others may act upon it then.  OSError."""
+        resume = self._point(*self._sealed) if self._sealed else self.water.resume
+        self._water = structs.replace(
+            self.water, seq=seq, crc=crc, segment=segment, end=end, resume=resume
+        )
+        self._file.write(self._water)
+
+    def archived(self, first_seq: int) -> None:
+        """Write, durably, that records before this one need not be here.  OSError."""
+        self._water = structs.replace(self.water, first_seq=first_seq)
+        self._file.write(self._water)
+        self._file.sync()
+
+    def _point(self, record_ms: int, taken_ns: int) -> ResumePoint:
+        passed_ms = (self._clock.boottime_ns() - taken_ns) // _NS_PER_MS
+        return ResumePoint(
+            record_ms=record_ms,
+            boot_id=self._boot_id,
+            boottime_ns=taken_ns,
+            wall_ms=self._clock.now_ms() - passed_ms if self._boot_id else record_ms,
         )

@@ -65,6 +65,9 @@ _ENUMS: Final[dict[type[msgspec.Struct], dict[str, type[IntEnum]]]] = {
         "limit": RiskLimit,
     },
 }
+_KINDS: Final[dict[str, type[Input]]] = {
+    "event": VenueEvent, "intent": KernelIntent, "quarantine": KernelIntent,
+}  # fmt: skip
 _IMPORT_BATCH: Final = 10_000
 #: Characters of a line; a record's payload has 4,000 bytes, of which JSON makes some more.
 LINE_MAX: Final = 65_536
@@ -136,6 +139,8 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
             }
             return cls(entry.seq, "epoch", {"created_ms": record.created_ms, **parts})
         kind = "event" if isinstance(record, VenueEvent) else "intent"
+        if entry.quarantines:
+            kind = "quarantine"
         return cls(entry.seq, kind, _plain(record), entry.order_no)
 
     def epoch(self) -> Epoch:
@@ -274,12 +279,14 @@ class _Unknown:
 def _take_line(journal: Journal, kernel: ExecutionKernel, line: _Line) -> None:
     if line.type == "mark":
         journal.append_mark(line.record["state_hash"])
-    elif line.type in ("event", "intent"):
-        kind: type[Input] = VenueEvent if line.type == "event" else KernelIntent
-        record = _input(line.record, kind)
-        packed = kernel.pack(record).pack()
-        if line.order_no:
-            packed = _journal.with_order_no(packed, line.order_no)
-        journal.append(record, packed)
+        return
+    if line.type not in _KINDS:
+        raise ValueError(f"expected {', '.join(_KINDS)} or mark, found {shown(line.type)}")
+    record = _input(line.record, _KINDS[line.type])
+    packed = kernel.pack(record).pack()
+    if line.order_no:
+        packed = _journal.with_order_no(packed, line.order_no)
+    if line.type == "quarantine" and isinstance(record, KernelIntent):
+        journal.append_quarantine(record, packed)
     else:
-        raise ValueError(f"expected event, intent or mark, found {shown(line.type)}")
+        journal.append(record, packed)

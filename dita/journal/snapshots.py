@@ -138,9 +138,12 @@ class SnapshotStore:
             else:
                 yield found
 
-    def restore(self, journal: JournalReader) -> tuple[Engine, int]:
-        """The state at the journal's end, and how many inputs were replayed to get there."""
+    def restore(self, journal: JournalReader, until: int = 0) -> tuple[Engine, int]:
+        """The state at the journal's end, or before record ``until``; and how many inputs were
+        replayed to get there."""
         for snapshot in self._sound():
+            if until and snapshot.seq >= until:
+                continue
             if snapshot.epoch != journal.report.epoch:
                 raise SettingsError(
                     "the snapshots belong to another journal",
@@ -153,6 +156,6 @@ class SnapshotStore:
             except OperatorError as bad:  # of another release
                 self.problems += (f"{name_of(SNAPSHOT_NAME, snapshot.seq)}: {bad}",)
                 continue
-            return engine, journal.replay_into(engine, snapshot.seq + 1)
+            return engine, journal.replay_into(engine, snapshot.seq + 1, until)
         engine = journal.epoch.engine()
-        return engine, journal.replay_into(engine)
+        return engine, journal.replay_into(engine, 1, until)

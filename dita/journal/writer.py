@@ -17,6 +17,7 @@ import msgspec
 from dita import _journal
 from dita.account import AccountConfig
 from dita.clock import BootClock, SystemClock
+from dita.contracts import KernelIntent
 from dita.errors import (
     AlreadyRunning,
     BadField,
@@ -28,19 +29,18 @@ from dita.errors import (
     shown,
 )
 from dita.journal.disk import FULL_ERRORS, Disk, OsDisk, publish, write_all
-from dita.journal.highwater import HighWater, ResumePoint
+from dita.journal.highwater import Marker, ResumePoint
 from dita.journal.reader import JournalReader
 from dita.journal.records import Epoch, Input, epoch_payload, texts_of
 from dita.journal.segments import (
-    RESERVE_NAME,
     SEGMENT_HEADER,
     SEGMENT_NAME,
     TEMPORARY,
     Segment,
     name_of,
     namespace_hash_of,
-    numbers_of,
 )
+from dita.journal.space import SegmentFiles
 from dita.kernel import KernelConfig
 
 SEGMENT_BYTES: Final = 64 * 2**20
@@ -73,9 +73,7 @@ class Journal(JournalReader):
     ) -> None:
         super().__init__(directory, disk)
         self._segment_bytes = segment_bytes
-        self._clock = clock
-        self._boot_id = clock.boot_id()
-        self._identity = identity
+        self._marker = Marker(self._water, clock, identity)
         self._lock = threading.Lock()
         self._broken = ""
         self._fd = -1
@@ -85,13 +83,7 @@ class Journal(JournalReader):
         self._batch = b""  # sealed, and not yet all written
         self._batch_at = 0
         self._writer = _journal.Writer(1, 0, PENDING_BYTES_MAX)
-        #: Time of the newest input appended, and when that was; then of the newest in the batch.
-        self._taken: tuple[int, int] | None = None
-        self._batch_taken: tuple[int, int] | None = None
-        #: Where the records' time goes on from at a restart.
-        self.resume_point = ResumePoint(record_ms=0, boot_id="", boottime_ns=0, wall_ms=0)
-        self._reserve: list[str] = []
-        self._reserve_is_free = False
+        self._files = SegmentFiles(disk, self.directory, segment_bytes)
         #: Every record up to this number is durable.
         self.synced_up_to = 0
 
@@ -192,8 +184,8 @@ class Journal(JournalReader):
         writer = _journal.Writer(1, 0, PENDING_BYTES_MAX)
         writer.put_other(_journal.EPOCH, epoch_payload(epoch))
         try:
-            self._create_mark(space, epoch)
-            fd, size = self._new_file()
+            self._high = self._marker.begin(space, epoch.number)
+            fd, size = self._files.new()
             segment = Segment(name_of(SEGMENT_NAME, 1), 1, 0, space, epoch.number, size)
             try:
                 write_all(self._disk, fd, segment.header() + writer.take(0), 0)
@@ -202,20 +194,6 @@ class Journal(JournalReader):
                 self._disk.close(fd)
         except OSError as bad:
             raise self._failed(bad) from bad
-
-    def _create_mark(self, namespace_hash: int, epoch: Epoch) -> None:
-        """One that says that nothing was synced yet; there may be one of a begin that died."""
-        self.resume_point = ResumePoint(
-            record_ms=epoch.created_ms,
-            boot_id=self._boot_id,
-            boottime_ns=self._clock.boottime_ns(),
-            wall_ms=self._clock.now_ms() if self._boot_id else epoch.created_ms,
-        )
-        self._high = HighWater(
-            namespace_hash=namespace_hash, epoch=epoch.number, identity=self._identity, first_seq=1,
-            seq=0, crc=0, segment=1, end=0, resume=self.resume_point,
-        )  # fmt: skip
-        self._water.create(self._high)
 
     def _adopt_tail(self) -> None:
         """Cut what is torn, and make durable what a dead process may have left in the cache.
@@ -234,30 +212,14 @@ class Journal(JournalReader):
             raise self._failed(bad) from bad
         self._sync(self._fd)
         self._crc = tail.crc
-        self._adopt_mark()
+        first = self._segments[0]
+        try:
+            self._marker.adopt(self._high, first.namespace_hash, first.epoch)
+        except OSError as bad:
+            raise self._failed(bad) from bad
         self._note_synced(tail.next_seq - 1)
         self.sync_mark()
         self._writer = _journal.Writer(tail.next_seq, tail.crc, PENDING_BYTES_MAX)
-
-    def _adopt_mark(self) -> None:
-        """Open the high-water mark; a journal of an old release gets its first one here."""
-        first = self._segments[0]
-        try:
-            if self._high is None:
-                # Nobody wrote down when its records were taken: their time is taken for wall time.
-                created_ms = first.epoch
-                unknown = ResumePoint(
-                    record_ms=created_ms, boot_id="", boottime_ns=0, wall_ms=created_ms
-                )
-                self._high = HighWater(
-                    namespace_hash=first.namespace_hash, epoch=first.epoch, identity=self._identity,
-                    first_seq=first.first_seq, seq=0, crc=0, segment=1, end=0, resume=unknown,
-                )  # fmt: skip
-                self._water.create(self._high)
-            self._water.open()
-        except OSError as bad:
-            raise self._failed(bad) from bad
-        self.resume_point, self._identity = self._high.resume, self._high.identity
 
     # -- appending ---------------------------------------------------------------------------------
 
@@ -266,14 +228,26 @@ class Journal(JournalReader):
 
         BadField for a reason that is too long, JournalFull when nothing more can wait.
         """
+        return self._append(record, packed, False)
+
+    def append_quarantine(self, record: KernelIntent, packed: bytes) -> int:
+        """Collect the intent that takes the newest record, an input, out of the state.
+
+        Whoever replays passes over that input then and applies this one.  Gives its number.
+        """
+        seq = self._append(record, packed, True)
+        self._quarantined.append(seq - 1)
+        return seq
+
+    def _append(self, record: Input, packed: bytes, quarantines: bool) -> int:
         if self._broken:
             raise self._refusal()
         texts = texts_of(record, packed)
         try:
-            seq = self._writer.put_input(packed, texts)
+            seq = self._writer.put_input(packed, texts, quarantines)
         except BufferError:
             raise self._full("an input was not accepted: too many wait already") from None
-        self._taken = record.received_ms, self._clock.boottime_ns()
+        self._marker.appended(record.received_ms)
         return seq
 
     def append_mark(self, state_hash: str) -> int:
@@ -287,6 +261,16 @@ class Journal(JournalReader):
             return self._writer.put_other(_journal.MARK, payload)
         except BufferError:
             raise self._full("a mark was not accepted: too many records wait already") from None
+
+    @property
+    def resume_point(self) -> ResumePoint:
+        """Where the records' time goes on from: at a start, after it has ended."""
+        return self._marker.water.resume
+
+    @property
+    def identity(self) -> bytes:
+        """What this journal shares with copies of its files, and with nothing else."""
+        return self._marker.water.identity
 
     @property
     def last_seq(self) -> int:
@@ -322,7 +306,7 @@ class Journal(JournalReader):
                 if self._batch:
                     self._write_batch()
                 if self._writer.pending:
-                    self._batch_taken = self._taken
+                    self._marker.seal()
                     self._batch, self._batch_at = self._writer.take(self.synced_up_to), 0
                     self._write_batch()
             except OSError as bad:
@@ -352,25 +336,11 @@ class Journal(JournalReader):
 
     def _note_synced(self, seq: int) -> None:
         """Write the high-water mark; from then on others may act upon what was synced."""
-        if self._batch_taken is not None:
-            record_ms, taken_ns = self._batch_taken
-            passed_ms = (self._clock.boottime_ns() - taken_ns) // 1_000_000
-            self.resume_point = ResumePoint(
-                record_ms=record_ms,
-                boot_id=self._boot_id,
-                boottime_ns=taken_ns,
-                wall_ms=self._clock.now_ms() - passed_ms if self._boot_id else record_ms,
-            )
-        segment = self._segments[-1]
-        self._high = HighWater(
-            namespace_hash=segment.namespace_hash, epoch=segment.epoch, identity=self._identity,
-            first_seq=self._oldest, seq=seq, crc=self._crc, segment=segment.first_seq,
-            end=self._end, resume=self.resume_point,
-        )  # fmt: skip
         try:
-            self._water.write(self._high)
+            self._marker.synced(seq, self._crc, self._segments[-1].first_seq, self._end)
         except OSError as bad:
             raise self._break(f"a failed write of {self._water.path}: {bad}") from bad
+        self._high = self._marker.water
         self.synced_up_to = seq
 
     def sync_mark(self) -> None:
@@ -393,14 +363,14 @@ class Journal(JournalReader):
         """Begin the next segment.  All of the current one is synced: its successor says so."""
         first, seq = self._segments[0], self.synced_up_to + 1
         name = name_of(SEGMENT_NAME, seq)
-        fd, size = self._new_file()
+        fd, size = self._files.new()
         segment = Segment(name, seq, self._crc, first.namespace_hash, first.epoch, size)
         try:
             write_all(self._disk, fd, segment.header(), 0)
             self._sync(fd)
             self._disk.rename(f"{self.directory}/{TEMPORARY}", f"{self.directory}/{name}")
         except BaseException:
-            self._drop(fd)
+            self._files.drop(fd)
             raise
         try:
             self._disk.fsync_directory(self.directory)
@@ -412,72 +382,25 @@ class Journal(JournalReader):
         self._ends[name] = self._end
         self._segments.append(segment)
 
-    def _new_file(self) -> tuple[int, int]:
-        """A segment's file with all its blocks; from the reserve when there is no other space."""
-        path = f"{self.directory}/{TEMPORARY}"
-        fd = -1
-        try:
-            fd = self._disk.create(path)
-            self._disk.fallocate(fd, self._segment_bytes)
-            return fd, self._segment_bytes
-        except OSError as bad:
-            self._drop(fd)
-            if bad.errno not in FULL_ERRORS or not (self._reserve_is_free and self._reserve):
-                raise
-        reserve = f"{self.directory}/{self._reserve[-1]}"
-        self._disk.rename(reserve, path)
-        self._reserve.pop()
-        return self._disk.open(path), self._disk.size(path)
-
-    def _drop(self, fd: int) -> None:
-        with contextlib.suppress(OSError):
-            if fd >= 0:
-                self._disk.close(fd)
-        with contextlib.suppress(OSError):
-            self._disk.unlink(f"{self.directory}/{TEMPORARY}")
-
     # -- space -------------------------------------------------------------------------------------
 
     @property
     def reserve_bytes(self) -> int:
         """Space that is kept for exits."""
-        paths = (f"{self.directory}/{name}" for name in self._reserve)
-        return sum(self._disk.size(path) for path in paths)
+        return self._files.reserve_bytes
 
     def hold_reserve(self, at_least: int) -> int:
         """Set space aside, in whole segments; how much there is now, less than asked if full."""
         with self._lock:
-            self._reserve_is_free = False
-            numbers = numbers_of(RESERVE_NAME, self._disk.list(self.directory))
-            self._reserve = [name_of(RESERVE_NAME, number) for number in numbers]
-            number = numbers[-1] if numbers else 0
-            while self.reserve_bytes < at_least:
-                number += 1
-                if not self._set_aside(name_of(RESERVE_NAME, number)):
-                    break
-        return self.reserve_bytes
-
-    def _set_aside(self, name: str) -> bool:
-        try:
-            fd, _ = self._new_file()
             try:
-                publish(self._disk, self.directory, fd, TEMPORARY, name)
-            finally:
-                self._disk.close(fd)
-        except OSError as bad:
-            if bad.errno in FULL_ERRORS:
-                return False
-            raise self._failed(bad) from bad
-        self._reserve.append(name)
-        return True
+                self._files.hold(at_least)
+            except OSError as bad:
+                raise self._failed(bad) from bad
+        return self.reserve_bytes
 
     def free_reserve(self) -> int:
-        """Let the coming segments use the space set aside; how much that is.
-
-        The files become segments as they are, so nobody else can take the space in between.
-        """
-        self._reserve_is_free = True
-        return self.reserve_bytes
+        """Let the coming segments use the space set aside; how much that is."""
+        return self._files.free()
 
     def low_space(self, limit: int) -> bool:
         """Is less than this many bytes left on the disk, the reserve not counted?"""
