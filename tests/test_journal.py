@@ -1641,7 +1641,7 @@ def test_older_payloads_are_brought_up_to_date(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(UPCASTERS, before, _upcast)
     journal = opened(disk=SimDisk())
     live(journal, long_day().inputs)
-    chunk = next(journal._walk(2))
+    chunk = next(journal._walk(2, journal.last_seq + 1))
     old = array("Q", chunk.notes)
     data = bytearray(chunk.data)
     for index in range(chunk.noted):

@@ -92,6 +92,11 @@ class JournalReader:
         return self._epoch
 
     @property
+    def is_archived(self) -> bool:
+        """Were the oldest segments moved elsewhere, so that only a snapshot knows their state?"""
+        return self.first_seq > 1
+
+    @property
     def first_seq(self) -> int:
         """Number of the oldest record that is here."""
         return self.report.first_seq

@@ -15,7 +15,7 @@ from typing import Final
 from dita import _journal
 from dita.contracts import Record
 from dita.engine import Engine
-from dita.errors import OperatorError, SettingsError
+from dita.errors import JournalFault, OperatorError, SettingsError
 from dita.journal.disk import Disk, OsDisk, publish, write_all
 from dita.journal.reader import JournalReader
 from dita.journal.segments import FORMAT_VERSION, SNAPSHOT_NAME, name_of, newer, numbers_of
@@ -157,5 +157,13 @@ class SnapshotStore:
                 self.problems += (f"{name_of(SNAPSHOT_NAME, snapshot.seq)}: {bad}",)
                 continue
             return engine, journal.replay_into(engine, snapshot.seq + 1, until)
+        if journal.is_archived:
+            raise JournalFault(
+                "no snapshot goes on from what was archived",
+                expected=f"a sound one of record {journal.first_seq - 1} or later in"
+                f" {self.directory}",
+                found="; ".join(self.problems) or "none",
+                action=f"copy the archived segments back into {journal.directory}",
+            )
         engine = journal.epoch.engine()
         return engine, journal.replay_into(engine, 1, until)
