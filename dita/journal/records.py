@@ -103,6 +103,10 @@ class Entry(NamedTuple):
     record: Input | Mark | Epoch
     #: Own order number that a client order id stood for when the input came; 0 for none.
     order_no: int = 0
+    #: It broke an invariant and is not part of the state: the next record says so.
+    quarantined: bool = False
+    #: It says so of the record before it.
+    quarantines: bool = False
 
 
 def epoch_payload(epoch: Epoch) -> bytes:
