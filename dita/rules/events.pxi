@@ -66,14 +66,16 @@ cdef void filled_in_slot(State* st, int32_t slot, const Order* o, int64_t grown_
         if s.latched and s.goal_ratio_e9 > 0 and s.exit_goal_e8 != ALL:
             latch_exit(s, leg_goal(s, t, s.goal_base_e8, s.goal_ratio_e9))  # its share of the rest
     elif not o.flags & EXTERNAL:
-        proven_less(s, o, grown_e8)
+        proven_less(st, s, o, grown_e8)
 
 
-cdef void proven_less(Slot* s, const Order* o, int64_t grown_e8) noexcept nogil:
+cdef void proven_less(const State* st, Slot* s, const Order* o, int64_t grown_e8) noexcept nogil:
     # What went out is no longer there: a stale slot must not sell it a second time.  An answer that
     # was asked for later has it already.
     if s.proven_e8 > 0 and o.last_fill_ms > s.proven_ms:
         s.proven_e8 = s.proven_e8 - grown_e8 if s.proven_e8 > grown_e8 else 0
+        if s.proven_e8 == 0:
+            s.futile_ms = st.now_ms + FUTILE_MS     # the next answer has a minute to show the rest
 
 
 cdef void forget_return(Trade* t, int64_t entered_e8) noexcept nogil:
@@ -457,7 +459,7 @@ cdef int external(State* st, const Input* e, int32_t slot, Result* out) except -
     remember(st, e.event_key)
     note(out, D_EXTERNAL_CLOSE)
     rebook(st, trade, out)
-    proven_less(&st.slots[slot], &st.orders[order], st.orders[order].level.filled_e8)
+    proven_less(st, &st.slots[slot], &st.orders[order], st.orders[order].level.filled_e8)
     if st.orders[order].level.filled_e8 < st.orders[order].whole.filled_e8:
         note(out, D_FOREIGN_EXCESS)
     return go_stale(st, slot)
@@ -662,7 +664,7 @@ cdef int position(State* st, const Input* e, int side, int64_t theirs, Result* o
         return position_in_flight(st, e, &g, theirs, out)
     if not st.config.hedge:
         net_slots(st, &g, position_ms(st, e), out)
-    give_back_overfill(st, &g, theirs)
+    give_back_overfill(st, &g, theirs, out)
     if g.certain:
         book_to_position(st, &g, theirs, out)
     group_of(st, e.asset_key, side, &g)
@@ -781,7 +783,7 @@ cdef int net_order(State* st, int32_t slot, const Level* level, int64_t when_ms,
     return 0
 
 
-cdef void give_back_overfill(State* st, const Group* g, int64_t theirs) noexcept nogil:
+cdef void give_back_overfill(State* st, const Group* g, int64_t theirs, Result* out) noexcept nogil:
     # An exit took too much, and whoever closed what that opened, it is closed.
     cdef int32_t i
     cdef Trade* t
@@ -794,6 +796,7 @@ cdef void give_back_overfill(State* st, const Group* g, int64_t theirs) noexcept
             continue
         closed = on_side(t, theirs - g.net)
         if closed > 0:
+            note(out, D_POSITION_DISAGREES)
             t.returned_e8 += over if over < closed else closed
 
 
@@ -850,7 +853,7 @@ cdef int judge_position(State* st, const Input* e, const Group* g, int64_t their
     note(out, D_POSITION_DISAGREES)
     for i in range(g.count):
         if not is_done(st, g.slots[i]):
-            doubt(st, g.slots[i])       # an answer never asks for itself again
+            go_stale(st, g.slots[i])    # asked once more as the doubt begins, never for it again
     if mixed:
         return prove_mixed(st, e, g, there)
     return prove_shortfall(st, e, g, ours, there if there > 0 else 0)
