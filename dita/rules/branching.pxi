@@ -6,7 +6,7 @@
 # new table does (regions).  A situation leaves out what only counts or numbers.
 
 cdef enum:
-    REGIONS = 9
+    REGIONS = 10
     NEAR_S = 3                  # ages up to here are told apart, then only their class
 
 cdef int64_t AGES_S[6]
@@ -49,6 +49,8 @@ cdef class Images:
     cdef uint64_t* base
     cdef uint64_t* buffer
     cdef Py_ssize_t words
+    cdef Probe* own             # where that table was: it moves, and only what is in it counts
+    cdef uint64_t own_mask
 
     def __cinit__(self, Core core not None):
         cdef void* at[REGIONS]
@@ -56,6 +58,8 @@ cdef class Images:
         cdef Py_ssize_t filled = 0
         cdef int i
         self.core = core
+        self.own = core.st.own
+        self.own_mask = core.st.own_mask
         core.st.request_count = 0
         self.regions(at, sizes)
         self.words = 0
@@ -86,6 +90,7 @@ cdef class Images:
         at[6], sizes[6] = st.by_client, (st.probe_mask + 1) * sizeof(Probe)
         at[7], sizes[7] = st.seen, 2 * (st.seen_mask + 1) * sizeof(uint64_t)
         at[8], sizes[8] = st.retired, st.config.trades * sizeof(int32_t)
+        at[9], sizes[9] = st.own, (self.own_mask + 1) * sizeof(Probe)
 
     def take(self) -> bytes:
         """The state as it is.  What the last input asked for is no part of it."""
@@ -93,12 +98,17 @@ cdef class Images:
         cdef Py_ssize_t sizes[REGIONS]
         cdef uint64_t* out = self.buffer
         cdef Py_ssize_t before = 0
+        cdef Probe* own = self.core.st.own
         cdef int i
+        if self.core.st.own_mask != self.own_mask:
+            raise BadField("own orders", self.core.st.own_mask, "a table that has not grown")
         self.core.st.request_count = 0
         self.regions(at, sizes)
+        self.core.st.own = self.own
         for i in range(REGIONS):
             out = put_differences(out, <uint64_t*>at[i], self.base, before, sizes[i] // 8)
             before += sizes[i] // 8
+        self.core.st.own = own
         return (<char*>self.buffer)[:<Py_ssize_t>(<uintptr_t>out - <uintptr_t>self.buffer)]
 
     def put(self, bytes image not None) -> None:
@@ -110,6 +120,7 @@ cdef class Images:
         cdef Py_ssize_t before = 0
         cdef Py_ssize_t next_pair = 0
         cdef Py_ssize_t size
+        cdef Probe* own = self.core.st.own
         cdef int i
         self.regions(at, sizes)
         for i in range(REGIONS):
@@ -119,6 +130,7 @@ cdef class Images:
                 (<uint64_t*>at[i])[<Py_ssize_t>pairs[next_pair] - before] = pairs[next_pair + 1]
                 next_pair += 2
             before += size
+        self.core.st.own = own
 
     def situation(self, int64_t origin_ms, int64_t now_ms) -> tuple:
         """(bytes, order numbers): equal bytes for states that differ only in what counts or numbers,
@@ -135,6 +147,7 @@ cdef class Images:
         k.peak = 0
         k.flow_total = 0
         k.routed_by_state = 0
+        k.clamped = 0
         k.bridged_count = k.bridged_count > 0
         k.ambiguous_count = k.ambiguous_count > 0
         out = put_struct(out, &k, sizeof(Ledger))
@@ -165,6 +178,7 @@ cdef class Images:
         t.trade_no = t.trade_no != 0
         t.orders = 0
         t.order_count = 0
+        t.recovery_child = 0
         t.next = 0
         t.flags &= <uint8_t>(~QUEUED)
         out = put_struct(out, &t, sizeof(Trade))
@@ -208,13 +222,22 @@ cdef class Images:
         cdef State* st = self.core.st
         cdef Input e
         cdef Foreign f
+        cdef uint64_t number
         cdef int32_t i
         cdef int32_t order
-        for key, quantity in sorted([(st.foreign[i].asset_key, st.foreign[i].quantity_e8)
-                                     for i in range(st.foreign_count)]):
+        for key, quantity, as_of in sorted([
+                (st.foreign[i].asset_key, st.foreign[i].quantity_e8, st.foreign[i].as_of_ms)
+                for i in range(st.foreign_count)]):
             f.asset_key = key
             f.quantity_e8 = quantity
+            f.as_of_ms = as_of
             out = put_struct(out, &f, sizeof(Foreign))
+        for key in sorted([st.symbol_holds[i] for i in range(st.symbol_holds_count)]):
+            number = key
+            out = put_struct(out, &number, sizeof(uint64_t))
+        for i in range(st.errors_count):
+            out = put_struct(out, &st.errors[(st.errors_first + i) & (ERRORS_KEPT - 1)],
+                             sizeof(Rejection))
         for i in range(st.held_count):
             e = st.held[i]
             e.received_ms = 0

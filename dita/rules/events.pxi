@@ -5,6 +5,8 @@
 # asks for what is missing.  The slot is brought in line afterwards, in one place (finish).
 
 cdef inline int finish(State* st, int32_t trade, Result* out) except -1 nogil:
+    if st.trades[trade].externals > 0:
+        rebook(st, trade, out)
     if st.trades[trade].slot >= 0:
         return settle_slot(st, st.trades[trade].slot, out)
     return settle_detached(st, trade, out)
@@ -27,15 +29,15 @@ cdef int level_change(const State* st, const Order* o, const Input* e, Change* c
 cdef inline int room_for_change(const State* st, const Order* o, const Change* c) noexcept nogil:
     # Quantity that returns to a trade without a slot needs a free one.
     cdef const Trade* t = &st.trades[o.trade]
-    if c.grown and t.slot < 0 and free_slot_for(st, t) < 0:
+    if c.grown and t.slot < 0 and not o.flags & EXTERNAL and free_slot_for(st, t) < 0:
         return D_LIMIT_REACHED
     return D_OK
 
 
 cdef inline int write_levels(State* st, int32_t order, const Input* e, const Change* c, Result* out) except -1 nogil:
     cdef Order* o = &st.orders[order]
-    cdef int32_t slot = st.trades[o.trade].slot
     cdef int64_t before = o.level.filled_e8
+    cdef bint was_final = o.flags & FINAL
     change_commit(st, order, e, c, out)
     if e.flags & INCREMENT:
         remember(st, e.event_key)
@@ -43,22 +45,37 @@ cdef inline int write_levels(State* st, int32_t order, const Input* e, const Cha
         o.flags |= QUERIED
     if not c.grown:
         return 0
+    if was_final:
+        order_unfinalise(st, o)
+        request(st, DO_FINALISE, st.trades[o.trade].slot, order, -1)
     if o.role == ENTRY and st.trades[o.trade].returned_e8 > 0:
         forget_return(&st.trades[o.trade], o.level.filled_e8 - before)
-    if o.flags & FINAL:
-        order_unfinalise(st, o)
-        request(st, DO_FINALISE, slot, order, -1)
-    if slot >= 0:
-        if o.last_fill_ms > st.slots[slot].last_fill_ms:
-            st.slots[slot].last_fill_ms = o.last_fill_ms
-        if o.role == EXIT and st.slots[slot].proven_e8 > 0:
-            # What went out is no longer there: a stale slot must not sell it a second time.
-            st.slots[slot].proven_e8 -= o.level.filled_e8 - before
-            if st.slots[slot].proven_e8 < 0:
-                st.slots[slot].proven_e8 = 0
-        if o.level.filled_e8 > o.intended_e8 and not o.flags & EXTERNAL:
-            go_stale(st, slot)
+    if st.trades[o.trade].slot >= 0:
+        filled_in_slot(st, st.trades[o.trade].slot, o, o.level.filled_e8 - before)
+        if st.trades[o.trade].unlocked > 0 or o.level.filled_e8 > o.intended_e8:
+            go_stale(st, st.trades[o.trade].slot)   # whose part is how large, a position decides
     return 0
+
+
+cdef void filled_in_slot(State* st, int32_t slot, const Order* o, int64_t grown_e8) noexcept nogil:
+    cdef Slot* s = &st.slots[slot]
+    cdef Trade* t = &st.trades[s.trade]
+    if o.last_fill_ms > s.last_fill_ms:
+        s.last_fill_ms = o.last_fill_ms
+    if o.role == ENTRY:
+        if s.latched and s.goal_ratio_e9 > 0 and s.exit_goal_e8 != ALL:
+            latch_exit(s, leg_goal(s, t, s.goal_base_e8, s.goal_ratio_e9))  # its share of the rest
+    elif not o.flags & EXTERNAL:
+        proven_less(st, s, o, grown_e8)
+
+
+cdef void proven_less(const State* st, Slot* s, const Order* o, int64_t grown_e8) noexcept nogil:
+    # What went out is no longer there: a stale slot must not sell it a second time.  An answer that
+    # was asked for later has it already.
+    if s.proven_e8 > 0 and o.last_fill_ms > s.proven_ms:
+        s.proven_e8 = s.proven_e8 - grown_e8 if s.proven_e8 > grown_e8 else 0
+        if s.proven_e8 == 0:
+            s.futile_ms = st.now_ms + FUTILE_MS     # the next answer has a minute to show the rest
 
 
 cdef void forget_return(Trade* t, int64_t entered_e8) noexcept nogil:
@@ -85,9 +102,13 @@ cdef inline bint answers(const Order* o, const Input* e) noexcept nogil:
     return tells_venue_id(o, e) or o.status == REQUESTED or o.status == UNKNOWN
 
 
-cdef void answered(Order* o) noexcept nogil:
+cdef void answered(State* st, int32_t order) noexcept nogil:
+    cdef Order* o = &st.orders[order]
+    cdef int32_t slot = st.trades[o.trade].slot
     if o.status == REQUESTED or o.status == UNKNOWN:
         o.status = WORKING
+        if slot >= 0 and st.slots[slot].exit_order == order:
+            forget_rejects(&st.slots[slot])
 
 
 # -- acks and fills --------------------------------------------------------------------------------
@@ -103,7 +124,7 @@ cdef int ack(State* st, const Input* e, int32_t order, Result* out) except -1 no
         return D_DUPLICATE_EVENT
     accept(st, e, out)
     order_bind(st, order, e.venue_key)
-    answered(o)
+    answered(st, order)
     if changed:
         write_levels(st, order, e, &c, out)
         end_if_full(st, order)
@@ -125,7 +146,7 @@ cdef inline int fill(State* st, const Input* e, int32_t order, Result* out) exce
         return code
     accept(st, e, out)
     order_bind(st, order, e.venue_key)
-    answered(o)
+    answered(st, order)
     write_levels(st, order, e, &c, out)
     end_if_full(st, order)
     if e.kind == IN_FULL_FILL and not is_ended(o):
@@ -176,43 +197,61 @@ cdef int reject(State* st, const Input* e, int32_t order, Result* out) except -1
         return D_DUPLICATE_EVENT
     accept(st, e, out)
     note(out, D_VENUE_REJECTED)
+    if e.error_code != 0:
+        error_note(st, e.error_code)
     order_end(st, o, REJECTED)
     if never_worked:
         order_finalise(st, o)
     else:
         request(st, DO_FINALISE, slot, order, -1)
     if o.role == EXIT and slot >= 0 and st.slots[slot].exit_order == order:
-        exit_rejected(st, slot, e, out)
+        exit_rejected(st, slot, o, e, out)
     return D_OK
 
 
-cdef int exit_rejected(State* st, int32_t slot, const Input* e, Result* out) except -1 nogil:
+cdef int exit_rejected(State* st, int32_t slot, const Order* o, const Input* e, Result* out) except -1 nogil:
     cdef Slot* s = &st.slots[slot]
-    if e.reason == REJECT_MISMATCH:
-        return go_stale(st, slot)       # the venue sees another position: find out before a retry
+    cdef Trade* t = &st.trades[s.trade]
     if e.reason == REJECT_MINIMUM:
-        latch_drop(s)
-        s.flags |= DUST
-        note(out, D_DUST)
-        return 0
-    back_off(st, s)
+        return exit_too_small(st, s, t, o, e, out)
+    back_off(st, s, e)
+    if e.reason == REJECT_SUSPENDED:
+        s.retry_ms = st.now_ms + SUSPENDED_MS
+        note(out, D_SYMBOL_SUSPENDED)
+    elif e.reason == REJECT_MISMATCH:
+        # The venue sees another position, or a TP/SL set by hand has locked it: ask, wait a little
+        # for the answer, and try again all the same.
+        doubt_again(st, slot)
+        s.stale_ms = st.now_ms
     return 0
 
 
-cdef void back_off(State* st, Slot* s) noexcept nogil:
-    # The venue blocks an endpoint after 20 equal errors in 480 s: stop at 10 until the window ends.
+cdef int exit_too_small(State* st, Slot* s, const Trade* t, const Order* o, const Input* e, Result* out) except -1 nogil:
+    if s.explicit:
+        latch_drop(s)           # a typed quantity is not made larger
+        return 0
+    if s.exit_goal_e8 != ALL and size_of(t) > o.intended_e8:
+        latch_exit(s, ALL)      # a leg that the venue does not take is taken with all the rest
+        s.goal_ratio_e9 = 0
+        back_off(st, s, e)
+        return 0
+    note(out, D_DUST)
+    s.flags |= DUST
+    s.dust_e8 = size_of(t)
+    if not entry_may_fill(st, t):
+        latch_drop(s)
+    return 0
+
+
+cdef void back_off(State* st, Slot* s, const Input* e) noexcept nogil:
     cdef int64_t wait = BACKOFF_MS
     cdef int32_t i
-    if s.rejects == 0 or st.now_ms - s.reject_window_ms >= REJECT_WINDOW_MS:
-        s.rejects = 0
-        s.reject_window_ms = st.now_ms
+    s.error_code = e.error_code
     s.rejects += 1
-    if s.rejects >= REJECTS_MAX:
-        s.retry_ms = s.reject_window_ms + REJECT_WINDOW_MS
-        return
     for i in range(s.rejects - 1):
-        if wait < BACKOFF_MAX_MS:
-            wait *= 2
+        if wait >= BACKOFF_MAX_MS:
+            break
+        wait *= 2
     s.retry_ms = st.now_ms + (wait if wait < BACKOFF_MAX_MS else BACKOFF_MAX_MS)
 
 
@@ -258,7 +297,7 @@ cdef int final(State* st, const Input* e, int32_t order, Result* out) except -1 
     cdef int changed = 0
     cdef int code
     if e.quantity_e8 < o.level.filled_e8 and not o.flags & EXTERNAL:
-        return refuse_field(out, FIELD_QUANTITY, D_INVALID_EVENT)
+        return final_withdrawn(st, e, order, out)
     code = level_change(st, o, e, &c, &changed)
     if code != D_OK:
         return code
@@ -274,15 +313,43 @@ cdef int final(State* st, const Input* e, int32_t order, Result* out) except -1 
     return D_OK
 
 
+cdef int final_withdrawn(State* st, const Input* e, int32_t order, Result* out) except -1 nogil:
+    # The records have less than the stream said.  They are what happened; a position confirms it.
+    cdef Order* o = &st.orders[order]
+    cdef Trade* t = &st.trades[o.trade]
+    cdef int32_t slot = t.slot
+    cdef int64_t less = o.level.filled_e8 - e.quantity_e8
+    cdef Change c
+    cdef int code
+    if e.source <= FROM_STREAM or e.flags & INCREMENT:
+        return refuse_field(out, FIELD_QUANTITY, D_INVALID_EVENT)
+    if slot < 0 and free_slot_for(st, t) < 0:
+        return D_LIMIT_REACHED
+    level_withdrawn(o, t, e, &c.level)
+    code = money_of_change(st, o, t, &c)
+    if code != D_OK:
+        return code
+    accept(st, e, out)
+    note(out, D_FILL_WITHDRAWN)
+    order_bind(st, order, e.venue_key)
+    change_write(st, o, &c, out)
+    if o.role == EXIT:
+        forget_return(t, less)
+    if not is_ended(o) or o.status == FILLED:
+        o.status = FILLED if o.level.filled_e8 >= o.intended_e8 else CANCELLED
+    order_finalise(st, o)
+    return go_stale(st, slot) if slot >= 0 else 0
+
+
 cdef int absent(State* st, const Input* e, int32_t order, Result* out) except -1 nogil:
     # Proven never to have reached the book.  An entry may be sent again while its time lasts,
     # unless somebody has asked for its cancel meanwhile.
     cdef Order* o = &st.orders[order]
     cdef int32_t slot = st.trades[o.trade].slot
-    if is_ended(o):
+    if is_terminal(o):
         return D_DUPLICATE_EVENT
-    if o.level.filled_e8 > 0 or o.flags & BOUND:
-        return refuse_field(out, FIELD_ORDER, D_INVALID_EVENT)
+    if is_ended(o) or o.level.filled_e8 > 0 or o.flags & BOUND:
+        return lost(st, e, order, out)
     accept(st, e, out)
     order_end(st, o, ABSENT)
     order_finalise(st, o)
@@ -290,6 +357,23 @@ cdef int absent(State* st, const Input* e, int32_t order, Result* out) except -1
         if not st.slots[slot].latched and not st.ledger.frozen:
             return send_entry_again(st, slot, order)
     return D_OK
+
+
+cdef int lost(State* st, const Input* e, int32_t order, Result* out) except -1 nogil:
+    # The venue had it, and all its records lack it now.  It is over; what it may have filled stays
+    # reserved until a position has shown that it filled nothing more.
+    cdef Order* o = &st.orders[order]
+    cdef int32_t slot = st.trades[o.trade].slot
+    if o.flags & LOST:
+        return D_DUPLICATE_EVENT
+    accept(st, e, out)
+    note(out, D_ORDER_LOST)
+    order_end(st, o, ABSENT)
+    if slot < 0 or o.flags & EXTERNAL:
+        order_finalise(st, o)
+        return D_OK
+    o.flags |= LOST
+    return doubt_again(st, slot)
 
 
 cdef int send_entry_again(State* st, int32_t slot, int32_t old) except -1 nogil:
@@ -304,6 +388,8 @@ cdef int send_entry_again(State* st, int32_t slot, int32_t old) except -1 nogil:
     o.order_type = st.orders[old].order_type
     o.limit_price_e10 = st.orders[old].limit_price_e10
     o.expires_ms = st.orders[old].expires_ms
+    o.deadline_ms = st.orders[old].deadline_ms
+    o.value_price_e10 = st.orders[old].value_price_e10
     o.child = st.orders[old].child + 1
     st.slots[slot].entry_order = order
     r = request(st, DO_SUBMIT, slot, order, -1)
@@ -328,120 +414,6 @@ cdef int settled(State* st, const Input* e, int32_t order, Result* out) except -
         return code
     accept(st, e, out)
     order_bind(st, order, e.venue_key)
-    answered(o)
+    answered(st, order)
     write_levels(st, order, e, &c, out)
     return end_if_full(st, order)
-
-
-# -- closes that were not ours ---------------------------------------------------------------------
-
-cdef int external(State* st, const Input* e, int32_t slot, Result* out) except -1 nogil:
-    # A liquidation, ADL, or a close by hand: booked to our trade up to what is left of it.
-    cdef Trade* t = &st.trades[st.slots[slot].trade]
-    cdef int32_t trade = st.slots[slot].trade
-    cdef Order draft
-    cdef Change c
-    cdef int32_t order
-    cdef int code
-    if e.quantity_e8 == 0:
-        return refuse_field(out, FIELD_QUANTITY, D_INVALID_EVENT)
-    if size_of(t) <= 0:
-        return D_NO_POSITION
-    if e.event_key == 0 and e.venue_key == 0:
-        return refuse_field(out, FIELD_EVENT, D_INVALID_EVENT)  # it could be counted twice
-    if was_seen(st, e.event_key):
-        return D_DUPLICATE_EVENT
-    if st.order_free < 0 and st.retired_live == 0:
-        return D_LIMIT_REACHED
-    memset(&draft, 0, sizeof(Order))
-    draft.trade = trade
-    draft.role = EXIT
-    draft.flags = EXTERNAL
-    code = change_of(st, &draft, e, &c)
-    if code != D_OK:
-        return code
-    accept(st, e, out)
-    order = order_new(st, trade, EXIT, -t.side, c.level.filled_e8)
-    st.orders[order].flags |= EXTERNAL
-    order_bind(st, order, e.venue_key)
-    out.order_no = st.orders[order].order_no
-    write_levels(st, order, e, &c, out)
-    order_end(st, &st.orders[order], FILLED)
-    if e.venue_key != 0:
-        request(st, DO_FINALISE, slot, order, -1)
-    else:
-        order_finalise(st, &st.orders[order])       # no id to ask about: the event is all there is
-    remember(st, e.event_key)
-    note(out, D_EXTERNAL_CLOSE)
-    return go_stale(st, slot)
-
-
-# -- positions -------------------------------------------------------------------------------------
-
-@cython.overflowcheck(False)
-cdef inline uint64_t foreign_key(const State* st, uint64_t asset_key, int side) noexcept nogil:
-    # In hedge mode each side of a symbol is a position of its own.
-    return asset_key ^ 1 if st.config.hedge and side < 0 else asset_key
-
-
-cdef int foreign_set(State* st, uint64_t asset_key, int64_t quantity_e8) noexcept nogil:
-    cdef int32_t i
-    for i in range(st.foreign_count):
-        if st.foreign[i].asset_key == asset_key:
-            if quantity_e8 == 0:
-                st.foreign_count -= 1
-                st.foreign[i] = st.foreign[st.foreign_count]
-            else:
-                st.foreign[i].quantity_e8 = quantity_e8
-            return 0
-    if quantity_e8 == 0:
-        return 0
-    if st.foreign_count == FOREIGN_MAX:
-        return D_LIMIT_REACHED
-    st.foreign[st.foreign_count].asset_key = asset_key
-    st.foreign[st.foreign_count].quantity_e8 = quantity_e8
-    st.foreign_count += 1
-    return 0
-
-
-cdef int position(State* st, const Input* e, int32_t slot, Result* out) except -1 nogil:
-    cdef int64_t theirs = e.quantity_e8 if e.side >= 0 else -e.quantity_e8
-    cdef Slot* s
-    if slot < 0:
-        if st.foreign_count == FOREIGN_MAX and theirs != 0:
-            return D_LIMIT_REACHED
-        accept(st, e, out)
-        foreign_set(st, foreign_key(st, e.asset_key, e.side), theirs)
-        if e.side == 0:
-            foreign_set(st, foreign_key(st, e.asset_key, -1), 0)    # flat on every side
-        return D_OK
-    s = &st.slots[slot]
-    if e.exchange_ms > 0 and e.exchange_ms < s.last_fill_ms:
-        return D_STALE_STATE            # older than a fill that we have
-    accept(st, e, out)
-    return compare_position(st, slot, theirs, out)
-
-
-cdef int compare_position(State* st, int32_t slot, int64_t theirs, Result* out) except -1 nogil:
-    # Only a slot at rest, or one in doubt, is judged: with an order in flight both may be right.
-    cdef Slot* s = &st.slots[slot]
-    cdef int64_t ours = size_of(&st.trades[s.trade])
-    cdef int64_t same_side = theirs if st.trades[s.trade].side > 0 else -theirs
-    if s.state != POSITION_OPEN and s.state != RECONCILING:
-        return 0
-    if same_side == ours and ours >= 0:
-        s.flags &= <uint8_t>(~STALE)
-        s.proven_e8 = ours
-        return 0
-    note(out, D_POSITION_DISAGREES)
-    if theirs == 0 and ours < 0:
-        # An exit took too much, and whoever closed what that opened, it is closed: flat is flat.
-        st.trades[s.trade].returned_e8 -= ours
-        s.flags &= <uint8_t>(~STALE)
-        s.proven_e8 = 0
-        return 0
-    go_stale(st, slot)
-    s.proven_e8 = 0
-    if same_side > 0:
-        s.proven_e8 = same_side if same_side < ours else ours
-    return 0

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from dita.clock import Clock
+from dita.clock import MachineClock
 from dita.contracts import VenueOrderStatus
 from dita.errors import NotRunning, VenueError
 from dita.runtime.control import call
@@ -31,7 +31,7 @@ T = TypeVar("T")
 def ask(
     settings: Settings,
     directory: Path,
-    clock: Clock,
+    clock: MachineClock,
     request: dict[str, Any],
     say: Callable[[str], None],
     timeout_s: int = 120,
@@ -67,7 +67,7 @@ def ask(
 async def _visit(
     settings: Settings,
     directory: Path,
-    clock: Clock,
+    clock: MachineClock,
     request: dict[str, Any],
     say: Callable[[str], None],
 ) -> dict[str, Any]:
