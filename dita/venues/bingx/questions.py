@@ -12,6 +12,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
+from dita.identity import same_client_id
 from dita.venues import (
     BalanceReport,
     FillReport,
@@ -27,7 +28,6 @@ from dita.venues.bingx.codes import Meaning
 from dita.venues.bingx.replies import BALANCES, INCOME, OneBalance
 from dita.venues.bingx.rules import mark_price_of
 from dita.venues.bingx.wire import WireError, decode, unreadable
-from dita.venues.evidence import same_client_id
 
 T = TypeVar("T")
 
