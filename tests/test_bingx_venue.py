@@ -38,8 +38,11 @@ class FakeStream:
     opened: int
     failure: VenueError | None = None
 
-    def __init__(self, url: str, keys: Any, events: Any, clock: Any, draw: Any) -> None:
+    def __init__(
+        self, url: str, keys: Any, events: Any, clock: Any, draw: Any, tls: Any, oddities: Any
+    ) -> None:
         self.url, self.keys, self.reads = url, keys, events
+        self.tls = tls
         self.queue: asyncio.Queue[Told | None] = asyncio.Queue()
         self.is_open = False
 
@@ -317,7 +320,7 @@ def test_leverage_that_the_stream_tells_and_a_gap_void_what_was_verified() -> No
 def test_a_doubtful_position_is_asked_for_until_it_is_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "DOUBT_RETRY_S", 0.001)
+    monkeypatch.setattr(module, "DOUBT_PAUSE_S", 0.001)
     stand = Stand()
     position = {
         "symbol": FET,

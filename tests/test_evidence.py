@@ -12,8 +12,10 @@ from dita.contracts import (
     KernelEventKind,
     OrderSide,
     OrderType,
+    PositionSide,
     VenueOrderStatus,
 )
+from dita.identity import client_order_id, emergency_client_id
 from dita.units import parse_money, parse_price, parse_quantity
 from dita.venues import (
     BalanceReport,
@@ -165,6 +167,42 @@ def position(asset: str, side: OrderSide, quantity: int) -> PositionReport:
         leverage=1,
         updated_ms=5,
     )
+
+
+def test_an_event_of_an_order_has_its_position_side() -> None:
+    report = order(position_side=PositionSide.SHORT)
+    for event in (
+        final_event(report, TWO, 1),
+        final_event(report, (), 1),
+        found_event(report, 1),
+        foreign_event(report, TWO, 1),
+        foreign_event(report, (), 1),
+    ):
+        assert event is not None and event.position_side is PositionSide.SHORT
+
+
+def test_an_order_that_flips_is_told_with_the_whole_order_s_figures() -> None:
+    """Bought 3000 of which 1000 closed ours: what of it is ours is not decided here."""
+    report = order(
+        client_order_id="",
+        quantity_e8=parse_quantity(3_000),
+        filled_e8=parse_quantity(3_000),
+        fee=parse_money("0.45"),
+        realized=parse_money("199.8"),
+    )
+    event = foreign_event(report, (), 1)
+    assert event is not None
+    assert (event.quantity_e8, event.fee) == (parse_quantity(3_000), parse_money("0.45"))
+    assert event.realized == parse_money("199.8")
+
+
+def test_an_order_with_the_id_of_a_kernel_is_nobody_s_hand() -> None:
+    ours = client_order_id("pink", 1, "T1", 2)
+    for text in (ours, ours.upper()):
+        assert foreign_event(order(client_order_id=text), TWO, 1) is None
+    emergency = emergency_client_id("pink", 1, FET, 2)
+    for text in ("", "by hand", emergency, ours[:-1], ours[:-1] + "0", "\u212a" * 32):
+        assert foreign_event(order(client_order_id=text), TWO, 1) is not None
 
 
 def test_flat_is_said_of_every_asset_that_matters() -> None:

@@ -34,7 +34,17 @@ class NotSent(VenueError):
     """
 
 
-class OutcomeUnknown(VenueError):
+class _Answered(VenueError):
+    """An error with the venue's number in ``code``; 0 when no answer was readable."""
+
+    def __init__(
+        self, what: str, *, code: int = 0, expected: str = "", found: str = "", action: str = ""
+    ) -> None:
+        super().__init__(what, expected=expected, found=found, action=action)
+        self.code = code
+
+
+class OutcomeUnknown(_Answered):
     """The request may or may not have been executed; only evidence can tell."""
 
 
@@ -42,17 +52,11 @@ class UnknownSymbol(VenueError):
     """The venue does not list the symbol."""
 
 
-class AccessRefused(VenueError):
+class AccessRefused(_Answered):
     """Key, signature, permission or address was refused: nothing works until somebody mends it.
 
-    ``code`` is the venue's number.  Nothing was executed: access is checked before anything else.
+    Nothing was executed: access is checked before anything else.
     """
-
-    def __init__(
-        self, what: str, *, code: int = 0, expected: str = "", found: str = "", action: str = ""
-    ) -> None:
-        super().__init__(what, expected=expected, found=found, action=action)
-        self.code = code
 
 
 class QueryFailed(VenueError):

@@ -21,7 +21,7 @@ from dita.contracts import (
     VenueEvent,
     VenueOrderStatus,
 )
-from dita.identity import plain_symbol, same_client_id
+from dita.identity import is_own_client_id, plain_symbol, same_client_id
 from dita.units import MONEY_ONE
 from dita.venues import (
     BalanceReport,
@@ -29,6 +29,7 @@ from dita.venues import (
     OrderReport,
     PositionReport,
     QueryFailed,
+    unreadable_in,
 )
 
 #: The last digit of a fill's fee.
@@ -92,6 +93,7 @@ def final_event(report: OrderReport, fills: Iterable[FillReport], received_ms: i
         fee=_fee_of(report, own, total),
         realized=report.realized if total == report.filled_e8 else None,
         source=EvidenceSource.FILL_HISTORY,
+        position_side=report.position_side,
     )
 
 
@@ -130,9 +132,11 @@ def foreign_event(
     """A fill by an order that is not ours, for the kernel to find out what it closed; None if none.
 
     For a slot whose position disagrees: a liquidation, ADL or close by hand whose frame was lost or
-    came before the entry's fill.  Only orders younger than the trade may be told of.
+    came before the entry's fill.  Only orders younger than the trade may be told of.  Quantity, fee
+    and realized are the whole order's: what of it closed ours is the kernel's to find out.  An
+    order with the id of a kernel is nobody's hand, so nothing is told of it here.
     """
-    if not report.filled_e8:
+    if not report.filled_e8 or is_own_client_id(report.client_order_id):
         return None
     own = fills_of(report, fills)
     covered = sum(fill.quantity_e8 for fill in own) == report.filled_e8
@@ -163,6 +167,7 @@ def _order_event(report: OrderReport, kind: KernelEventKind, received_ms: int) -
         fee=report.fee if filled else None,
         realized=report.realized if filled else None,
         source=EvidenceSource.ORDER_QUERY,
+        position_side=report.position_side,
     )
 
 
@@ -180,12 +185,17 @@ def position_events(
 
     ``asked_ms`` is the venue's time when the question went out: the answer may lack what happened
     later, so that is the time of the events.  In hedge mode each side of an asset is a position.
+    Nothing is said of an asset that an unreadable row of the answer may be about.
     """
-    events = [_position(r.asset, r.side, r.quantity_e8, received_ms, asked_ms) for r in reports]
+    odd = unreadable_in(reports)
+    certain = [r for r in reports if not any(row.may_concern(r.asset) for row in odd)]
+    events = [_position(r.asset, r.side, r.quantity_e8, received_ms, asked_ms) for r in certain]
     held = {(plain_symbol(r.asset), r.side) for r in reports if r.quantity_e8}
     for asset in dict.fromkeys(assets_of_interest):
         sides = (OrderSide.BUY, OrderSide.SELL)
-        if hedge:
+        if any(row.may_concern(asset) for row in odd):
+            flat = []
+        elif hedge:
             flat = [side for side in sides if (plain_symbol(asset), side) not in held]
         elif any((plain_symbol(asset), side) in held for side in sides):
             flat = []

@@ -25,7 +25,7 @@ from dita.venues.mock.config import (
     read_tape,
 )
 from dita.venues.mock.script import ALLOWED, Do, Rule, Script, Verb
-from dita.venues.mock.session import Session
+from dita.venues.mock.stream import Session
 from dita.venues.mock.venue import MockVenue
 
 __all__ = [

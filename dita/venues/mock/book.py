@@ -15,6 +15,7 @@ from dita.contracts import (
     KernelEventKind,
     OrderSide,
     OrderType,
+    PositionSide,
     Record,
     RejectReason,
     VenueOrderStatus,
@@ -86,6 +87,7 @@ class Order(msgspec.Struct, kw_only=True):
             fee=self.fee,
             realized=self.realized,
             updated_ms=self.updated_ms,
+            position_side=PositionSide(self.position_side),
         )
 
 
@@ -119,6 +121,14 @@ class Dump(Record, frozen=True, kw_only=True):
     income: tuple[IncomeReport, ...]
 
 
+class Refusal(NamedTuple):
+    """Why the venue would not take an order, with a code and words as BingX has them."""
+
+    reason: RejectReason
+    code: int
+    words: str
+
+
 class Fact(NamedTuple):
     """What happened in the book: the kind of frame, the order, and the fill if it was one."""
 
@@ -140,6 +150,9 @@ class Book:
         self.income: list[IncomeReport] = []
         self.orders_made = self.fills_made = self.income_made = 0
         self.positions: dict[tuple[str, int], Position] = {}
+        #: Quantity that a stop set by hand has locked, by symbol and position side.
+        self.locked: dict[tuple[str, int], int] = {}
+        self.suspended: set[str] = set()
         self._by_client: dict[str, Order] = {}
         self._by_venue: dict[str, Order] = {}
         self._tell = tell
@@ -157,28 +170,44 @@ class Book:
         """Is this client order id in use?"""
         return client_order_id.lower() in self._by_client
 
-    def refusal(self, order: SubmitOrder) -> RejectReason | None:
+    def refusal(self, order: SubmitOrder) -> Refusal | None:
         """Why the venue would not take it; None when it would."""
         rules = self.config.contracts.get(order.asset)
         price = self.prices.get(order.asset, 0)
-        if rules is None or price <= 0 or (order.order_type and order.limit_price_e10 <= 0):
-            return RejectReason.OTHER
+        if rules is None or price <= 0:
+            return Refusal(RejectReason.OTHER, 109425, f"{order.asset} not exist")
+        limited = order.order_type is not OrderType.MARKET
+        if limited and order.limit_price_e10 <= 0:
+            return Refusal(RejectReason.OTHER, 109400, "Invalid parameters,price")
+        if order.asset in self.suspended:
+            return Refusal(RejectReason.OTHER, 101415, f"{order.asset} is suspended from trading")
         quantity = order.quantity_e8 - order.quantity_e8 % rules.step_e8
-        at = order.limit_price_e10 if order.order_type is OrderType.LIMIT else price
+        at = order.limit_price_e10 if limited else price
         if quantity <= 0 or quantity < rules.min_quantity_e8 or at * quantity < rules.min_notional:
-            return RejectReason.BELOW_MINIMUM
+            return Refusal(RejectReason.BELOW_MINIMUM, 101400, "The minimum order amount")
         if order.reduce_only:
-            room = self._closable(order.asset, order.side, self._position_side(order))
-            return None if room > 0 else RejectReason.POSITION_MISMATCH
+            return self._refused_close(order, quantity)
         fee = at * quantity * rules.taker_fee_e9 // 10**9
         if at * quantity // order.leverage + fee > self.available_margin():
-            return RejectReason.OTHER
+            return Refusal(RejectReason.OTHER, 101204, "Insufficient margin")
+        return None
+
+    def _refused_close(self, order: SubmitOrder, quantity_e8: int) -> Refusal | None:
+        side = self._position_side(order)
+        room = self._closable(order.asset, order.side, side)
+        locked = self.locked.get((order.asset, side), 0)
+        if not room:
+            return Refusal(RejectReason.POSITION_MISMATCH, 101205, "No position to close")
+        if locked and quantity_e8 > room - locked:
+            words = "The Reduce Only order can only decrease the position"
+            return Refusal(RejectReason.POSITION_MISMATCH, 101290, words)
         return None
 
     def place(self, order: SubmitOrder, parts: int = 0, share_e9: int = 10**9) -> Order:
         """Take an order that was not refused: MARKET at the price, LIMIT if it crosses, else rest.
 
-        Precision beyond the contract's is cut off silently, as BingX does.
+        What LIMIT_IOC leaves unfilled expires.  Precision beyond the contract's is cut off
+        silently, as BingX does.
         """
         rules = self.config.contracts[order.asset]
         taken = self._new_order(order, parts or self.config.parts)
@@ -189,6 +218,8 @@ class Book:
         quantity = taken.quantity_e8 * share_e9 // 10**9
         if crosses and quantity:
             self.take(taken, quantity - quantity % rules.step_e8, price)
+        if taken.order_type is OrderType.LIMIT_IOC:
+            self.end(taken, VenueOrderStatus.EXPIRED)
         return taken
 
     def _new_order(self, order: SubmitOrder, parts: int) -> Order:
@@ -316,6 +347,7 @@ class Book:
             price_e10=price_e10,
             fee=fee,
             filled_ms=self.now_ms,
+            position_side=PositionSide(order.position_side),
         )
         fill = Fill(report=report, realized=realized)
         self.fills.append(fill)
@@ -351,7 +383,9 @@ class Book:
         step = self.config.money_step
         return half_even(amount, divisor * step) * step
 
-    def flow(self, kind: IncomeKind, asset: str, amount: int, trade_id: str = "") -> None:
+    def flow(
+        self, kind: IncomeKind, asset: str, amount: int, trade_id: str = "", word: str = ""
+    ) -> None:
         """Book money to the wallet, with its income row."""
         self.wallet += amount
         self.income_made += 1
@@ -363,6 +397,7 @@ class Book:
                 amount=amount,
                 trade_id=trade_id,
                 time_ms=self.now_ms,
+                word=word or kind.name,
             )
         )
 
@@ -409,6 +444,12 @@ class Book:
             self._fill(order, position.quantity_e8, self.prices[asset], False, kind)
         self._sweep(asset)
 
+    def vanish(self, asset: str) -> None:
+        """A symbol's positions are gone without an order, a fill or an income row."""
+        for key in [key for key in self.positions if key[0] == asset]:
+            del self.positions[key]
+        self._sweep(asset)
+
     def _liquidate_all(self) -> None:
         if not self.config.maintenance_e9 or not self.positions:
             return
@@ -426,15 +467,22 @@ class Book:
     def position_reports(self) -> tuple[PositionReport, ...]:
         """Every position that is not flat."""
         return tuple(
-            PositionReport(
-                asset=asset,
-                side=OrderSide(position.side),
-                quantity_e8=position.quantity_e8,
-                average_price_e10=half_even(position.cost, position.quantity_e8),
-                leverage=position.leverage,
-                updated_ms=position.updated_ms,
-            )
-            for (asset, _), position in sorted(self.positions.items())
+            self._report_of(asset, side, position)
+            for (asset, side), position in sorted(self.positions.items())
+        )
+
+    def _report_of(self, asset: str, side: int, position: Position) -> PositionReport:
+        mark = self.prices[asset]
+        return PositionReport(
+            asset=asset,
+            side=OrderSide(position.side),
+            quantity_e8=position.quantity_e8,
+            average_price_e10=half_even(position.cost, position.quantity_e8),
+            leverage=position.leverage,
+            updated_ms=position.updated_ms,
+            mark_price_e10=mark,
+            unrealized=position.side * (mark * position.quantity_e8 - position.cost),
+            available_e8=position.quantity_e8 - self.locked.get((asset, side), 0),
         )
 
     def dump(self) -> Dump:

@@ -49,6 +49,8 @@ class Do(StrEnum):
     HIDE = "hide"  # submit: accepted, but for `wait_ms` no question finds it
     FILL_FIRST = "fill_first"  # cancel: the order fills before the cancel arrives
     FAIL = "fail"  # a question gets no answer
+    EMPTY = "empty"  # a question is answered as if there were nothing
+    ODD = "odd"  # a question is answered, and what is about `about` in it cannot be read
     DROP = "drop"  # a frame is lost
     DUPLICATE = "duplicate"  # a frame comes twice
     HOLD = "hold"  # a frame comes after the `count` next ones
@@ -64,6 +66,9 @@ ALLOWED: Final = {
     Verb.CANCEL: _EITHER | {Do.NOT_SENT, Do.FILL_FIRST},
     Verb.STREAM: frozenset({Do.ACCEPT, Do.DROP, Do.DUPLICATE, Do.HOLD, Do.END}),
 }
+_LISTS: Final = frozenset(
+    {Verb.QUERY, Verb.OPEN_ORDERS, Verb.ALL_ORDERS, Verb.FILLS, Verb.POSITIONS, Verb.INCOME}
+)
 _QUESTION: Final = frozenset({Do.ACCEPT, Do.FAIL, Do.DELAY})
 
 
@@ -71,6 +76,7 @@ class Rule(Record, frozen=True, kw_only=True):
     """From the ``nth`` call of ``verb`` (of ``asset``, if given) on, ``times`` calls do this.
 
     Calls are counted from 1 and from when the script was set; ``times`` 0 means all that follow.
+    A rejection carries ``code`` and ``words``; ``about`` is the symbol of the odd rows, "" of all.
     """
 
     verb: Verb
@@ -83,10 +89,18 @@ class Rule(Record, frozen=True, kw_only=True):
     wait_ms: int = 0
     count: int = 1
     reason: RejectReason = RejectReason.OTHER
+    code: int = 0
+    words: str = ""
+    about: str = ""
 
     def check(self) -> None:
         """SettingsError when the verb cannot do that."""
-        if self.do not in ALLOWED.get(self.verb, _QUESTION):
+        allowed = ALLOWED.get(self.verb, _QUESTION)
+        if self.verb in _LISTS:
+            allowed |= {Do.EMPTY, Do.ODD}
+        if self.verb is Verb.ORDER:
+            allowed |= {Do.EMPTY}
+        if self.do not in allowed:
             raise SettingsError("script refused", found=f"{self.verb} cannot {self.do}")
 
 

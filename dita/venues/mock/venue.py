@@ -9,18 +9,16 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Any, Final
-
-import msgspec
+from typing import Any, Final, TypeVar
 
 from dita.clock import Clock
 from dita.contracts import (
     BalanceReason,
     ContractRules,
-    EvidenceSource,
     KernelEventKind,
     OrderSide,
     OrderType,
+    PositionSide,
     RejectReason,
     VenueEvent,
     VenueOrderStatus,
@@ -37,22 +35,19 @@ from dita.venues import (
     OutcomeUnknown,
     PositionReport,
     QueryFailed,
+    Rows,
     SubmitOrder,
     UnknownSymbol,
+    UnreadableRow,
 )
-from dita.venues.mock.book import Book, Dump, Fact, Order
+from dita.venues.mock.book import Book, Dump, Order, Refusal
 from dita.venues.mock.config import Chance, MockConfig, Noise
 from dita.venues.mock.script import Do, Rule, Script, Verb
-from dita.venues.mock.session import Session
+from dita.venues.mock.stream import Session, Stream
 
-_HELD_MAX_MS: Final = 1_000  # a frame that is held back for others waits no longer than this
+T = TypeVar("T")
+
 _TURNS_MAX: Final = 50
-
-
-class _Held(msgspec.Struct):
-    frames_left: int
-    until_ms: int
-    frame: VenueEvent
 
 
 def _wake(sleeper: asyncio.Future[None]) -> None:
@@ -70,17 +65,13 @@ class MockVenue:
     def __init__(self, config: MockConfig, clock: Clock, pulse_ms: int = 0) -> None:
         self.config = config
         self.receive_window_ms = config.receive_window_ms
-        self.style = config.style
-        self.noise = config.noise
-        self.script = Script(config.rules)
-        self.book = Book(config, self._told)
         self._clock = clock
-        self._chance = Chance(config.seed)
+        self.stream = Stream(config.style, config.noise, Chance(config.seed), clock.now_ms)
+        self.book = self.stream.book = Book(config, self.stream.tell)
+        self.set_script(config.rules)
         self._due: list[tuple[int, int, Callable[[], object]]] = []
         self._due_count = 0
-        self._sessions: list[Session] = []
         self._own: Session | None = None
-        self._held: list[_Held] = []
         self._sleepers: set[asyncio.Future[None]] = set()
         self._open = False
         self._pulse_ms = pulse_ms
@@ -103,9 +94,7 @@ class MockVenue:
             self.book.now_ms = max(self.book.now_ms, due)
             act()
         self.book.now_ms = max(self.book.now_ms, now)
-        for held in [h for h in self._held if h.until_ms <= self.book.now_ms]:
-            self._held.remove(held)
-            self._deliver(held.frame)
+        self.stream.release_late()
 
     def _after(self, wait_ms: int, act: Callable[[], object]) -> None:
         self._due_count += 1
@@ -169,15 +158,20 @@ class MockVenue:
 
     def subscribe(self) -> Session:
         """One more listener: it gets every frame from now on."""
-        session = Session()
-        self._sessions.append(session)
-        return session
+        return self.stream.subscribe()
 
     def unsubscribe(self, session: Session) -> None:
         """Let a listener go."""
-        session.end()
-        if session in self._sessions:
-            self._sessions.remove(session)
+        self.stream.unsubscribe(session)
+
+    @property
+    def noise(self) -> Noise:
+        """What the stream does by chance."""
+        return self.stream.noise
+
+    @noise.setter
+    def noise(self, noise: Noise) -> None:
+        self.stream.noise = noise
 
     def events(self) -> AsyncIterator[VenueEvent]:
         """The stream since connect; after it was lost, a new one from now on."""
@@ -222,20 +216,21 @@ class MockVenue:
             await self._sleep(rule.wait_ms)
         if rule.do is Do.SILENT:
             raise OutcomeUnknown("no answer")
-        if self.style.stream_first:
+        if self.stream.style.stream_first:
             await self._let_the_stream_go_first()
-        return (self._stamped(answer),)
+        return (self.stream.stamped(answer),)
 
     def _place(self, order: SubmitOrder, rule: Rule) -> VenueEvent:
-        reason = rule.reason if rule.do is Do.REJECT else self.book.refusal(order)
-        if reason is not None or self.book.knows(order.client_order_id):
+        if (refusal := self._refusal(order, rule)) is not None:
             return VenueEvent(
                 kind=KernelEventKind.ORDER_REJECT,
                 received_ms=0,
                 exchange_ms=self.book.now_ms,
                 asset=order.asset,
                 client_order_id=order.client_order_id,
-                reject=reason or RejectReason.OTHER,
+                reject=refusal.reason,
+                error_code=refusal.code,
+                message=refusal.words,
             )
         partly = rule.do in (Do.PARTIAL, Do.EXPIRE)
         taken = self.book.place(order, rule.parts, rule.share_e9 if partly else 10**9)
@@ -254,6 +249,13 @@ class MockVenue:
             client_order_id=order.client_order_id,
             side=order.side,
         )
+
+    def _refusal(self, order: SubmitOrder, rule: Rule) -> Refusal | None:
+        if rule.do is Do.REJECT:
+            return Refusal(rule.reason, rule.code, rule.words)
+        if self.book.knows(order.client_order_id):
+            return Refusal(RejectReason.OTHER, 0, "client order id is in use")
+        return self.book.refusal(order)
 
     def _fill_rest(self, order: Order) -> None:
         if order.works:
@@ -288,9 +290,9 @@ class MockVenue:
             await self._sleep(rule.wait_ms)
         if rule.do is Do.SILENT:
             raise OutcomeUnknown("no answer")
-        if self.style.stream_first:
+        if self.stream.style.stream_first:
             await self._let_the_stream_go_first()
-        return tuple(self._stamped(event) for event in rejected)
+        return tuple(self.stream.stamped(event) for event in rejected)
 
     def _cancel(self, ref: OrderRef, rule: Rule) -> tuple[VenueEvent, ...]:
         order = self._visible(ref)
@@ -317,9 +319,6 @@ class MockVenue:
                 return
             await asyncio.sleep(0)
 
-    def _stamped(self, event: VenueEvent) -> VenueEvent:
-        return msgspec.structs.replace(event, received_ms=self._clock.now_ms())
-
     # -- the protocol: questions --
 
     def _asked(self, verb: Verb, asset: str = "") -> Rule:
@@ -335,13 +334,14 @@ class MockVenue:
             raise QueryFailed("no answer", found=verb)
         return rule
 
-    async def _question(self, verb: Verb, asset: str = "") -> None:
+    async def _question(self, verb: Verb, asset: str = "") -> Rule:
         rule = self._asked(verb, asset)
         if rule.do is Do.DELAY:
             try:
                 await self._sleep(rule.wait_ms)
             except OutcomeUnknown as closed:
                 raise QueryFailed("connection closed before the answer") from closed
+        return rule
 
     def _visible(self, ref: OrderRef) -> Order | None:
         order = self.book.find(ref)
@@ -379,42 +379,45 @@ class MockVenue:
 
     async def order(self, order: OrderRef) -> OrderReport | None:
         """The order by its ids."""
-        await self._question(Verb.ORDER, order.asset)
+        rule = await self._question(Verb.ORDER, order.asset)
         found = self._visible(order)
-        return found.report() if found is not None else None
+        return found.report() if found is not None and rule.do is not Do.EMPTY else None
 
-    async def open_orders(self, asset: str) -> tuple[OrderReport, ...]:
+    async def open_orders(self, asset: str) -> Rows[OrderReport]:
         """Orders that work."""
-        await self._question(Verb.OPEN_ORDERS, asset)
+        rule = await self._question(Verb.OPEN_ORDERS, asset)
         orders = self.book.orders
-        return tuple(o.report() for o in orders if o.asset == asset and o.works and self._shown(o))
+        found = (o.report() for o in orders if o.asset == asset and o.works and self._shown(o))
+        return _answered(rule, found)
 
-    async def all_orders(self, asset: str, since_ms: int) -> tuple[OrderReport, ...]:
+    async def all_orders(self, asset: str, since_ms: int) -> Rows[OrderReport]:
         """Orders in any state."""
-        await self._question(Verb.ALL_ORDERS, asset)
-        return tuple(
+        rule = await self._question(Verb.ALL_ORDERS, asset)
+        found = (
             o.report()
             for o in self.book.orders
             if o.asset == asset and o.updated_ms >= since_ms and self._shown(o)
         )
+        return _answered(rule, found)
 
-    async def fills(self, asset: str, since_ms: int) -> tuple[FillReport, ...]:
+    async def fills(self, asset: str, since_ms: int) -> Rows[FillReport]:
         """Fills, oldest first; those of a hidden order are hidden too."""
-        await self._question(Verb.FILLS, asset)
+        rule = await self._question(Verb.FILLS, asset)
         reports = (fill.report for fill in self.book.fills)
         hidden = {o.venue_order_id for o in self.book.orders if not self._shown(o)}
-        return tuple(
+        found = (
             fill
             for fill in reports
             if fill.asset == asset
             and fill.filled_ms >= since_ms
             and fill.venue_order_id not in hidden
         )
+        return _answered(rule, found)
 
-    async def positions(self) -> tuple[PositionReport, ...]:
+    async def positions(self) -> Rows[PositionReport]:
         """Every position that is not flat."""
-        await self._question(Verb.POSITIONS)
-        return self.book.position_reports()
+        rule = await self._question(Verb.POSITIONS)
+        return _answered(rule, self.book.position_reports())
 
     async def balance(self) -> BalanceReport:
         """The wallet."""
@@ -428,10 +431,14 @@ class MockVenue:
             answered_ms=self.book.now_ms,
         )
 
-    async def income(self, since_ms: int) -> tuple[IncomeReport, ...]:
+    async def income(self, since_ms: int) -> Rows[IncomeReport]:
         """Income rows, oldest first."""
-        await self._question(Verb.INCOME)
-        return tuple(row for row in self.book.income if row.time_ms >= since_ms)
+        rule = await self._question(Verb.INCOME)
+        return _answered(rule, (row for row in self.book.income if row.time_ms >= since_ms))
+
+    def renew_access(self) -> bool:
+        """There are no keys."""
+        return False
 
     def health(self) -> dict[str, Any]:
         """Nothing: it is in this process."""
@@ -458,22 +465,31 @@ class MockVenue:
         """Pay funding now; the balance is told on the stream, the rows are read as income."""
         self.run()
         paid = self.book.fund(asset, rate_e9)
-        self._tell_balance(BalanceReason.FUNDING)
+        self.stream.tell_balance(BalanceReason.FUNDING)
         return paid
 
     def transfer(self, amount: int) -> None:
         """Money goes into or out of the wallet."""
         self.run()
         self.book.flow(IncomeKind.TRANSFER, "", amount)
-        self._tell_balance(BalanceReason.TRANSFER)
+        self.stream.tell_balance(BalanceReason.TRANSFER)
 
     def liquidate(self, asset: str, adl: bool = False) -> None:
         """The venue closes our positions of a symbol."""
         self.run()
         self.book.liquidate(asset, KernelEventKind.ADL if adl else KernelEventKind.LIQUIDATION)
 
-    def trade_by_hand(self, asset: str, side: OrderSide, quantity_e8: int) -> None:
-        """Somebody trades on the same account at the venue's own screen."""
+    def trade_by_hand(
+        self,
+        asset: str,
+        side: OrderSide,
+        quantity_e8: int,
+        position_side: PositionSide = PositionSide.UNKNOWN,
+    ) -> None:
+        """Somebody trades on the same account at the venue's own screen.
+
+        In hedge mode the position side says whether it opens or closes; without one it opens.
+        """
         self.run()
         order = SubmitOrder(
             client_order_id="",
@@ -481,144 +497,66 @@ class MockVenue:
             side=side,
             order_type=OrderType.MARKET,
             quantity_e8=quantity_e8,
+            reduce_only=int(position_side) == -int(side),
         )
         self.book.place(order)
 
+    def pay(self, kind: IncomeKind, asset: str, amount: int, word: str = "") -> None:
+        """Money of any kind moves, with its income row."""
+        self.run()
+        self.book.flow(kind, asset, amount, word=word)
+        self.stream.tell_balance(BalanceReason.UNKNOWN)
+
+    def vanish(self, asset: str) -> None:
+        """The positions of a symbol are gone: no order, no fill, no row."""
+        self.run()
+        self.book.vanish(asset)
+
+    def lock(
+        self, asset: str, quantity_e8: int, position_side: PositionSide = PositionSide.UNKNOWN
+    ) -> None:
+        """A stop set by hand locks this much of a position; 0 lifts it."""
+        self.run()
+        self.book.locked[asset, int(position_side)] = quantity_e8
+
+    def suspend(self, asset: str, suspended: bool = True) -> None:
+        """Nothing trades on a symbol, or it does again."""
+        self.run()
+        (self.book.suspended.add if suspended else self.book.suspended.discard)(asset)
+
     def end_stream(self) -> None:
         """Every stream is lost; frames are lost too until somebody listens again."""
-        for session in self._sessions:
-            session.end()
-        self._sessions.clear()
-        self._held.clear()
+        self.stream.end()
 
     def set_script(self, rules: Iterable[Rule]) -> None:
         """A new script; its calls are counted from here."""
-        self.script = Script(rules)
+        self.script = self.stream.script = Script(rules)
 
     def dump(self) -> Dump:
         """Everything that the venue knows."""
         self.run()
         return self.book.dump()
 
-    # -- frames --
 
-    def _told(self, fact: Fact) -> None:
-        if fact.kind is KernelEventKind.ORDER_ACK and not self.style.acks:
-            return
-        self._emit(self._frame(fact))
-        if fact.fill is not None:
-            self._tell_balance(BalanceReason.ORDER)
-            if self.style.positions:
-                self._tell_position(fact.order)
-
-    def _frame(self, fact: Fact) -> VenueEvent:
-        style, order, fill = self.style, fact.order, fact.fill
-        single = style.increments and fill is not None
-        cumulative = not style.increments
-        price = order.average_price_e10
-        frame = VenueEvent(
-            kind=fact.kind,
-            received_ms=0,
-            exchange_ms=self.book.now_ms,
-            asset=order.asset,
-            venue_order_id=order.venue_order_id,
-            client_order_id=order.client_order_id if style.client_ids else "",
-            side=order.side,
-            quantity_e8=order.filled_e8 if cumulative else 0,
-            price_e10=price if style.priced and cumulative else 0,
-            fee=order.fee if style.figures and cumulative and order.filled_e8 else None,
-            realized=order.realized if style.figures and cumulative and order.filled_e8 else None,
+def _answered(rule: Rule, rows: Iterable[T]) -> Rows[T]:
+    """The rows, or none, or some of them unreadable, as the script says."""
+    if rule.do is Do.EMPTY:
+        return Rows()
+    found = tuple(rows)
+    if rule.do is not Do.ODD:
+        return Rows(found)
+    odd = [row for row in found if not rule.about or _asset_of(row) == rule.about]
+    unreadable = [
+        UnreadableRow(
+            asset=_asset_of(row),
+            venue_order_id=getattr(row, "venue_order_id", ""),
+            client_order_id=getattr(row, "client_order_id", ""),
+            why="scripted",
         )
-        if fill is None:
-            return frame
-        report = fill.report
-        if single:
-            return msgspec.structs.replace(
-                frame,
-                event_id=f"fill:{report.fill_id}",
-                increment=True,
-                quantity_e8=report.quantity_e8,
-                price_e10=report.price_e10 if style.priced else 0,
-                fee=report.fee if style.figures else None,
-                realized=fill.realized if style.figures else None,
-            )
-        if style.last_fill:
-            return msgspec.structs.replace(
-                frame,
-                last_quantity_e8=report.quantity_e8,
-                last_price_e10=report.price_e10 if style.priced else 0,
-            )
-        return frame
+        for row in odd
+    ]
+    return Rows((row for row in found if row not in odd), unreadable)
 
-    def _tell_balance(self, reason: BalanceReason) -> None:
-        if not self.style.balances:
-            return
-        frame = VenueEvent(
-            kind=KernelEventKind.ACCOUNT_UPDATE,
-            received_ms=0,
-            exchange_ms=self.book.now_ms,
-            amount=self.book.wallet,
-            available_margin=self.book.available_margin(),
-            balance_reason=reason,
-        )
-        if self.style.zero_balances:
-            self._emit(msgspec.structs.replace(frame, amount=0, available_margin=0))
-        self._emit(frame)
 
-    def _tell_position(self, order: Order) -> None:
-        position = self.book.positions.get((order.asset, order.position_side))
-        side = OrderSide(position.side if position is not None else order.position_side)
-        self._emit(
-            VenueEvent(
-                kind=KernelEventKind.POSITION,
-                received_ms=0,
-                exchange_ms=self.book.now_ms,
-                asset=order.asset,
-                side=side,
-                quantity_e8=position.quantity_e8 if position is not None else 0,
-                source=EvidenceSource.STREAM,
-            )
-        )
-
-    def _emit(self, frame: VenueEvent) -> None:
-        rule = self.script.match(Verb.STREAM, frame.asset)
-        if rule is not None:
-            do, count = rule.do, rule.count
-        else:
-            do, count = self._noise(), 1
-        if do is Do.END:
-            self.end_stream()
-        elif do is Do.HOLD:
-            self._held.append(_Held(count, self.book.now_ms + _HELD_MAX_MS, frame))
-        elif do is not Do.DROP:
-            for _ in range(2 if do is Do.DUPLICATE else 1):
-                self._deliver(frame)
-            self._release_held()
-
-    def _noise(self) -> Do:
-        noise = self.noise
-        if noise == Noise():
-            return Do.ACCEPT
-        drawn = self._chance.below(1000)
-        for do, chance in (
-            (Do.DROP, noise.drop),
-            (Do.DUPLICATE, noise.duplicate),
-            (Do.HOLD, noise.hold),
-            (Do.END, noise.end),
-        ):
-            if drawn < chance:
-                return do
-            drawn -= chance
-        return Do.ACCEPT
-
-    def _release_held(self) -> None:
-        for held in self._held:
-            held.frames_left -= 1
-        for held in [h for h in self._held if h.frames_left <= 0]:
-            self._held.remove(held)
-            self._deliver(held.frame)
-
-    def _deliver(self, frame: VenueEvent) -> None:
-        stamped = self._stamped(frame)
-        for session in self._sessions:
-            session.put(stamped)
+def _asset_of(row: object) -> str:
+    return str(getattr(row, "asset", ""))
