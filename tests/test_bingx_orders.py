@@ -280,10 +280,11 @@ def test_a_symbol_without_hyphen_is_the_same_symbol() -> None:
 
 # -- what came of a POST ---------------------------------------------------------------------------
 
-OTHER, MISMATCH, SMALL = (
+OTHER, MISMATCH, SMALL, SUSPENDED = (
     RejectReason.OTHER,
     RejectReason.POSITION_MISMATCH,
     RejectReason.BELOW_MINIMUM,
+    RejectReason.SUSPENDED,
 )
 REJECTED = [
     (bad(101205, "No position to close"), MISMATCH),
@@ -297,7 +298,9 @@ REJECTED = [
     (bad(110425), SMALL),
     (bad(101204), OTHER),
     (bad(101211), OTHER),
-    (bad(101415), OTHER),
+    (bad(101415), SUSPENDED),
+    (bad(109417), SUSPENDED),
+    (bad(109418, "FET-USDT is offline"), SUSPENDED),
     (bad(109425, "NOPE-USDT not exist, please verify it"), OTHER),
     (bad(109400, "In the One-way mode, the 'PositionSide' field can only be set to BOTH."), OTHER),
     (bad(80012, '{"Code":101253,"Msg":"margin is not enough"}'), OTHER),
@@ -364,7 +367,7 @@ def test_nothing_follows_from_it(reply: Any) -> None:
     desk.exchange.routes["POST v2/trade/order"] = reply
     unknown = submitting(desk, order_of())
     assert isinstance(unknown, OutcomeUnknown)
-    assert unknown.code == (reply["code"] if isinstance(reply, dict) else 0)
+    assert unknown.error_code == (reply["code"] if isinstance(reply, dict) else 0)
     assert len(desk.orders()) == 1, "an order is sent once"
 
 

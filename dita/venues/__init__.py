@@ -27,21 +27,27 @@ from dita.identity import plain_symbol
 T_co = TypeVar("T_co", covariant=True)
 
 
-class NotSent(VenueError):
+class _Answered(VenueError):
+    """An error with the venue's number in ``error_code``; 0 when there is none."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        error_code: int = 0,
+        expected: str = "",
+        found: str = "",
+        action: str = "",
+    ) -> None:
+        super().__init__(what, expected=expected, found=found, action=action)
+        self.error_code = error_code
+
+
+class NotSent(_Answered):
     """The request is proven not executed: no byte left this machine, or the venue ignored it.
 
     Its text says why in words for a person; it is the ``message`` of the rejection that follows.
     """
-
-
-class _Answered(VenueError):
-    """An error with the venue's number in ``code``; 0 when no answer was readable."""
-
-    def __init__(
-        self, what: str, *, code: int = 0, expected: str = "", found: str = "", action: str = ""
-    ) -> None:
-        super().__init__(what, expected=expected, found=found, action=action)
-        self.code = code
 
 
 class OutcomeUnknown(_Answered):
@@ -217,6 +223,16 @@ class BalanceReport(Record, frozen=True, kw_only=True):
     answered_ms: int
 
 
+class StreamState(Record, frozen=True, kw_only=True):
+    """How the stream of events does.  ``silent_ms`` counts since the last frame of any kind, one
+    that says nothing included; -1 when there was none.  ``trouble`` is why it is not connected, ""
+    while it is."""
+
+    connected: bool
+    silent_ms: int = -1
+    trouble: str = ""
+
+
 class IncomeKind(IntEnum):
     """What an income row is about."""
 
@@ -257,13 +273,6 @@ class Venue(Protocol):
 
     async def close(self) -> None:
         """Let go of everything; safe to call twice."""
-
-    def renew_access(self) -> bool:
-        """Read the keys again, so that they can be rotated without a restart; no network.
-
-        Returns whether they are other keys than before.  SettingsError when they cannot be read:
-        the ones before stay in use.
-        """
 
     async def server_time_ms(self) -> int:
         """The venue's clock.  QueryFailed."""
@@ -317,6 +326,15 @@ class Venue(Protocol):
     def events(self) -> AsyncIterator[VenueEvent]:
         """The stream of events, from connect to close.  It ends when the stream is lost; whoever
         iterates has to ask about everything again before trusting it (design §8)."""
+
+    def stream_state(self) -> StreamState:
+        """Is the stream heard now?  Asks nobody."""
+
+    async def renew_access(self) -> None:
+        """Read the keys again, so that they can be rotated without a restart; no network.
+
+        SettingsError when they cannot be read: the ones before stay in use.
+        """
 
     def health(self) -> dict[str, Any]:
         """How the way to the venue does, in plain values, for an operator; {}: nothing to say.

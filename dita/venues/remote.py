@@ -35,6 +35,7 @@ from dita.venues import (
     PositionReport,
     QueryFailed,
     Rows,
+    StreamState,
     SubmitOrder,
     UnreadableRow,
     unreadable_in,
@@ -399,9 +400,14 @@ class RemoteVenue:
         """Income rows, oldest first."""
         return await self._rows("income", IncomeReport, since_ms)
 
-    def renew_access(self) -> bool:
-        """There are no keys."""
-        return False
+    def stream_state(self) -> StreamState:
+        """Heard at any time, as long as the socket stands."""
+        if self._stream is None or self._stream.over:
+            return StreamState(connected=False, trouble="the socket is closed")
+        return StreamState(connected=True, silent_ms=0)
+
+    async def renew_access(self) -> None:
+        """Nothing: there are no keys."""
 
     def health(self) -> dict[str, Any]:
         """Nothing: a socket of this machine."""

@@ -140,17 +140,15 @@ class Client:
         """Read the keys.  Returns what REST and stream trust.  SettingsError."""
         await self.close()
         tls = trusting(self.access.trust_store)
-        self.renew_access()
+        self._key, self._secret = self.access.api_key(), self.access.api_secret()
         self._orders = Http(ORDER_TIMES, tls, self._transport)
         self._questions = Http(QUESTION_TIMES, tls, self._transport)
         return tls
 
-    def renew_access(self) -> bool:
-        """Read the keys again; returns whether they are others.  SettingsError: they stay."""
-        before = (self._key, self._secret)
-        key, secret = self.access.api_key(), self.access.api_secret()
-        self._key, self._secret = key, secret
-        return (key, secret) != before
+    def renew_keys(self) -> None:
+        """Read the keys again: they may have been changed.  SettingsError: the old ones stay."""
+        if not self.closed:
+            self._key, self._secret = self.access.api_key(), self.access.api_secret()
 
     async def close(self) -> None:
         """Drop connections and keys; safe to call twice."""
@@ -254,10 +252,10 @@ class Client:
         if answer.meaning is Meaning.ACCESS:
             raise AccessRefused(
                 "the exchange refused our access",
-                code=answer.code,
+                error_code=answer.code,
                 expected="a key with the right to trade perpetuals, bound to this address",
                 found=answer.shown,
-                action=f"{ACCESS_ACTIONS[answer.code]}; key files are read again without a restart",
+                action=f"{ACCESS_ACTIONS[answer.code]}; no restart is needed",
             )
         if answer.meaning is Meaning.LIMITED or answer.code in LIMITS:
             self._learn(endpoint, answer, response.status)

@@ -338,10 +338,18 @@ def _joined(one: PositionReport, other: PositionReport) -> PositionReport:
         average_price_e10=cost // total,
         leverage=max(one.leverage, other.leverage),
         updated_ms=max(one.updated_ms, other.updated_ms),
-        liquidation_price_e10=0,  # each has its own
+        liquidation_price_e10=_nearest(one, other),
         unrealized=_sum(one.unrealized, other.unrealized),
         available_e8=_sum(one.available_e8, other.available_e8),
     )
+
+
+def _nearest(one: PositionReport, other: PositionReport) -> int:
+    """Of several isolated positions the nearest liquidation, as far as each was told."""
+    prices = [r.liquidation_price_e10 for r in (one, other) if r.liquidation_price_e10]
+    if not prices:
+        return 0
+    return max(prices) if one.side is OrderSide.BUY else min(prices)
 
 
 def _sum(one: int | None, other: int | None) -> int | None:

@@ -36,7 +36,7 @@ CANCEL_WAIT_MAX_MS: Final = 5_000
 _REJECTS: Final = {
     Meaning.REJECTED: RejectReason.OTHER,
     Meaning.SYMBOL: RejectReason.OTHER,
-    Meaning.SUSPENDED: RejectReason.OTHER,
+    Meaning.SUSPENDED: RejectReason.SUSPENDED,
     Meaning.TOO_SMALL: RejectReason.BELOW_MINIMUM,
     Meaning.NO_POSITION: RejectReason.POSITION_MISMATCH,
 }
@@ -132,7 +132,7 @@ class Trading:
         if answer.meaning in _REJECTS:
             return self._event(order, Kind.ORDER_REJECT, reject=_REJECTS[answer.meaning], **said)
         raise OutcomeUnknown(
-            "the answer says nothing about the order", code=answer.code, found=answer.shown
+            "the answer says nothing about the order", error_code=answer.code, found=answer.shown
         )
 
     # -- cancel ------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ class Trading:
                 ),
             )
         raise OutcomeUnknown(
-            "the answer says nothing about the cancel", code=answer.code, found=answer.shown
+            "the answer says nothing about the cancel", error_code=answer.code, found=answer.shown
         )
 
     async def _cancel_turn(self) -> None:

@@ -26,6 +26,7 @@ from dita.venues import (
     PositionReport,
     QueryFailed,
     Rows,
+    StreamState,
     SubmitOrder,
     UnknownSymbol,
 )
@@ -131,10 +132,6 @@ class BingxVenue:
         url, keys = self.config.stream_url, ListenKeys(self.client)
         odd = self._questions.oddities
         return UserStream(url, keys, events, self._clock, self._draw, tls=tls, oddities=odd)
-
-    def renew_access(self) -> bool:
-        """Read the key files again; the next request is signed with what they hold now."""
-        return not self.client.closed and self.client.renew_access()
 
     async def close(self) -> None:
         """Let go of tasks, the stream and connections; safe to call twice."""
@@ -284,6 +281,16 @@ class BingxVenue:
                 yield event
         self.leverage.forget()
 
+    def stream_state(self) -> StreamState:
+        """Is the user stream heard now?"""
+        if self._stream is None:
+            return StreamState(connected=False, trouble="not connected")
+        return self._stream.state()
+
+    async def renew_access(self) -> None:
+        """Read key and secret again; the next request is signed with them.  SettingsError."""
+        self.client.renew_keys()
+
     def health(self) -> dict[str, Any]:
         """Rate budget, refusals in the exchange's words, and what the stream has been through."""
         stream = self._stream.figures if self._stream is not None else Figures()
@@ -292,7 +299,7 @@ class BingxVenue:
             "refusals": list(self.trading.refusals),
             "gaps": {cause.value: count for cause, count in sorted(stream.gaps.items())},
             "connects": stream.connects,
-            "trouble": stream.trouble,
+            "trouble": self.stream_state().trouble,
             "refresh_failures": self.refresh_failures_total,
             "unreadable": self._questions.oddities.as_dict(),
             "leverage": self.leverage.changed(),

@@ -180,7 +180,7 @@ class Book:
         if limited and order.limit_price_e10 <= 0:
             return Refusal(RejectReason.OTHER, 109400, "Invalid parameters,price")
         if order.asset in self.suspended:
-            return Refusal(RejectReason.OTHER, 101415, f"{order.asset} is suspended from trading")
+            return Refusal(RejectReason.SUSPENDED, 101415, f"{order.asset} is suspended")
         quantity = order.quantity_e8 - order.quantity_e8 % rules.step_e8
         at = order.limit_price_e10 if limited else price
         if quantity <= 0 or quantity < rules.min_quantity_e8 or at * quantity < rules.min_notional:

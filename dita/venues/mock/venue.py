@@ -36,6 +36,7 @@ from dita.venues import (
     PositionReport,
     QueryFailed,
     Rows,
+    StreamState,
     SubmitOrder,
     UnknownSymbol,
     UnreadableRow,
@@ -436,9 +437,14 @@ class MockVenue:
         rule = await self._question(Verb.INCOME)
         return _answered(rule, (row for row in self.book.income if row.time_ms >= since_ms))
 
-    def renew_access(self) -> bool:
-        """There are no keys."""
-        return False
+    def stream_state(self) -> StreamState:
+        """Heard at any time, as long as it was not lost."""
+        if self.lost:
+            return StreamState(connected=False, trouble="lost")
+        return StreamState(connected=True, silent_ms=0)
+
+    async def renew_access(self) -> None:
+        """Nothing: there are no keys."""
 
     def health(self) -> dict[str, Any]:
         """Nothing: it is in this process."""
