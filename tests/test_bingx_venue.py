@@ -222,6 +222,29 @@ def test_contracts_are_read_again_when_old_or_when_a_symbol_is_new() -> None:
     run(test())
 
 
+def test_rest_and_stream_trust_the_same_store_of_the_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def trusting(store: str) -> str:
+        asked.append(store)
+        return f"context of {store}"
+
+    monkeypatch.setattr("dita.venues.bingx.client.trusting", trusting)
+    stand = Stand(trust_store="/etc/pink/trusted.pem")
+
+    async def test() -> None:
+        await stand.venue.connect()
+        assert (asked, stand.stream.tls) == (
+            ["/etc/pink/trusted.pem"],
+            "context of /etc/pink/trusted.pem",
+        )
+        await stand.venue.close()
+
+    run(test())
+
+
 def test_time_and_contracts_are_refreshed_and_failures_are_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -33,7 +33,7 @@ U = TypeVar("U")
 Digits: TypeAlias = Any
 
 #: Nothing that is read is larger: a list of 1000 orders is about 1 MB.
-REPLY_BYTES_MAX: Final = 16 * 1024 * 1024
+REPLY_BYTES_MAX: Final = 8 * 1024 * 1024
 TIME_MAX_MS: Final = 1 << 52
 ID_MAX: Final = 64  # what the kernel takes
 _TEXT_MAX: Final = 64
