@@ -70,6 +70,7 @@ def bingx_venue(settings: Settings, clock: Clock) -> BingxVenue:
         fallback_url=fallback_url(settings),
         receive_window_ms=venue.recv_window_ms,
         hedge=settings.kernel.hedge,
+        trust_store=venue.trust_store,
         assets=("VST", "USDT") if venue.environment is VenueEnvironment.VST else ("USDT",),
     )
     return BingxVenue(
