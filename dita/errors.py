@@ -8,6 +8,7 @@
     |   +-- SettingsError           the configuration is wrong
     |   +-- RefusedForSafety        it would be dangerous, so it was not done
     |   +-- NotRunning              there is no serve to talk to
+    |   +-- Unanswered              there is one, and it did not answer (also a TimeoutError)
     |   +-- AlreadyRunning          there is one already
     +-- KernelFault                 we: an invariant is broken; stop and report
         +-- JournalFault            the journal cannot be written or trusted
@@ -32,6 +33,7 @@ __all__ = [
     "OperatorError",
     "RefusedForSafety",
     "SettingsError",
+    "Unanswered",
     "UnitError",
     "UsageError",
     "VenueError",
@@ -149,6 +151,15 @@ class NotRunning(OperatorError):
     """The command needs a running serve, and there is none."""
 
     exit_code = ExitCode.NOT_RUNNING
+
+
+class Unanswered(OperatorError, TimeoutError):
+    """A running serve did not answer in time: what it was asked may have happened, or not.
+
+    It is a TimeoutError as well, so that whoever waits may treat it as one.
+    """
+
+    exit_code = ExitCode.STALE
 
 
 class AlreadyRunning(OperatorError):

@@ -7,6 +7,7 @@ behalf; cadences come from the settings and are never slowed down.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -104,6 +105,7 @@ class Service:
         self.stop_requested = asyncio.Event()
         #: Who holds, and why; "" when nobody does or it was before this start (the journal knows).
         self.held_because = ""
+        self._controls = itertools.count(1)
         runtime.publishers.append(self.feeds)
         self._worker: asyncio.Task[None] | None = None
 
@@ -309,13 +311,18 @@ class Service:
 
     # -- operator ----------------------------------------------------------------------------------
 
-    async def control(self, action: ControlAction, reason: str, operator: str) -> Outcome:
+    async def control(
+        self, action: ControlAction, reason: str, operator: str, *, intent_id: str = ""
+    ) -> Outcome:
         """HOLD, RESUME or DRAIN, journalled with who and why."""
+        # Numbered: two of ours in one batch see the same event_seq, and must not share an id.
+        number = next(self._controls)
+        own_id = f"control-{self.runtime.engine.kernel.event_seq}-{number}"
         outcome = await self.runtime.ask(
             KernelIntent(
                 command=KernelCommandType.CONTROL,
                 received_ms=1,
-                intent_id=f"control-{self.runtime.engine.kernel.event_seq}",
+                intent_id=intent_id or own_id,
                 action=action,
                 reason=f"{operator}: {reason}",
             )
