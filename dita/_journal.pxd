@@ -21,7 +21,7 @@ cdef enum:                      # why a scan stopped
 
 cdef enum:
     ALIGNMENT = 8
-    VERSION = 1                 # of the payloads that this release writes
+    VERSION = 2                 # of the payloads that this release writes
     PAYLOAD_MAX = 4000          # bytes; more is never written, so more is damage
 
 cdef struct Header:             # 32 bytes

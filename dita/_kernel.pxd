@@ -45,6 +45,7 @@ cdef enum:
     HELD_MAX = 64
     FLOWS_MAX = 1024
     FOREIGN_MAX = 256
+    SYMBOL_HOLDS_MAX = 64
     WAIT_MAX_MS = 604_800_000   # 7 days
     AMBIGUOUS_MS = 2_000        # a flow this near to an anchor may or may not be in the wallet
     STALE_EXIT_MS = 2_000       # an exit waits this long for a stale slot, then goes out capped
@@ -124,6 +125,18 @@ cdef enum:                      # ControlAction
     CONTROL_DRAIN = 3
     CONTROL_REBASE = 4
     CONTROL_DRAINED = 5
+    CONTROL_NOT_READY = 6
+    CONTROL_READY = 7
+    CONTROL_LIMIT = 8
+    CONTROL_QUARANTINE = 9
+
+cdef enum:                      # RiskLimit
+    LIMIT_ORDER_NOTIONAL = 1
+    LIMIT_SYMBOL_NOTIONAL = 2
+    LIMIT_TOTAL_NOTIONAL = 3
+    LIMIT_POSITIONS = 4
+    LIMIT_INTENTS_PER_MINUTE = 5
+    LIMIT_DAY_LOSS = 6
 
 cdef enum:                      # EffectKind
     DO_SUBMIT = 1
@@ -156,6 +169,9 @@ cdef enum:                      # KernelDiagnosticCode
     D_ANCHOR_NOT_QUIET = 17
     D_BALANCE_STALE = 18
     D_ARITHMETIC_LIMIT = 19
+    D_EXPIRED = 20
+    D_RISK_LIMIT = 21
+    D_SYMBOL_HELD = 22
     D_APPLIED = 32              # codes below are refusals
     D_RATE_LIMITED = 32
     D_VENUE_REJECTED = 33
@@ -242,6 +258,7 @@ cdef enum:                      # bits of Ledger.frozen
     FREEZE_WALLET = 8
     FREEZE_RECOVERY = 16
     FREEZE_PENDING = 32         # set by the account: no ENTER passes, working ones stay
+    FREEZE_NOT_READY = 64       # a start or a gap; working entries stay
 
 cdef enum:                      # bits of Slot.flags
     STALE = 1
@@ -261,7 +278,7 @@ cdef enum:                      # bits of Trade.flags
     QUEUED = 4
     ADOPTED = 8
 
-cdef struct Input:              # 256 bytes, the journal's payload
+cdef struct Input:              # 264 bytes, the journal's payload
     int16_t kind
     int16_t slot
     uint8_t source
@@ -270,7 +287,7 @@ cdef struct Input:              # 256 bytes, the journal's payload
     uint8_t reason              # reject reason, balance reason or control action
     uint8_t order_type
     uint8_t leg_count
-    uint8_t role
+    uint8_t role                # of CONTROL LIMIT: which limit
     int32_t leverage
     int64_t received_ms
     int64_t exchange_ms
@@ -287,7 +304,7 @@ cdef struct Input:              # 256 bytes, the journal's payload
     money_t realized
     uint64_t trade_key
     int64_t wait_ms             # retry_after_ms or working_ms
-    int64_t limit_ms            # requested_ms or expires_ms
+    int64_t limit_ms            # requested_ms or expires_ms; of CONTROL QUARANTINE: the sequence
     int64_t tick_e10
     int64_t step_e8
     int64_t min_quantity_e8
@@ -295,7 +312,9 @@ cdef struct Input:              # 256 bytes, the journal's payload
     int32_t taker_fee_e9
     int32_t maker_fee_e9
     int32_t legs_e9[LEGS_MAX]
-    int64_t spare
+    int64_t deadline_ms         # a command is refused past it
+    int32_t error_code          # the venue's number for a rejection
+    int8_t position_side        # hedge mode: which position an order or a fill belongs to
 
 cdef struct Result:             # 128 bytes, the packed outcome
     int16_t code
@@ -531,13 +550,15 @@ cdef struct State:
     int32_t flows_count
     Foreign foreign[FOREIGN_MAX]
     int32_t foreign_count
+    uint64_t symbol_holds[SYMBOL_HOLDS_MAX]     # assets that are held by an operator
+    int32_t symbol_holds_count
     Input held[HELD_MAX]
     int32_t held_count
     Request* requests
     int32_t request_count
 
 cdef enum:
-    COUNTERS = 18
+    COUNTERS = 19
 
 cdef class Event:
     cdef Input c
@@ -558,6 +579,7 @@ cdef class Core:
     cdef tuple wide_exposure(self)
     cdef object wide_account(self, make, source, tuple drift)
     # saving and restoring
+    cdef bytes save_symbol_holds(self)
     cdef bytes save_counters(self)
     cdef bytes save_seen(self, int generation)
     cdef void load_counters(self, const int64_t* counters)

@@ -20,7 +20,7 @@ from dita.errors import BadField
 
 INPUT_SIZE = sizeof(Input)
 OUTCOME_SIZE = sizeof(Result)
-SAVE_VERSION = 1
+SAVE_VERSION = 2
 
 
 class Fault(Exception):
@@ -444,6 +444,14 @@ cdef class Core:
                 order = o.next
         return total
 
+    def held_venue_keys(self) -> list:
+        """Venue keys of the events that wait for an answer."""
+        return [self.st.held[i].venue_key for i in range(self.st.held_count)]
+
+    def symbol_holds(self) -> list:
+        """Keys of the assets that an operator holds."""
+        return [self.st.symbol_holds[i] for i in range(self.st.symbol_holds_count)]
+
     # -- the account's word ------------------------------------------------------------------------
 
     def judge(self, bint pending, bint unexplained) -> bool:
@@ -474,6 +482,7 @@ cdef class Core:
         for i in range(st.flows_count):
             parts.append((<char*>&st.flows[(st.flows_first + i) & (FLOWS_MAX - 1)])[:sizeof(Flow)])
         parts.append((<char*>st.foreign)[:st.foreign_count * sizeof(Foreign)])
+        parts.append(self.save_symbol_holds())
         parts.append((<char*>st.held)[:st.held_count * sizeof(Input)])
         parts.append((<char*>st.slots)[:st.config.slots * sizeof(Slot)])
         parts.append((<char*>st.trades)[:st.config.trades * sizeof(Trade)])
@@ -483,6 +492,9 @@ cdef class Core:
         parts.append(self.save_seen(0))
         parts.append(self.save_seen(1))
         return b"".join(parts)
+
+    cdef bytes save_symbol_holds(self):
+        return (<char*>self.st.symbol_holds)[:self.st.symbol_holds_count * sizeof(uint64_t)]
 
     cdef bytes save_counters(self):
         cdef State* st = self.st
@@ -505,6 +517,7 @@ cdef class Core:
         counters[15] = st.trades_used
         counters[16] = st.retired_live
         counters[17] = st.retired_orders
+        counters[18] = st.symbol_holds_count
         return (<char*>counters)[:sizeof(counters)]
 
     cdef void load_counters(self, const int64_t* counters):
@@ -527,6 +540,7 @@ cdef class Core:
         st.trades_used = <int32_t>counters[15]
         st.retired_live = <int32_t>counters[16]
         st.retired_orders = <int32_t>counters[17]
+        st.symbol_holds_count = <int32_t>counters[18]
 
     cdef bytes save_seen(self, int generation):
         cdef State* st = self.st
@@ -572,6 +586,7 @@ cdef class Core:
         at += sizeof(counters)
         at = self.take(data, at, st.flows, st.flows_count * sizeof(Flow))
         at = self.take(data, at, st.foreign, st.foreign_count * sizeof(Foreign))
+        at = self.take(data, at, st.symbol_holds, st.symbol_holds_count * sizeof(uint64_t))
         at = self.take(data, at, st.held, st.held_count * sizeof(Input))
         at = self.take(data, at, st.slots, st.config.slots * sizeof(Slot))
         at = self.take(data, at, st.trades, st.config.trades * sizeof(Trade))
@@ -584,11 +599,11 @@ cdef class Core:
         if not (0 <= counters[4] <= FLOWS_MAX and 0 <= counters[5] <= FOREIGN_MAX
                 and 0 <= counters[6] <= HELD_MAX and 0 <= counters[7] <= c.trades
                 and 0 <= counters[8] <= c.seen and 0 <= counters[9] <= c.seen
-                and 0 <= counters[10] <= 1):
+                and 0 <= counters[10] <= 1 and 0 <= counters[18] <= SYMBOL_HOLDS_MAX):
             raise BadField("saved state", "its counters", "counters within the tables")
         return (8 + sizeof(Config) + sizeof(Ledger) + COUNTERS * sizeof(int64_t)
                 + counters[4] * sizeof(Flow) + counters[5] * sizeof(Foreign)
-                + counters[6] * sizeof(Input) + c.slots * sizeof(Slot) + c.trades * sizeof(Trade)
+                + counters[18] * sizeof(uint64_t) + counters[6] * sizeof(Input) + c.slots * sizeof(Slot) + c.trades * sizeof(Trade)
                 + c.orders * sizeof(Order) + counters[7] * sizeof(int32_t)
                 + (counters[8] + counters[9]) * sizeof(uint64_t))
 
@@ -601,6 +616,7 @@ cdef class Core:
         self.touch(<int64_t>st.seen_mask + 1, <int64_t>st.probe_mask + 1)
         memset(st.flows, 0, sizeof(st.flows))
         memset(st.foreign, 0, sizeof(st.foreign))
+        memset(st.symbol_holds, 0, sizeof(st.symbol_holds))
         memset(st.held, 0, sizeof(st.held))
         st.request_count = 0
         st.seen_count[0] = 0

@@ -49,6 +49,14 @@ class OrderSide(IntEnum):
     BUY = 1
 
 
+class PositionSide(IntEnum):
+    """Which position of a symbol an order or a fill belongs to; UNKNOWN in one-way mode."""
+
+    SHORT = -1
+    UNKNOWN = 0
+    LONG = 1
+
+
 class OrderRole(IntEnum):
     """What an order does for its trade."""
 
@@ -61,6 +69,7 @@ class OrderType(IntEnum):
 
     MARKET = 0
     LIMIT = 1
+    LIMIT_IOC = 2  # at the limit price or better, at once; the unfilled rest ends
 
 
 class VenueOrderStatus(IntEnum):
@@ -147,6 +156,9 @@ class KernelDiagnosticCode(IntEnum):
     ANCHOR_NOT_QUIET = 17
     BALANCE_STALE = 18
     ARITHMETIC_LIMIT = 19
+    EXPIRED = 20  # past the caller's deadline: nothing was done
+    RISK_LIMIT = 21  # a limit that a person set
+    SYMBOL_HELD = 22
 
     RATE_LIMITED = 32
     VENUE_REJECTED = 33
@@ -183,7 +195,7 @@ _WARNINGS = "STALE_STATE UNRESOLVED_SLOT OLD_ANCHOR ZERO_WALLET ENTRIES_FROZEN F
 _WARNINGS += " ANCHOR_NOT_QUIET BALANCE_STALE RATE_LIMITED VENUE_REJECTED ORDER_UNKNOWN DUST"
 _WARNINGS += " EXIT_LATCHED EVENT_HELD REALIZED_SKIPPED_NO_PRICE ENTRY_BASIS_MISSING"
 _WARNINGS += " CANCEL_REJECTED EXIT_DEFERRED SLOT_BUSY NO_POSITION NO_ACTIVE_EXIT_ORDER"
-_WARNINGS += " TERMINAL_STATE"
+_WARNINGS += " TERMINAL_STATE EXPIRED RISK_LIMIT SYMBOL_HELD"
 _ERRORS = "INVALID_SLOT INVALID_TRANSITION INVALID_INTENT INVALID_EVENT LIMIT_REACHED"
 _ERRORS += " ARITHMETIC_LIMIT OVERFILL EXTERNAL_CLOSE WALLET_EMPTY RECOVERY_SLOT FIGURE_DEVIATES"
 _ERRORS += " POSITION_DISAGREES FOREIGN_EXCESS"
@@ -233,6 +245,21 @@ class ControlAction(IntEnum):
     DRAIN = 3
     REBASE = 4  # `anchor --reason`: the removed drift is booked as an adjustment
     DRAINED = 5  # the end of a drain; a HOLD of the operator stays
+    NOT_READY = 6  # a start or a gap: no entry until everything was asked about again
+    READY = 7
+    LIMIT = 8  # sets one of the limits for new risk
+    QUARANTINE = 9  # the input with this sequence broke an invariant and is not part of the state
+
+
+class RiskLimit(IntEnum):
+    """What an operator can limit; entries only.  Money in 10^-18, counts as they are, 0 = none."""
+
+    ORDER_NOTIONAL = 1
+    SYMBOL_NOTIONAL = 2
+    TOTAL_NOTIONAL = 3
+    POSITIONS = 4
+    INTENTS_PER_MINUTE = 5
+    DAY_LOSS = 6  # reaching it holds all entries until somebody resumes
 
 
 class EffectKind(IntEnum):
@@ -292,6 +319,10 @@ class ContractRules(Record, frozen=True, kw_only=True):
 class KernelIntent(Record, frozen=True, kw_only=True):
     """A command.  ``quantity_e8`` 0 on an EXIT means the next leg, ``slot_id`` -1 "find it".
 
+    ``deadline_ms`` is the kernel's time past which the command is refused with EXPIRED, 0 for
+    never; EXIT, MARK_PRICE and HOLD do not expire.  ``amount`` belongs to CONTROL: the drift that
+    REBASE books, or a limit's value.  HOLD and RESUME with an ``asset`` are about that symbol.
+
     ``received_ms`` is the time of the journal record, ``expires_ms`` ends an entry's right to be
     sent again after proven absence, ``working_ms`` bounds the time an order may work.
     """
@@ -322,6 +353,11 @@ class KernelIntent(Record, frozen=True, kw_only=True):
     venue_order_id: str = ""
     # CONTROL
     action: ControlAction | None = None
+    amount: int | None = None
+    limit: RiskLimit | None = None
+    quarantined_seq: int = 0
+    rules_version: int = 0
+    deadline_ms: int = 0
 
 
 class VenueEvent(Record, frozen=True, kw_only=True):
@@ -332,7 +368,9 @@ class VenueEvent(Record, frozen=True, kw_only=True):
     nominal price.  ``cost``, ``fee`` (positive = paid) and ``realized`` are the order's cumulative
     figures, None when not reported.  For POSITION the quantity is the position's, unsigned, and
     ``side`` its direction.  For account events ``amount`` is the wallet balance, or the signed
-    effect on the account.
+    effect on the account.  ``position_side`` says which position of the symbol an order or a fill
+    belongs to in hedge mode.  ``error_code`` and ``message`` are the venue's own words for a
+    rejection; the number is part of what the kernel counts, the text is for people.
     """
 
     kind: KernelEventKind
@@ -359,6 +397,9 @@ class VenueEvent(Record, frozen=True, kw_only=True):
     requested_ms: int = 0
     balance_reason: BalanceReason = BalanceReason.UNKNOWN
     available_margin: int = 0
+    position_side: PositionSide = PositionSide.UNKNOWN
+    error_code: int = 0
+    message: str = ""
 
 
 class VenueOrder(Record, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ from dita.contracts import (
     SEVERITY,
     AccountSnapshot,
     CapitalSource,
+    ControlAction,
     Effect,
     EffectKind,
     KernelCommandType,
@@ -56,10 +57,22 @@ from dita.refusals import EXPECTED, FREEZE_CAUSES, value_of
 from dita.transitions import RULES, TRANSITIONS
 
 _DUST: Final = 2
+_QUARANTINE: Final = ControlAction.QUARANTINE
 _report = _kernel.report
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+
+def _amount_of(i: KernelIntent) -> int | None:
+    # One money field of the packed form serves both: each command has only one of the two.
+    if i.command is KernelCommandType.CONTROL:
+        if i.carried_realized:
+            raise BadField("carried_realized", i.carried_realized, "0 for CONTROL")
+        return i.amount
+    if i.amount is not None:
+        raise BadField("amount", i.amount, "an amount for CONTROL only")
+    return i.carried_realized
 
 
 def _table() -> dict[tuple[int, int], tuple[int, int, int]]:
@@ -214,6 +227,8 @@ class ExecutionKernel:
             e.retry_after_ms,
             e.requested_ms,
             None if order_event else e.available_margin,
+            e.position_side,
+            e.error_code,
         )
 
     def _pack_intent(self, i: KernelIntent) -> _kernel.Event:
@@ -230,16 +245,16 @@ class ExecutionKernel:
             i.reference_price_e10,
             i.limit_price_e10,
             i.order_type,
-            i.leverage,
+            i.rules_version if i.action is _QUARANTINE else i.leverage,
             i.exit_leg_ratios_e9,
             i.urgent,
-            i.expires_ms,
+            i.quarantined_seq if i.action is _QUARANTINE else i.expires_ms,
             i.working_ms,
-            i.role or 0,
+            i.limit or i.role or 0,
             self._venue_key(i.venue_order_id),
             i.action or 0,
             i.entry_cost,
-            i.carried_realized,
+            _amount_of(i),
             None
             if rules is None
             else (
@@ -250,6 +265,7 @@ class ExecutionKernel:
                 rules.taker_fee_e9,
                 rules.maker_fee_e9,
             ),
+            i.deadline_ms,
         )
 
     def _venue_key(self, text: str) -> int:
@@ -332,8 +348,8 @@ class ExecutionKernel:
         return self._names.in_use(
             {t[1] for t in trades},
             {o[2] for o in orders} | {self._core.slot(i)[12] for i in self._core.active_slots()},
-            {t[2] for t in trades},
-            {o[1] for o in orders},
+            {t[2] for t in trades} | set(self._core.symbol_holds()),
+            {o[1] for o in orders} | set(self._core.held_venue_keys()),
         )
 
     def _take_names(self, saved: tuple[list[tuple[int, str]], ...]) -> None:
@@ -618,6 +634,11 @@ class ExecutionKernel:
     def judge(self, pending: bool, unexplained: bool) -> bool:
         """Hand the account's judgement to the core; True when it changed the freeze."""
         return self._core.judge(pending, unexplained)
+
+    def held_symbols(self) -> tuple[str, ...]:
+        """Symbols that an operator holds, sorted."""
+        assets = self._names.assets
+        return tuple(sorted(assets.get(key, f"asset {key}") for key in self._core.symbol_holds()))
 
     def freeze_causes(self) -> tuple[str, ...]:
         """Why entries are frozen; empty when they are not."""

@@ -53,7 +53,7 @@ EXPECTED: Final = {
     "money": "an amount within 10^38 units of 10^-18, given where the kind needs one",
     "wait": "a wait of at most 7 days",
     "reason": "a reason or action of the enum",
-    "order_type": "MARKET or LIMIT",
+    "order_type": "MARKET, LIMIT or LIMIT_IOC",
     "order": "ids of one order that can still be what is said of it",
     "contract.tick_e10": "a tick above 0",
     "contract fee rate": "fee rates from 0 to below 1",
@@ -67,4 +67,5 @@ FREEZE_CAUSES: Final = (
     (8, "wallet empty"),
     (16, "recovery slot in use"),
     (32, "pending drift"),
+    (64, "not ready"),
 )

@@ -66,7 +66,15 @@ RECORD_LIMIT_MS: Final = 120_000
 HELD_MAX: Final = 64
 RECOVERY_MIN: Final = 16
 
-FREEZE_BITS: Final = {"hold": 1, "drain": 2, "drift": 4, "wallet": 8, "recovery": 16, "pending": 32}
+FREEZE_BITS: Final = {
+    "hold": 1,
+    "drain": 2,
+    "drift": 4,
+    "wallet": 8,
+    "recovery": 16,
+    "pending": 32,
+    "not ready": 64,
+}
 FILLS: Final = (Kind.PARTIAL_FILL, Kind.FULL_FILL)
 CLOSES: Final = (Kind.LIQUIDATION, Kind.ADL)
 ACCOUNT_FRAMES: Final = (
@@ -599,6 +607,13 @@ class Slot:
         return Stage.CLOSED if self.trade.open_orders else Stage.IDLE
 
 
+def expires(i: KernelIntent) -> bool:
+    """What adds risk, or repairs on a view of then; an exit, a mark and a hold do not expire."""
+    if i.command is Command.CONTROL:
+        return i.action in (ControlAction.RESUME, ControlAction.REBASE, ControlAction.LIMIT)
+    return i.command not in (Command.EXIT, Command.MARK_PRICE)
+
+
 class Flow(NamedTuple):
     """Money that moved the account, at the exchange's time."""
 
@@ -642,6 +657,7 @@ class KernelModel:
         self.seen_now = 0
         self.foreign: dict[tuple[str, bool], int] = {}  # by symbol, and in hedge mode by side
         self.frozen: set[str] = set()
+        self.held_symbols: set[str] = set()
         self.symbol_texts: dict[str, str] = {}
         self.now_ms = 0
         self.event_seq = 0
@@ -1392,6 +1408,8 @@ class KernelModel:
     def _command(self, i: KernelIntent) -> None:
         if self._was_seen(i.intent_id):
             raise Refused(Code.DUPLICATE_EVENT)
+        if i.deadline_ms and max(i.received_ms, self.now_ms) > i.deadline_ms and expires(i):
+            raise Refused(Code.EXPIRED)
         if i.command is Command.CONTROL:
             self._control(i)
             self._remember(i.intent_id)
@@ -1515,7 +1533,7 @@ class KernelModel:
         slot = self._open(index, trade)
         order = self._new_order(trade, OrderRole.ENTRY, i.quantity_e8)
         order.intent_id, order.kind = i.intent_id, i.order_type
-        order.limit_price = i.limit_price_e10 if i.order_type is OrderType.LIMIT else 0
+        order.limit_price = i.limit_price_e10 if i.order_type is not OrderType.MARKET else 0
         order.expires_ms = i.expires_ms
         order.deadline_ms = self.now_ms + i.working_ms if i.working_ms else 0
         slot.entry_order = order
@@ -1536,7 +1554,7 @@ class KernelModel:
             raise Refused(Code.INVALID_INTENT, "contract minimum")
 
     def _check_limit(self, i: KernelIntent, tick: int) -> None:
-        if i.order_type is OrderType.LIMIT:
+        if i.order_type is not OrderType.MARKET:
             off_tick = floor_to(i.limit_price_e10, tick) != i.limit_price_e10
             if i.limit_price_e10 <= 0 or off_tick:
                 raise Refused(Code.INVALID_INTENT, "limit_price_e10")
@@ -1545,6 +1563,8 @@ class KernelModel:
         """Nothing frozen, a balance that is young enough, and no money too near to it to tell."""
         if self.frozen:
             raise Refused(Code.ENTRIES_FROZEN)
+        if plain_symbol(i.asset) in self.held_symbols:
+            raise Refused(Code.SYMBOL_HELD)
         limit = self.config.balance_max_age_ms
         if limit > 0:
             now = max(i.received_ms, self.now_ms)
@@ -1573,7 +1593,7 @@ class KernelModel:
             slot.latched, slot.goal = True, goal
         slot.exit_intent, slot.next_child = i.intent_id, 0
         slot.exit_kind = i.order_type
-        slot.exit_price = i.limit_price_e10 if i.order_type is OrderType.LIMIT else 0
+        slot.exit_price = i.limit_price_e10 if i.order_type is not OrderType.MARKET else 0
         slot.exit_wait_ms = i.working_ms
         slot.dust = False
         if i.urgent:
@@ -1687,13 +1707,18 @@ class KernelModel:
     def _control(self, i: KernelIntent) -> None:
         if not i.intent_id:
             raise Refused(Code.INVALID_INTENT, "intent_id")
-        if i.action is None:
+        if i.action is None or i.action > ControlAction.READY:
             raise Refused(Code.INVALID_INTENT, "reason")
         if i.action is ControlAction.REBASE:
-            in_range(self.adjustments + i.carried_realized)
+            if i.amount is None:
+                raise Refused(Code.INVALID_INTENT, "money")
+            in_range(self.adjustments + i.amount)
             self._accept(i)
-            self.adjustments += i.carried_realized
+            self.adjustments += i.amount
             self.foreign_sum = 0
+            return
+        if i.asset and i.action in (ControlAction.HOLD, ControlAction.RESUME):
+            self._hold_symbol(i)
             return
         self._accept(i)
         if i.action is ControlAction.RESUME:
@@ -1702,8 +1727,29 @@ class KernelModel:
         if i.action is ControlAction.DRAINED:
             self.frozen -= {"drain"}
             return
+        if i.action is ControlAction.NOT_READY:
+            self.frozen.add("not ready")
+            return
+        if i.action is ControlAction.READY:
+            self.frozen -= {"not ready"}
+            return
         self.frozen.add("hold" if i.action is ControlAction.HOLD else "drain")
         self._cancel_entries()
+
+    def _hold_symbol(self, i: KernelIntent) -> None:
+        symbol = plain_symbol(i.asset)
+        hold = i.action is ControlAction.HOLD
+        if hold and symbol not in self.held_symbols and len(self.held_symbols) == 64:
+            raise Refused(Code.LIMIT_REACHED)
+        self._accept(i)
+        if not hold:
+            self.held_symbols.discard(symbol)
+            return
+        self.held_symbols.add(symbol)
+        for slot in self._used():
+            same = plain_symbol(slot.trade.asset) == symbol
+            if same and slot.entry_order is not None and live(slot.entry_order):
+                self._ask(EffectKind.CANCEL, slot.index, slot.entry_order)
 
     # -- positions, balances, time -----------------------------------------------------------------
 

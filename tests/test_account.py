@@ -254,7 +254,7 @@ def test_what_others_did_has_a_name_and_freezes_nothing(desk: Desk) -> None:
     assert drift(desk)[DriftCause.UNEXPLAINED] == m("-4.99999999")  # two flows, half a digit each
     assert account(desk).k_capital == m(25_000)  # the checksum is of our own doing
     assert not account(desk).entries_frozen
-    desk.control(ControlAction.REBASE, carried_realized=account(desk).drift, reason="seen")
+    desk.control(ControlAction.REBASE, amount=account(desk).drift, reason="seen")
     desk.quiet_anchor("24965")
     assert drift(desk) == {}
 
@@ -284,7 +284,7 @@ def test_rebase_books_the_drift_and_thaws(desk: Desk) -> None:
     desk.anchor("25030")
     desk.now += 120_000
     desk.anchor("25030")
-    desk.control(ControlAction.REBASE, carried_realized=account(desk).drift)
+    desk.control(ControlAction.REBASE, amount=account(desk).drift)
     assert account(desk).k_capital == m(25_030)
     desk.quiet_anchor("25030")
     assert (account(desk).drift, drift(desk)) == (0, {})

@@ -55,7 +55,7 @@ def long_day() -> Desk:
     desk.anchor("25030")
     desk.now += 130_000
     desk.anchor("25030")
-    desk.control(ControlAction.REBASE, carried_realized=desk.engine.snapshot.drift)
+    desk.control(ControlAction.REBASE, amount=desk.engine.snapshot.drift)
     desk.anchor("25030")
     desk.tick(130_000)
     return desk
@@ -97,14 +97,14 @@ def test_the_batch_entrance_leaves_the_same_state() -> None:
 
 
 def test_a_batch_of_odd_bytes_is_refused() -> None:
-    with pytest.raises(OperatorError, match="multiple of 256"):
-        Engine().apply_batch(b"x" * 257)
+    with pytest.raises(OperatorError, match="multiple of 264"):
+        Engine().apply_batch(b"x" * 265)
 
 
 def test_a_batch_of_garbage_refuses_every_record_and_changes_nothing() -> None:
     desk = long_day()
     before = desk.engine.save()
-    done, _ = desk.engine.apply_batch(b"\xff" * 256 * 10)
+    done, _ = desk.engine.apply_batch(b"\xff" * 264 * 10)
     assert done == 10
     assert desk.engine.save() == before
 

@@ -322,7 +322,12 @@ class World:
         """CONTROL; mostly to resume, so that histories go on."""
         resume = ControlAction.RESUME
         action = c.of((*(resume,) * 12, *ControlAction, None))
-        return self.intent(Command.CONTROL, action=action, carried_realized=c.below(10**6) - 10**5)
+        amount = c.of((None, c.below(10**6) - 10**5))
+        asset = c.of(("", "", "", SYMBOLS[0]))
+        deadline_ms = c.of((0, 0, 0, self.now, self.now - 1))
+        return self.intent(
+            Command.CONTROL, action=action, amount=amount, asset=asset, deadline_ms=deadline_ms
+        )
 
     # -- reports on orders -------------------------------------------------------------------------
 

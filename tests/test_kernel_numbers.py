@@ -24,6 +24,7 @@ PREFIXES = {
     "RejectReason": "REJECT_",
     "ControlAction": "CONTROL_",
     "EffectKind": "DO_",
+    "RiskLimit": "LIMIT_",
     "KernelDiagnosticCode": "D_",
     "EvidenceSource": "FROM_",
 }
@@ -47,7 +48,7 @@ def same_numbers(name: str, members: type[IntEnum]) -> None:
 @pytest.mark.parametrize(
     "name",
     ["TradeStage", "OrderRole", "VenueOrderStatus", "EvidenceSource", "RejectReason",
-     "ControlAction", "EffectKind", "KernelDiagnosticCode"],
+     "ControlAction", "RiskLimit", "EffectKind", "KernelDiagnosticCode"],
 )  # fmt: skip
 def test_enum_has_the_same_numbers_on_both_sides(name: str) -> None:
     same_numbers(name, getattr(contracts, name))
@@ -71,7 +72,7 @@ def test_every_field_has_its_name_and_words() -> None:
 
 
 def test_packed_records_have_their_documented_sizes() -> None:
-    assert (_kernel.INPUT_SIZE, _kernel.OUTCOME_SIZE) == (256, 128)
+    assert (_kernel.INPUT_SIZE, _kernel.OUTCOME_SIZE) == (264, 128)
 
 
 @pytest.mark.parametrize(

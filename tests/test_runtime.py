@@ -48,7 +48,7 @@ class MemoryLog:
         self.committed = 0
 
     def append(self, record: Input, packed: bytes) -> int:
-        assert len(packed) == 256
+        assert len(packed) == 264
         self.records.append(record)
         return len(self.records)
 

@@ -25,7 +25,9 @@ from dita.contracts import (
     OrderRole,
     OrderSide,
     OrderType,
+    PositionSide,
     RejectReason,
+    RiskLimit,
     TradeSide,
     VenueEvent,
 )
@@ -49,6 +51,7 @@ _ENUMS: Final[dict[type[msgspec.Struct], dict[str, type[IntEnum]]]] = {
         "source": EvidenceSource,
         "reject": RejectReason,
         "balance_reason": BalanceReason,
+        "position_side": PositionSide,
     },
     KernelIntent: {
         "command": KernelCommandType,
@@ -56,6 +59,7 @@ _ENUMS: Final[dict[type[msgspec.Struct], dict[str, type[IntEnum]]]] = {
         "order_type": OrderType,
         "role": OrderRole,
         "action": ControlAction,
+        "limit": RiskLimit,
     },
 }
 _IMPORT_BATCH: Final = 10_000

@@ -1,6 +1,6 @@
 """What a record holds, and how an input becomes one and is rebuilt from it exactly.
 
-An input is stored as the 256 bytes that the kernel takes, followed by what those lack: texts, and
+An input is stored as the 264 bytes that the kernel takes, followed by what those lack: texts, and
 fields that mean nothing for its kind.  Reader and writer call this; it knows nothing of files.
 """
 
@@ -25,8 +25,10 @@ from dita.contracts import (
     OrderRole,
     OrderSide,
     OrderType,
+    PositionSide,
     Record,
     RejectReason,
+    RiskLimit,
     TradeSide,
     VenueEvent,
 )
@@ -38,9 +40,17 @@ from dita.units import MONEY_MAX
 Input = KernelIntent | VenueEvent
 
 REASON_BYTES_MAX: Final = 2_000
+#: The venue's words are cut to this before they are journalled.
+MESSAGE_CHARACTERS_MAX: Final = 500
+
+
+def _from_version_1(kind: int, payload: bytes) -> bytes:
+    """Inputs had 256 bytes: no deadline, no position side, no error code of the venue's."""
+    return payload[:256] + bytes(8) + payload[256:] if kind == _journal.INPUT else payload
+
 
 #: Payload version → (kind, payload) → payload of the next version.
-UPCASTERS: dict[int, Callable[[int, bytes], bytes]] = {}
+UPCASTERS: dict[int, Callable[[int, bytes], bytes]] = {1: _from_version_1}
 
 _ACCOUNT_KINDS: Final = frozenset(
     {
@@ -139,6 +149,15 @@ def _is_short(reason: Any) -> bool:
 
 
 def _event_rest(e: VenueEvent) -> dict[str, str] | None:
+    rest = _odd_fields(e)
+    if e.message:
+        # What cannot be written as UTF-8 (half of a surrogate pair) is escaped, never refused.
+        words = e.message[:MESSAGE_CHARACTERS_MAX].encode(errors="backslashreplace").decode()
+        return {**(rest or {}), "message": words}
+    return rest
+
+
+def _odd_fields(e: VenueEvent) -> dict[str, str] | None:
     # Fields that mean nothing for this kind of event, and so have no place in the packed form.
     if e.kind in _ACCOUNT_KINDS:
         if e.fee is None and e.realized is None and not e.reject:
@@ -183,6 +202,7 @@ def _venue_text(n: dict[str, Any], text: str) -> str:
 
 def _event_of(n: dict[str, Any], texts: list[str], rest: dict[str, str]) -> VenueEvent:
     event_id, asset, venue_id, client_id = texts
+    message = rest.pop("message", "")
     odd = {name: int(text) for name, text in rest.items()}
     of_account = n["kind"] in _ACCOUNT_KINDS
     reported = n["reported_realized"]
@@ -213,12 +233,17 @@ def _event_of(n: dict[str, Any], texts: list[str], rest: dict[str, str]) -> Venu
             BalanceReason, n["reason"] if of_account else odd.get("balance_reason", 0)
         ),
         available_margin=n["fee"] if of_account else odd.get("available_margin", 0),
+        position_side=_member(PositionSide, n["position_side"]),
+        error_code=n["error_code"],
+        message=message,
     )
 
 
 def _intent_of(n: dict[str, Any], texts: list[str], rest: dict[str, str]) -> KernelIntent:
     intent_id, trade_id, asset, venue_id, reason = texts
     contract = None
+    control = n["kind"] == KernelCommandType.CONTROL
+    quarantine = control and n["reason"] == ControlAction.QUARANTINE
     if any(n["contract"]) or "contract" in rest:
         contract = ContractRules(**dict(zip(_CONTRACT_FIELDS, n["contract"], strict=True)))
     return KernelIntent(
@@ -233,16 +258,21 @@ def _intent_of(n: dict[str, Any], texts: list[str], rest: dict[str, str]) -> Ker
         reference_price_e10=n["price_e10"],
         order_type=_member(OrderType, n["order_type"]),
         limit_price_e10=n["last_price_e10"],
-        leverage=n["leverage"],
+        leverage=1 if quarantine else n["leverage"],
         exit_leg_ratios_e9=n["legs_e9"],
         contract=contract,
         urgent=n["urgent"],
-        expires_ms=n["limit_ms"],
+        expires_ms=0 if quarantine else n["limit_ms"],
         working_ms=n["wait_ms"],
         reason=reason,
         entry_cost=n["cost"],
-        carried_realized=n["realized"],
-        role=_member(OrderRole, n["role"]) if n["role"] else None,
+        carried_realized=0 if control else n["realized"],
+        role=_member(OrderRole, n["role"]) if n["role"] and not control else None,
         venue_order_id=_venue_text(n, venue_id),
         action=_member(ControlAction, n["reason"]) if n["reason"] else None,
+        amount=n["reported_realized"] if control else None,
+        limit=_member(RiskLimit, n["role"]) if n["role"] and control else None,
+        quarantined_seq=n["limit_ms"] if quarantine else 0,
+        rules_version=n["leverage"] if quarantine else 0,
+        deadline_ms=n["deadline_ms"],
     )

@@ -67,7 +67,7 @@ cdef class Event:
 
     def command(self, kind, received_ms, event_key, trade_key, asset_key, slot, side, quantity_e8,
                 price_e10, limit_price_e10, order_type, leverage, legs, urgent, expires_ms,
-                working_ms, role, venue_key, reason, cost, amount, contract):
+                working_ms, role, venue_key, reason, cost, amount, contract, deadline_ms):
         """Fill in what an intent carries; ``contract`` is None or a tuple of its six figures."""
         cdef Input* e = &self.c
         cdef int i
@@ -83,13 +83,14 @@ cdef class Event:
         e.quantity_e8 = exact(quantity_e8, "quantity_e8")
         e.price_e10 = exact(price_e10, "reference_price_e10")
         e.last_price_e10 = exact(limit_price_e10, "limit_price_e10")
-        e.order_type = small(order_type, "order_type", 0, 1)
+        e.order_type = small(order_type, "order_type", 0, 2)
         e.leverage = small(leverage, "leverage", -2147483648, 2147483647)
         e.limit_ms = exact(expires_ms, "expires_ms")
         e.wait_ms = exact(working_ms, "working_ms")
-        e.role = small(role, "role", 0, 2)
+        e.role = small(role, "role", 0, 6)
         e.reason = small(reason, "action", 0, 255)
         e.cost = exact_money(cost, "entry_cost")
+        e.deadline_ms = exact(deadline_ms, "deadline_ms")
         if amount is not None:
             e.realized = exact_money(amount, "amount")
             e.flags |= HAS_REALIZED
@@ -138,7 +139,8 @@ cdef class Event:
 
 def report(kind, received_ms, exchange_ms, event_key, asset_key, venue_key, client_key,
            slot, side, quantity_e8, increment, price_e10, last_quantity_e8, last_price_e10,
-           cost, fee, realized, source, reason, wait_ms, limit_ms, available_margin):
+           cost, fee, realized, source, reason, wait_ms, limit_ms, available_margin,
+           position_side, error_code):
     """The event of what a venue or account event carries; None = not reported."""
     cdef Event event = Event.__new__(Event)
     cdef Input* e = &event.c
@@ -160,6 +162,8 @@ def report(kind, received_ms, exchange_ms, event_key, asset_key, venue_key, clie
     e.reason = small(reason, "reason", 0, 255)
     e.wait_ms = exact(wait_ms, "retry_after_ms")
     e.limit_ms = exact(limit_ms, "requested_ms")
+    e.position_side = small(position_side, "position_side", -1, 1)
+    e.error_code = small(error_code, "error_code", -2147483648, 2147483647)
     if increment:
         e.flags |= INCREMENT
     if cost is not None:

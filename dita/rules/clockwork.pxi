@@ -18,7 +18,7 @@ cdef int in_flight(const State* st) noexcept nogil:
         order = st.trades[st.slots[i].trade].orders
         while order >= 0:
             if not is_ended(&st.orders[order]):
-                if st.orders[order].status != WORKING or st.orders[order].order_type == 0:
+                if st.orders[order].status != WORKING or st.orders[order].order_type != 1:
                     return 1
             order = st.orders[order].next
     return 0
@@ -188,7 +188,7 @@ cdef int hurry(State* st, int32_t slot, int32_t order) except -1 nogil:
         return 0
     o.deadline_ms = 0
     request(st, DO_QUERY_ORDER, slot, order, -1)
-    if o.role == ENTRY or o.order_type == 1:
+    if o.role == ENTRY or o.order_type > 0:
         cancel_order(st, slot, order)
     return 0
 

@@ -68,8 +68,8 @@ cdef int check_enter(const State* st, const Input* e, Result* out) noexcept nogi
         return refuse_field(out, FIELD_STEP, D_INVALID_INTENT)      # the venue would truncate it
     if e.price_e10 <= 0:
         return refuse_field(out, FIELD_PRICE, D_INVALID_INTENT)
-    if e.order_type == 1 and (e.last_price_e10 <= 0
-                              or floor_to_step(e.last_price_e10, e.tick_e10) != e.last_price_e10):
+    if e.order_type > 0 and (e.last_price_e10 <= 0
+                             or floor_to_step(e.last_price_e10, e.tick_e10) != e.last_price_e10):
         return refuse_field(out, FIELD_LIMIT_PRICE, D_INVALID_INTENT)
     if e.quantity_e8 < e.min_quantity_e8:
         return refuse_field(out, FIELD_MINIMUM, D_INVALID_INTENT)
@@ -105,6 +105,8 @@ cdef int entries_allowed(const State* st, const Input* e) noexcept nogil:
     cdef int64_t now = e.received_ms if e.received_ms > st.now_ms else st.now_ms
     if k.frozen:
         return D_ENTRIES_FROZEN
+    if held_at(st, e.asset_key) >= 0:
+        return D_SYMBOL_HELD
     if st.config.balance_max_age_ms > 0:
         if not k.anchored or now - k.anchor_received_ms > st.config.balance_max_age_ms:
             return D_BALANCE_STALE
@@ -152,7 +154,7 @@ cdef int enter(State* st, const Input* e, int32_t slot, Result* out) except -1 n
     o = &st.orders[order]
     o.intent_key = e.event_key
     o.order_type = e.order_type
-    o.limit_price_e10 = e.last_price_e10 if e.order_type == 1 else 0
+    o.limit_price_e10 = e.last_price_e10 if e.order_type > 0 else 0
     o.expires_ms = e.limit_ms
     if e.wait_ms > 0:
         o.deadline_ms = st.now_ms + e.wait_ms
@@ -197,8 +199,8 @@ cdef int exit_(State* st, const Input* e, int32_t slot, Result* out) except -1 n
     cdef int64_t goal
     if e.event_key == 0:
         return refuse_field(out, FIELD_INTENT, D_INVALID_INTENT)
-    if e.order_type == 1 and (e.last_price_e10 <= 0
-                              or floor_to_step(e.last_price_e10, t.tick_e10) != e.last_price_e10):
+    if e.order_type > 0 and (e.last_price_e10 <= 0
+                             or floor_to_step(e.last_price_e10, t.tick_e10) != e.last_price_e10):
         return refuse_field(out, FIELD_LIMIT_PRICE, D_INVALID_INTENT)
     if s.latched and s.exit_goal_e8 == ALL and not e.flags & URGENT:
         return D_DUPLICATE_EVENT        # everything is on its way out already
@@ -215,7 +217,7 @@ cdef int exit_(State* st, const Input* e, int32_t slot, Result* out) except -1 n
     s.exit_intent_key = e.event_key
     s.next_child = 0
     s.exit_type = e.order_type
-    s.exit_price_e10 = e.last_price_e10 if e.order_type == 1 else 0
+    s.exit_price_e10 = e.last_price_e10 if e.order_type > 0 else 0
     s.exit_wait_ms = e.wait_ms
     s.flags &= <uint8_t>(~DUST)
     if e.flags & URGENT:
@@ -342,27 +344,73 @@ cdef int reconcile(State* st, const Input* e, int32_t slot, Result* out) except 
 
 # -- CONTROL ---------------------------------------------------------------------------------------
 
-cdef int control(State* st, const Input* e, Result* out) except -1 nogil:
-    cdef money_t total = 0
-    if e.event_key == 0:
-        return refuse_field(out, FIELD_INTENT, D_INVALID_INTENT)
-    if not CONTROL_HOLD <= e.reason <= CONTROL_DRAINED:
-        return refuse_field(out, FIELD_REASON, D_INVALID_INTENT)
-    if e.reason == CONTROL_REBASE:
-        if not e.flags & HAS_REALIZED:
-            return refuse_field(out, FIELD_MONEY, D_INVALID_INTENT)
-        if money_add(st.ledger.adjustments, e.realized, &total):
-            return D_ARITHMETIC_LIMIT
-        accept(st, e, out)
-        st.ledger.adjustments = total
-        st.ledger.foreign = 0       # it is part of what was booked
-        return D_OK
+cdef int32_t held_at(const State* st, uint64_t asset_key) noexcept nogil:
+    cdef int32_t i
+    for i in range(st.symbol_holds_count):
+        if st.symbol_holds[i] == asset_key:
+            return i
+    return -1
+
+
+cdef int hold_symbol(State* st, const Input* e, Result* out) except -1 nogil:
+    # HOLD and RESUME of one symbol: its working entry is taken back, its exits go on.
+    cdef int32_t at = held_at(st, e.asset_key)
+    cdef int32_t i
+    cdef int32_t left = st.active
+    if e.reason == CONTROL_HOLD and at < 0 and st.symbol_holds_count == SYMBOL_HOLDS_MAX:
+        return D_LIMIT_REACHED
     accept(st, e, out)
     if e.reason == CONTROL_RESUME:
-        st.ledger.frozen &= ~(FREEZE_HOLD | FREEZE_DRAIN)
+        if at >= 0:
+            st.symbol_holds_count -= 1
+            st.symbol_holds[at] = st.symbol_holds[st.symbol_holds_count]
         return D_OK
-    if e.reason == CONTROL_DRAINED:
-        st.ledger.frozen &= ~FREEZE_DRAIN
-        return D_OK
-    st.ledger.frozen |= FREEZE_HOLD if e.reason == CONTROL_HOLD else FREEZE_DRAIN
-    return cancel_entries(st)
+    if at < 0:
+        st.symbol_holds[st.symbol_holds_count] = e.asset_key
+        st.symbol_holds_count += 1
+    for i in range(st.config.slots):
+        if left == 0:
+            break
+        if st.slots[i].trade >= 0:
+            left -= 1
+            if st.trades[st.slots[i].trade].asset_key == e.asset_key:
+                if is_live(st, st.slots[i].entry_order):
+                    cancel_order(st, i, st.slots[i].entry_order)
+    return D_OK
+
+
+cdef int rebase(State* st, const Input* e, Result* out) except -1 nogil:
+    cdef money_t total = 0
+    if not e.flags & HAS_REALIZED:
+        return refuse_field(out, FIELD_MONEY, D_INVALID_INTENT)
+    if money_add(st.ledger.adjustments, e.realized, &total):
+        return D_ARITHMETIC_LIMIT
+    accept(st, e, out)
+    st.ledger.adjustments = total
+    st.ledger.foreign = 0       # it is part of what was booked
+    return D_OK
+
+
+cdef int control(State* st, const Input* e, Result* out) except -1 nogil:
+    cdef Ledger* k = &st.ledger
+    if e.event_key == 0:
+        return refuse_field(out, FIELD_INTENT, D_INVALID_INTENT)
+    if not CONTROL_HOLD <= e.reason <= CONTROL_READY:
+        return refuse_field(out, FIELD_REASON, D_INVALID_INTENT)
+    if e.reason == CONTROL_REBASE:
+        return rebase(st, e, out)
+    if e.asset_key != 0 and (e.reason == CONTROL_HOLD or e.reason == CONTROL_RESUME):
+        return hold_symbol(st, e, out)
+    accept(st, e, out)
+    if e.reason == CONTROL_RESUME:
+        k.frozen &= ~(FREEZE_HOLD | FREEZE_DRAIN)
+    elif e.reason == CONTROL_DRAINED:
+        k.frozen &= ~FREEZE_DRAIN
+    elif e.reason == CONTROL_NOT_READY:
+        k.frozen |= FREEZE_NOT_READY
+    elif e.reason == CONTROL_READY:
+        k.frozen &= ~FREEZE_NOT_READY
+    else:
+        k.frozen |= FREEZE_HOLD if e.reason == CONTROL_HOLD else FREEZE_DRAIN
+        return cancel_entries(st)
+    return D_OK

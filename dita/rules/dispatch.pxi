@@ -16,6 +16,8 @@ cdef inline int bad_field(const State* st, const Input* e) noexcept nogil:
         return FIELD_TIME
     if not (0 <= e.wait_ms <= WAIT_MAX_MS and 0 <= e.limit_ms < TIME_MAX_MS):
         return FIELD_WAIT
+    if not 0 <= e.deadline_ms < TIME_MAX_MS:
+        return FIELD_WAIT
     if e.quantity_e8 < 0 or e.last_quantity_e8 < 0:
         return FIELD_QUANTITY
     if e.price_e10 < 0:
@@ -26,11 +28,11 @@ cdef inline int bad_field(const State* st, const Input* e) noexcept nogil:
         return FIELD_SIDE
     if e.source > FROM_INCOME:
         return FIELD_SOURCE
-    if e.order_type > 1:
+    if e.order_type > 2:
         return FIELD_ORDER_TYPE
-    if e.role > EXIT:
+    if e.role > (EXIT if e.kind != IN_CONTROL else LIMIT_DAY_LOSS):
         return FIELD_ORDER
-    if e.reason > CONTROL_DRAINED:
+    if e.reason > CONTROL_QUARANTINE:
         return FIELD_REASON
     if e.flags & (HAS_COST | HAS_FEE | HAS_REALIZED) or e.kind < IN_ORDER_ACK:
         if money_is_out(e.cost) or money_is_out(e.fee) or money_is_out(e.realized):
@@ -342,6 +344,16 @@ cdef int32_t first_free(const State* st) noexcept nogil:
     return -1
 
 
+cdef inline bint is_late(const State* st, const Input* e) noexcept nogil:
+    # What adds risk, or repairs on a view of then, is not done late.  An exit and a hold always are.
+    cdef int64_t now = e.received_ms if e.received_ms > st.now_ms else st.now_ms
+    if e.deadline_ms == 0 or now <= e.deadline_ms:
+        return False
+    if e.kind == IN_CONTROL:
+        return e.reason == CONTROL_RESUME or e.reason == CONTROL_REBASE or e.reason == CONTROL_LIMIT
+    return e.kind != IN_EXIT and e.kind != IN_MARK_PRICE
+
+
 cdef int apply_command(State* st, const Input* e, Result* out) except -1 nogil:
     cdef int32_t slot = -1
     cdef const Cell* cell
@@ -349,6 +361,8 @@ cdef int apply_command(State* st, const Input* e, Result* out) except -1 nogil:
     cdef int code
     if was_seen(st, e.event_key):
         return D_DUPLICATE_EVENT        # a repeated intent id is a no-op
+    if is_late(st, e):
+        return D_EXPIRED
     if e.kind == IN_CONTROL:
         code = control(st, e, out)
         if code == D_OK:

@@ -125,7 +125,7 @@ async def _book(bundle: Bundle, causes: dict[DriftCause, int], operator: str, re
                     received_ms=1,
                     intent_id=f"anchor-{number}-{cause.value}",
                     action=ControlAction.REBASE,
-                    carried_realized=part,
+                    amount=part,
                     reason=f"{operator}: anchor, {cause.value} {format_money(part)}: {reason}",
                 )
             )
