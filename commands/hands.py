@@ -13,7 +13,14 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from dita.clock import SystemClock
-from dita.errors import ExitCode, RefusedForSafety, SettingsError, Unanswered, UsageError
+from dita.errors import (
+    ExitCode,
+    NotRunning,
+    RefusedForSafety,
+    SettingsError,
+    Unanswered,
+    UsageError,
+)
 
 from .render import emit_json, note, show, speak_of
 from .typed import again as again_line
@@ -71,17 +78,25 @@ class Typed(NamedTuple):
 
 
 class Serve(NamedTuple):
-    """The running serve that is spoken to.  ``about`` is empty for one of another release."""
+    """The running serve that is spoken to.
+
+    ``about`` is what it says of itself; one of an older release only has a status.
+    """
 
     directory: Path
     about: dict[str, Any]
+
+    @property
+    def foretells(self) -> bool:
+        """Can it say what an intent would do?"""
+        return "settings" in self.about
 
 
 # -- which serve -----------------------------------------------------------------------------------
 
 
-def reach(typed: Typed) -> Serve:
-    """Find the running serve and say whose money it is.
+def reach(typed: Typed, *, visits: bool = False) -> Serve:
+    """Find the running serve and say whose money it is; not when nobody runs and it ``visits``.
 
     NotRunning.  RefusedForSafety when something is to be done and serve runs with other settings
     than those that were found.
@@ -95,12 +110,22 @@ def reach(typed: Typed) -> Serve:
     try:
         about = call(place.directory, {"verb": "about"})["about"]
     except UsageError:
-        about = {}
-    except Exception:
-        speak_of(place_by_directory(place.directory, config), quiet=typed.as_json)
+        status = call(place.directory, {"verb": "status"})["status"]
+        about = {**place_by_directory(place.directory, config), **status, "config": ""}
+    except NotRunning:
+        if not visits:
+            speak_of(place_by_directory(place.directory, config), quiet=typed.as_json)
         raise
-    speak_of(about or place_by_directory(place.directory, config), quiet=typed.as_json)
-    if not about:
+    except Unanswered as silent:
+        speak_of(place_by_directory(place.directory, config), quiet=typed.as_json)
+        raise Unanswered(
+            "serve does not answer, so nothing was asked of it",
+            expected=silent.expected,
+            found=silent.found,
+            action=silent.action,
+        ) from silent
+    speak_of(about, quiet=typed.as_json)
+    if "settings" not in about:
         note("serve is of another release than this pink-ctl: restart it when you can")
     elif place.found is not None:
         _same_settings(place, about, typed)
@@ -108,11 +133,11 @@ def reach(typed: Typed) -> Serve:
 
 
 def _same_settings(place: Any, about: dict[str, Any], typed: Typed) -> None:
-    from dita.runtime.start import load_from
+    from dita.runtime.start import DEMO, load_from
 
     differences = []
-    named = "demo" if place.found.file is None else os.path.realpath(place.found.file)
-    if named != (about["config"] if about["config"] == "demo" else os.path.realpath(about["config"])):
+    named, started = (_real(str(each)) for each in (place.found.file or DEMO, about["config"]))
+    if named != started:
         differences.append(f"it was started with {about['config']}")
     try:
         settings, _ = load_from(place.found, typed.state_dir, os.environ, keys=False)
@@ -138,6 +163,12 @@ def _same_settings(place: Any, about: dict[str, Any], typed: Typed) -> None:
         found=found,
         action=f"if that serve is meant, name its directory: {line}",
     )
+
+
+def _real(config: str) -> str:
+    from dita.runtime.start import DEMO
+
+    return config if config == DEMO else os.path.realpath(config)
 
 
 def operator_of(typed: str) -> str:
@@ -179,7 +210,7 @@ def plan_control(serve: Serve, wish: Wish, typed: Typed) -> None:
         return
     show(f"would {wish.what}")
     _tell_frozen(frozen, serve.about)
-    to_apply()
+    to_apply(serve)
 
 
 def _tell_frozen(frozen: list[str], about: dict[str, Any]) -> None:
@@ -188,8 +219,10 @@ def _tell_frozen(frozen: list[str], about: dict[str, Any]) -> None:
         note(f"entries are frozen now: {', '.join(frozen)}{f' ({because})' if because else ''}")
 
 
-def to_apply() -> None:
-    """The last line of every plan."""
+def to_apply(serve: Serve) -> None:
+    """The last lines of every plan."""
+    who = serve.about
+    note(f"to {who['namespace']} ({who['state']}, process {who['pid']}) in {serve.directory}")
     note("nothing was sent; to do it:")
     note(f"next: {again_line(add=('--apply',))}")
 
@@ -205,7 +238,9 @@ def do(serve: Serve, wish: Wish, typed: Typed) -> dict[str, Any]:
     asked = Asked(serve.directory, clock, wish.request)
     kept = asked.begin(lambda: uuid.uuid4().hex, again=typed.again)
     if asked.problem:
-        note(f"the id of this command cannot be written down ({asked.problem}): do not type it twice")
+        note(
+            f"the id of this command cannot be written down ({asked.problem}): do not type it twice"
+        )
     if kept.since_ms:
         from .times import utc
 

@@ -12,16 +12,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-#: Commands whose place is told by --config and --state-dir; the others have none.
-PLACED = (
-    "serve status hold resume flatten reconcile anchor smoke soak explain trades events doctor "
-    "bundle".split()
-)
-PLACED_PARTS = {
-    "intent": ("enter", "exit", "cancel", "flatten"),
-    "journal": ("verify", "tail", "export", "import"),
-    "sinks": ("run", "list", "retry", "drop"),
-}
 _COMMAND = re.compile(r"(?<![\w/.-])pink-ctl (?P<name>[a-z]+)(?P<part> [a-z-]+)?(?=[^\w-]|$)")
 _QUOTED = re.compile(r"[^\w@%+=:,./-]", re.ASCII)
 
@@ -48,18 +38,27 @@ def typable(line: str) -> str:
         return line
 
     def written(match: re.Match[str]) -> str:
-        name, part = match["name"], (match["part"] or "").strip()
-        words = [program(), name]
-        placed = name in PLACED
-        if part in PLACED_PARTS.get(name, ()):
-            words.append(part)
-            part, placed = "", True
+        words = [match["name"], (match["part"] or "").strip()]
+        rest = words.pop() if not _takes(*words) else ""
         given = line[match.end() :].partition("`")[0]
-        if placed and "--config" not in given and "--state-dir" not in given:
-            words += [quoted(option) for option in _options]
-        return " ".join(words) + (f" {part}" if part else "")
+        named = "--config" in given or "--state-dir" in given
+        placed = () if named or not _takes(*words, option="state_dir") else _options
+        return " ".join(filter(None, (program(), *words, *map(quoted, placed), rest)))
 
-    return _COMMAND.sub(written, line)
+    return _COMMAND.sub(written, line.replace(" --config FILE", ""))
+
+
+def _takes(name: str, part: str = "", *, option: str = "") -> bool:
+    """Is there such a command, with such an option?"""
+    import inspect
+
+    from .app import COMMANDS, SUBCOMMANDS
+
+    group = next((command for command in COMMANDS if command.__name__ == name), None)
+    wanted = f"{name}_{part}".replace("-", "_") if part else name
+    parts = SUBCOMMANDS.get(group, ()) if group is not None else ()
+    found = next((each for each in (group, *parts) if each and each.__name__ == wanted), None)
+    return found is not None and (not option or option in inspect.signature(found).parameters)
 
 
 def again(*, drop: Sequence[str] = (), add: Sequence[str] = ()) -> str:

@@ -58,17 +58,19 @@ class ExitCode(IntEnum):
         return member
 
     DONE = 0, "done"
-    DIFFERENCE = 1, "a difference was found or a check failed"
-    USAGE = 2, "the command line or a value in it is wrong"
+    DIFFERENCE = 1, "a difference was found, a check failed, or the kernel refused"
+    USAGE = 2, "the command line, a value or a path in it is wrong"
     NOT_RUNNING = 3, "serve is not running"
-    STALE = 4, "the published state is stale or unknown"
+    STALE = 4, "the state is stale or the outcome unknown: look at status"
     REFUSED = 5, "refused for safety"
-    VENUE = 6, "the venue is unreachable or refused"
+    VENUE = 6, "the exchange is unreachable or refused"
     SERVE_USAGE = 64, "serve: the command line is wrong; a restart will not help"
-    INVARIANT = 70, "serve: an invariant is broken; stop and report"
-    JOURNAL = 74, "serve: the journal cannot be written or trusted"
-    ALREADY_RUNNING = 75, "serve: another serve holds this journal"
-    SETTINGS = 78, "serve: the settings are wrong; a restart will not help"
+    INVARIANT = 70, "an invariant is broken; stop and report"
+    JOURNAL = 74, "the journal cannot be written or trusted"
+    ALREADY_RUNNING = 75, "another serve is active"
+    SETTINGS = 78, "the settings are wrong; a restart will not help"
+    INTERRUPTED = 130, "interrupted (Ctrl-C)"
+    PIPE = 141, "whoever read the output went away (as with `| head`)"
 
 
 class DitaError(Exception):

@@ -1,7 +1,7 @@
 """What can still be read of a journal that is damaged or half gone.
 
-For a person in an emergency, who needs to know what was traded; nothing is decided from it, and no
-engine is ever built from it.
+For an emergency, which needs to know what was traded and what of a position is ours.  A serve never
+starts from it.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import os
 from collections.abc import Iterator
 
 from dita.contracts import KernelIntent, VenueEvent
-from dita.errors import JournalFault, OperatorError
+from dita.engine import Engine
+from dita.errors import JournalFault, KernelFault, OperatorError
 from dita.journal.disk import Disk, OsDisk
-from dita.journal.reader import JournalReader
+from dita.journal.reader import Chunk, JournalReader
 from dita.journal.records import Input
 from dita.journal.segments import SEGMENT_HEADER, SEGMENT_NAME, name_of, numbers_of
 
@@ -40,6 +41,33 @@ class Salvage(JournalReader):
                 self.problems += (f"{name}: {bad}",)
             except JournalFault as bad:
                 self.problems += (f"{name}: {bad.found}",)
+
+    def engine(self) -> Engine | None:
+        """What the records before the first damage make; None when their beginning is not there."""
+        engine: Engine | None = None
+        expected = 1
+        try:
+            for number in numbers_of(SEGMENT_NAME, self._disk.list(self.directory)):
+                if number != expected:
+                    break
+                name = name_of(SEGMENT_NAME, number)
+                if engine is None:
+                    engine = self._read_epoch(name).engine()
+                segment = self._segment_of(name, self._read(name, 0, SEGMENT_HEADER.size))
+                _, self._ends[name], expected, _, _ = self._scan_through(segment)
+                for chunk in self._walk_segment(segment, segment.first_seq, expected, False):
+                    self._play(engine, chunk)
+        except (OSError, OperatorError, JournalFault):
+            pass  # in the words of ``problems``; what was sound up to there is the answer
+        except KernelFault:
+            return None  # what a broken invariant left behind says nothing
+        return engine
+
+    def _play(self, engine: Engine, chunk: Chunk) -> None:
+        for index in range(chunk.noted):
+            record = self._entry(chunk, index, chunk.first_seq + index, 0).record
+            if isinstance(record, KernelIntent | VenueEvent):
+                engine.apply(record)
 
     def _inputs_of(self, name: str) -> Iterator[Input]:
         segment = self._segment_of(name, self._read(name, 0, SEGMENT_HEADER.size))

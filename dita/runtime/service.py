@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from dita.contracts import (
     ENDED_STATUSES,
@@ -149,7 +149,7 @@ class Service:
         if self.reconcile_on_restart or not self.runtime.engine.kernel.event_seq:
             return ""
         seen = await self._seen()
-        found = compare(seen.ours, seen.theirs).differences
+        found = compare(seen.ours, seen.theirs).to_settle
         if not found:
             return ""
         first = found[0]
@@ -312,22 +312,28 @@ class Service:
     # -- operator ----------------------------------------------------------------------------------
 
     async def control(
-        self, action: ControlAction, reason: str, operator: str, *, intent_id: str = ""
+        self, action: ControlAction, reason: str, operator: str, **fields: Any
     ) -> Outcome:
-        """HOLD, RESUME or DRAIN, journalled with who and why."""
+        """HOLD, RESUME or DRAIN, journalled with who and why; ``fields`` of the intent: its id, the
+        symbol, the deadline."""
         # Numbered: two of ours in one batch see the same event_seq, and must not share an id.
         number = next(self._controls)
-        own_id = f"control-{self.runtime.engine.kernel.event_seq}-{number}"
+        fields.setdefault("intent_id", f"control-{self.runtime.engine.kernel.event_seq}-{number}")
         outcome = await self.runtime.ask(
             KernelIntent(
                 command=KernelCommandType.CONTROL,
                 received_ms=1,
-                intent_id=intent_id or own_id,
                 action=action,
                 reason=f"{operator}: {reason}",
+                **fields,
             )
         )
-        if outcome.kernel.accepted and action in (ControlAction.HOLD, ControlAction.RESUME):
+        whole = not fields.get("asset")
+        if (
+            outcome.kernel.accepted
+            and whole
+            and action in (ControlAction.HOLD, ControlAction.RESUME)
+        ):
             self.held_because = f"{operator}: {reason}" if action is ControlAction.HOLD else ""
         if self.runtime.state in (RunState.READY, RunState.HOLD):
             self._back_to_work()

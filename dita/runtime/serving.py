@@ -17,7 +17,7 @@ from typing import Any
 from dita import __version__
 from dita.contracts import ControlAction
 from dita.engine import Outcome
-from dita.errors import UsageError
+from dita.errors import UsageError, VenueError
 from dita.runtime.anchoring import anchor
 from dita.runtime.control import ControlServer, Verb
 from dita.runtime.factory import Bundle
@@ -27,6 +27,7 @@ from dita.runtime.roundtrip import round_trip
 from dita.runtime.sampling import sample
 from dita.runtime.status import status_of
 from dita.runtime.whose import place_by_settings
+from dita.venues import UnknownSymbol
 
 #: Of an operator's name and of a reason, so much is journalled.
 NAME_MAX = 24
@@ -75,8 +76,10 @@ class Verbs:
                 "epoch": kernel.config.epoch,
                 "leverage_cap": kernel.config.leverage_cap,
                 "entries_frozen": list(kernel.freeze_causes()),
+                "held_symbols": list(kernel.held_symbols()),
                 "held_because": self.bundle.service.held_because,
                 "trades": [slot.trade_id for slot in kernel.active_slots()],
+                "symbols": sorted({kernel.asset_of(t.trade_no) for t in kernel.trades()}),
                 "settings_hash": settings.settings_hash,
                 "settings": settings.written(),
             }
@@ -92,26 +95,50 @@ class Verbs:
         kernel = self.bundle.runtime.engine.kernel
         return {
             **await self.intents.plan(request),
+            "trades": [slot.trade_id for slot in kernel.active_slots()],
             "state": self.bundle.runtime.state.name,
             "entries_frozen": list(kernel.freeze_causes()),
         }
 
     async def hold(self, request: dict[str, Any]) -> dict[str, Any]:
-        """No new entries; exits go on."""
+        """No new entries, of everything or of one symbol; exits go on."""
         return await self._control(ControlAction.HOLD, request)
 
     async def resume(self, request: dict[str, Any]) -> dict[str, Any]:
         """Entries may come again; not while a full disk has no room for exits."""
-        self.bundle.log.keep_reserve()
+        if not request.get("asset"):
+            self.bundle.log.keep_reserve()
         return await self._control(ControlAction.RESUME, request)
 
     async def _control(self, action: ControlAction, request: dict[str, Any]) -> dict[str, Any]:
         operator, reason = _who_and_why(request)
-        outcome = await self.bundle.service.control(
-            action, reason, operator, intent_id=str(request.get("intent_id") or uuid.uuid4().hex)
-        )
-        frozen = list(self.bundle.runtime.engine.kernel.freeze_causes())
-        return {**told(outcome), "entries_frozen": frozen}
+        fields = await self._control_fields(request)
+        outcome = await self.bundle.service.control(action, reason, operator, **fields)
+        kernel = self.bundle.runtime.engine.kernel
+        return {
+            **told(outcome),
+            "entries_frozen": list(kernel.freeze_causes()),
+            "held_symbols": list(kernel.held_symbols()),
+        }
+
+    async def _control_fields(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Id, symbol and deadline of a hold or a resume.  UsageError for a symbol that is not
+        listed: it would hold nothing."""
+        asset, deadline_ms = str(request.get("asset", "")), request.get("deadline_ms", 0)
+        if asset:
+            try:
+                await self.bundle.venue.contract(asset)
+            except UnknownSymbol as bad:
+                raise UsageError(
+                    "unknown symbol", expected="one that the exchange lists", found=asset
+                ) from bad
+            except VenueError:
+                pass  # not known now; a hold does not wait for it
+        return {
+            "intent_id": str(request.get("intent_id") or uuid.uuid4().hex),
+            "asset": asset,
+            "deadline_ms": deadline_ms if type(deadline_ms) is int else 0,
+        }
 
     async def reconcile(self, request: dict[str, Any]) -> dict[str, Any]:
         """Our view and the exchange's side by side, and a plan."""
@@ -210,11 +237,13 @@ async def serve(
     once: bool = False,
     seen: Callable[[dict[str, Any]], None] = lambda status: None,
     beside: Callable[[Bundle], Awaitable[None]] | None = None,
+    hold: str = "",
 ) -> bool:
     """Run until stopped; True when nothing is unknown at the end.
 
     ``once`` stops as soon as READY is reached, and shows the status then to ``seen``.  ``beside``
-    runs next to the service (a table, a demo strategy); when it ends, serve ends.
+    runs next to the service (a table, a demo strategy); when it ends, serve ends.  ``hold``: the
+    reason for which a person wants it held from the start.
     """
     loop = asyncio.get_running_loop()
     service = bundle.service
@@ -223,7 +252,7 @@ async def serve(
     control = ControlServer(bundle.directory, Verbs(bundle).table())
     try:
         await control.open()
-        await bundle.start(say)
+        await bundle.start(say, hold=hold)
         say(f"{bundle.runtime.state.name}: {bundle.settings.kernel.namespace}")
         if once:
             seen(current_status(bundle))

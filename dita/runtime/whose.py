@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 #: Written by the first start in a state directory (``begun``).
 ENVIRONMENT_FILE: Final = "environment"
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+#: What a place is told by, in this order in JSON.
+PLACE_KEYS: Final = ("venue", "money", "host", "key", "namespace", "directory", "config")
 MONEY: Final = {"live": "REAL MONEY", "vst": "test money", "mock": "nobody's money"}
 
 
