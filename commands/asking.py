@@ -32,11 +32,11 @@ def ask(request: dict[str, Any], typed: Typed, timeout_s: int = 120) -> dict[str
 
 def _visit(request: dict[str, Any], typed: Typed) -> dict[str, Any]:
     """Nobody runs: be serve for one question, with the settings of the installation."""
-    from dita.runtime.start import directory_of, prepared
+    from dita.runtime.start import directory_of, installed
     from dita.runtime.visiting import check_there, visit
     from dita.runtime.whose import place_by_settings
 
     check_there(directory_of(typed.config, typed.state_dir, os.environ), request["verb"])
-    settings, directory = prepared(typed.config, typed.state_dir, os.environ)
+    settings, directory = installed(typed.config, typed.state_dir, os.environ)
     speak_of(place_by_settings(settings, directory), quiet=typed.as_json)
     return visit(settings, directory, SystemClock(), request, note)

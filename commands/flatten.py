@@ -73,7 +73,7 @@ def flatten(
     import asyncio
 
     from dita.errors import RefusedForSafety
-    from dita.runtime.start import prepared
+    from dita.runtime.start import installed
     from dita.runtime.wayout import Confirmed, WayOut
     from dita.units import parse_quantity
 
@@ -83,7 +83,7 @@ def flatten(
             expected="--emergency, for when serve cannot run",
             action="with a running serve: pink-ctl intent flatten --reason WHY --apply",
         )
-    settings, directory = prepared(config, state_dir, os.environ)
+    settings, directory = installed(config, state_dir, os.environ)
     say = note if as_json else show
     out = WayOut(
         settings,

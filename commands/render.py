@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -72,6 +73,17 @@ def speak_of(
     _place.update({key: place[key] for key in PLACE_KEYS})
     if not quiet:
         (say or note)(described(_place))
+
+
+def speak_of_directory(config: Path | None, state_dir: Path | None, *, quiet: bool) -> Path:
+    """Say which state directory is read, and whose money it is for; nothing else is asked."""
+    from dita.runtime.start import place_of
+    from dita.runtime.whose import place_by_directory
+
+    place = place_of(config, state_dir, os.environ)
+    file = place.found.file if place.found is not None else None
+    speak_of(place_by_directory(place.directory, file), quiet=quiet)
+    return place.directory
 
 
 def show(line: str = "") -> None:

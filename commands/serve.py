@@ -88,8 +88,8 @@ def serve(
         last = asyncio.run(run)
     except DitaError as bad:
         if bad.exit_code is ExitCode.JOURNAL and not demo:
-            note("no order is sent without a journal; next, if positions are open:")
-            note("  pink-ctl flatten --emergency")
+            note("no order is sent without a journal; if positions are open:")
+            note("next: pink-ctl flatten --emergency")
         raise
     if as_json:
         emit_json(last)
@@ -101,10 +101,10 @@ def serve(
 
 def _installation(config: Path | None, state_dir: Path | None, *, as_json: bool) -> Any:
     """The settings and directory of the installation, said before anything is opened."""
-    from dita.runtime.start import prepared
+    from dita.runtime.start import installed
     from dita.runtime.whose import place_by_settings
 
-    settings, directory = prepared(config, state_dir, os.environ)
+    settings, directory = installed(config, state_dir, os.environ)
     speak_of(place_by_settings(settings, directory), quiet=as_json)
     return settings, directory
 
@@ -149,12 +149,12 @@ async def _demo(
     config: Path | None, directory: Path, look: Look, *, on_mock: bool, tape: str
 ) -> dict[str, Any]:
     """The demo on its own exchange, or on the embedded mock."""
-    from dita.runtime.start import DEMO, prepared
+    from dita.runtime.start import prepared
 
     if on_mock:
         from dita.runtime.demo import MockMarket
 
-        settings, _ = prepared(config or Path(DEMO), directory, os.environ)
+        settings, _ = prepared(config, directory, os.environ)
         return await _run(settings, directory, look, MockMarket)
     import secrets
 

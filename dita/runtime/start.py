@@ -68,20 +68,28 @@ def _file(text: str, how: str) -> Found:
     return Found(None if text == DEMO else Path(text).absolute(), how)
 
 
-def prepared(
-    config: Path | None, state_dir: Path | None, environ: Mapping[str, str], *, keys: bool = True
+def installed(
+    config: Path | None, state_dir: Path | None, environ: Mapping[str, str]
 ) -> tuple[Settings, Path]:
-    """The settings of a run and its state directory.  SettingsError.
+    """The settings of the installation and its state directory.  SettingsError."""
+    return load_from(find_settings(config, environ), state_dir, environ)
 
-    Without ``keys`` the files that hold the keys are not looked at.
-    """
-    return load_from(find_settings(config, environ), state_dir, environ, keys=keys)
+
+def prepared(
+    config: Path | None, state_dir: Path | None, environ: Mapping[str, str]
+) -> tuple[Settings, Path]:
+    """The settings of exactly this file, None for the packaged demo's.  SettingsError."""
+    found = Found(None if config is None else config.absolute(), "--config")
+    return load_from(found, state_dir, environ)
 
 
 def load_from(
     found: Found, state_dir: Path | None, environ: Mapping[str, str], *, keys: bool = True
 ) -> tuple[Settings, Path]:
-    """The same, of a file that was found before."""
+    """Settings and state directory of a file that was found.  SettingsError.
+
+    Without ``keys`` the files that hold the keys are not looked at.
+    """
     from dita.settings import load
 
     overrides = {"journal.directory": str(state_dir.absolute())} if state_dir is not None else {}

@@ -80,6 +80,4 @@ def _venue(place: dict[str, Any]) -> str:
         return f"mock exchange at {host}, {whose}"
     if place["venue"] == "mock":
         return f"built-in mock, no exchange, {whose}"
-    if money in ("vst", "live"):
-        return f"BingX {money.upper()}, {whose}"
-    return f"no serve to ask, {whose}"
+    return f"BingX {money.upper()}, {whose}" if money in ("vst", "live") else whose
