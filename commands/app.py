@@ -32,6 +32,7 @@ from .reconcile import reconcile
 from .render import by_the_system, emit_error, note, reported, show
 from .replay import replay
 from .resume import resume
+from .runbook import runbook
 from .serve import serve
 from .smoke import smoke
 from .soak import soak
@@ -55,6 +56,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     replay,
     golden,
     config,
+    runbook,
 )
 
 # A command that is a group only explains itself; `config_show` is typed `pink-ctl config show`.

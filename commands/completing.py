@@ -55,6 +55,14 @@ def cases(incomplete: str) -> list[str]:
     return _starting(sorted(n.stem for n in names if n.suffix == ".toml"), incomplete)
 
 
+def pages(incomplete: str) -> list[str]:
+    """Pages of the runbooks."""
+    import importlib.resources
+
+    names = (Path(page.name) for page in importlib.resources.files("dita.runbooks").iterdir())
+    return _starting(sorted(n.stem for n in names if n.suffix == ".md"), incomplete)
+
+
 def settings_files(incomplete: str) -> list[str]:
     """Settings files of the installation and of the folder that is being typed."""
     from dita.runtime.start import DEMO, INSTALLED

@@ -203,10 +203,16 @@ def by_the_system(refused: OSError, serves: bool = False) -> OperatorError:
     """
     names = [str(name) for name in (refused.filename, refused.filename2) if name is not None]
     why = refused.strerror or str(refused) or type(refused).__name__
-    family = SettingsError if serves and type(refused) in _MENDED_BY else OperatorError
-    return family(
+    expected = f"to be able to use {' and '.join(names)}" if names else ""
+    if serves and type(refused) in _MENDED_BY:
+        return SettingsError(
+            f"the system refused it: {why}",
+            expected=expected,
+            action="name a state directory that belongs to the user of serve, or correct its owner",
+        )
+    return OperatorError(
         f"the system refused it: {why}",
-        expected=f"to be able to use {' and '.join(names)}" if names else "",
+        expected=expected,
         action=_MENDED_BY.get(type(refused), "look at that path and its disk"),
     )
 
@@ -224,7 +230,13 @@ def _stdout() -> Console:
     """Make a console that prints text as it is: venue texts contain brackets and colons."""
     from rich.console import Console
 
-    return Console(
+    class Paper(Console):
+        """A reader that went away ends the command as it does everywhere else."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Paper(
         markup=False,
         highlight=False,
         emoji=False,
