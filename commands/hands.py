@@ -108,7 +108,7 @@ def reach(typed: Typed, *, visits: bool = False) -> Serve:
     place = place_of(typed.config, typed.state_dir, os.environ)
     config = place.found.file if place.found is not None else None
     try:
-        about = call(place.directory, {"verb": "about"})["about"]
+        about = call(place.directory, {"verb": "about"}, PATIENCE_S)["about"]
     except UsageError:
         status = call(place.directory, {"verb": "status"})["status"]
         about = {**place_by_directory(place.directory, config), **status, "config": ""}

@@ -12,7 +12,7 @@ from dita.journal.disk import Disk, OsDisk
 from dita.journal.lines import export_json, import_json
 from dita.journal.reader import JournalReader, Report
 from dita.journal.records import UPCASTERS, Entry, Epoch, Input, Mark
-from dita.journal.salvage import Salvage
+from dita.journal.salvage import Replayed, Salvage
 from dita.journal.snapshots import Snapshot, SnapshotFailed, SnapshotStore
 from dita.journal.writer import Journal, JournalFull
 
@@ -28,6 +28,7 @@ __all__ = [
     "JournalReader",
     "Mark",
     "OsDisk",
+    "Replayed",
     "Report",
     "Salvage",
     "Snapshot",

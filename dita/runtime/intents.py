@@ -33,6 +33,7 @@ from dita.engine import Engine, Outcome
 from dita.errors import UsageError, VenueError
 from dita.runtime.status import slot_row
 from dita.units import QUANTITY_MAX, format_money, format_price, format_quantity
+from dita.venues import UnknownSymbol
 
 if TYPE_CHECKING:
     from dita.runtime.factory import Bundle
@@ -47,6 +48,8 @@ HANDS_ON: Final = (
 #: So long an order's first answer may be waited for, whatever a request says.
 WAIT_MAX_S: Final = 120
 LOOK_AGAIN_S: Final = 0.02
+#: Ends whose reason is in the venue's answer.
+TOLD_AFTERWARDS: Final = frozenset({VenueOrderStatus.REJECTED})
 #: With an answer of these kinds the venue has said no.
 SAID_NO: Final = (KernelEventKind.ORDER_REJECT, KernelEventKind.RATE_LIMITED)
 
@@ -125,7 +128,7 @@ class Intents:
         return intent, contract
 
     async def _checked_entry(self, intent: KernelIntent) -> tuple[KernelIntent, ContractRules]:
-        contract = intent.contract or await self.bundle.venue.contract(intent.asset)
+        contract = intent.contract or await self._listed(intent.asset)
         check_quantity(intent, contract)
         check_price(intent, contract)
         cap = self.kernel.config.leverage_cap
@@ -138,6 +141,16 @@ class Intents:
             intent = replace(intent, reference_price_e10=price)
         check_notional(intent, contract)
         return replace(intent, contract=contract), contract
+
+    async def _listed(self, asset: str) -> ContractRules:
+        try:
+            return await self.bundle.venue.contract(asset)
+        except UnknownSymbol as bad:
+            raise UsageError(
+                "unknown symbol",
+                expected="one that the exchange lists, such as FET-USDT",
+                found=asset,
+            ) from bad
 
     async def _contract_of(self, intent: KernelIntent) -> ContractRules | None:
         """Of the symbol of an open trade.  No answer must not keep an exit: the kernel checks it
@@ -210,7 +223,8 @@ class Intents:
         while True:
             order = self.kernel.order(order_no)
             refused = heard.get(sent.client_order_id)
-            ended = order is None or order.status in ENDED_STATUSES
+            # A refusal is in the kernel before it is durable, and told after that.
+            ended = order is not None and order.status in ENDED_STATUSES - TOLD_AFTERWARDS
             if refused is not None or ended or self.bundle.clock.monotonic_ns() >= limit_ns:
                 break
             await asyncio.sleep(LOOK_AGAIN_S)

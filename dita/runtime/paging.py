@@ -1,8 +1,9 @@
 """An event listener for supervisord: serve is down and stays down, so call somebody.
 
 Run by supervisord as ``python -m dita.runtime.paging [--config FILE] COMMAND [WORD ...]``; the
-command gets one line on its standard input, with what can be typed on this installation.  A crash that is restarted and a stop that was asked for call nobody.
-Speaks supervisord's listener protocol on stdin and stdout; knows nothing of serve itself.
+command gets one line on its standard input, with what can be typed on this installation.  A crash
+that is restarted and a stop that was asked for call nobody.  Speaks supervisord's listener protocol
+on stdin and stdout; knows nothing of serve itself.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ def message_of(event: str, payload: dict[str, str], config: str = "") -> str:
     """
     name = f"{payload.get('groupname', '?')}:{payload.get('processname', '?')}"
     if event == "PROCESS_STATE_FATAL":
-        return f"{name} does not start any more (FATAL); positions may be open; see its stderr log"
+        return (
+            f"{name} does not start any more (FATAL); positions may be open; its stderr log says"
+            f" why, for 74 close what is open: {way_out(config)}"
+        )
     if event == "PROCESS_STATE_EXITED" and payload.get("expected") == "1":
         return (
             f"{name} ended and stays down; positions may be open; its exit status is in"
@@ -45,9 +49,7 @@ def message_of(event: str, payload: dict[str, str], config: str = "") -> str:
     return ""
 
 
-def listen(
-    read: IO[str], write: IO[str], tell: Callable[[str], None], config: str = ""
-) -> None:
+def listen(read: IO[str], write: IO[str], tell: Callable[[str], None], config: str = "") -> None:
     """Answer events until supervisord goes away."""
     while True:
         write.write("READY\n")

@@ -20,7 +20,7 @@ from dita.journal import Salvage
 from dita.runtime.emergency import Emergency, EmergencyLog, Plan, Say, traded
 from dita.runtime.factory import JOURNAL_FOLDER, venue_of
 from dita.runtime.lock import StateLock
-from dita.runtime.owned import Known, closable, known_by, own_size
+from dita.runtime.owned import Known, closable, known_by, own_size, said
 from dita.runtime.whose import place_by_settings, written_environment
 from dita.settings import Settings, VenueEnvironment, VenueKind
 from dita.units import format_money
@@ -66,7 +66,7 @@ class WayOut:
         self.confirmed = confirmed
         self.clock = clock or SystemClock()
         self.place = place_by_settings(settings, directory)
-        self.engine = Salvage(directory / JOURNAL_FOLDER).engine()
+        self.replayed = Salvage(directory / JOURNAL_FOLDER).replay()
         #: What the directory cannot say of itself, in words; "" when it is proven to be this place.
         self.unproven = self._hold_to_the_directory()
         if confirmed.quantity_e8 and (everything or len(self.symbols) != 1):
@@ -89,7 +89,8 @@ class WayOut:
                 found=f"{venue.environment.value} ({self.settings.origins['venue.environment']})",
                 action="name the settings file of that state directory with --config",
             )
-        begun = self.engine.kernel.config.namespace if self.engine is not None else ""
+        engine = self.replayed.engine
+        begun = engine.kernel.config.namespace if engine is not None else ""
         if begun and begun != namespace:
             raise SettingsError(
                 "the state directory belongs to another namespace",
@@ -185,17 +186,20 @@ class WayOut:
 
     async def _known(self, venue: Venue) -> Known:
         """What is ours up to now: by the journal, or by a person's word about one symbol."""
-        hedge = self.settings.kernel.hedge
         if not self.confirmed.quantity_e8:
-            return known_by(self.engine, hedge=hedge)
+            ahead_ms = await venue.server_time_ms() - self.clock.now_ms()
+            hedge = self.settings.kernel.hedge
+            return known_by(self.replayed, ahead_ms=ahead_ms, hedge=hedge)
         symbol = plain_symbol(self.symbols[0])
-        quantity_e8 = self.confirmed.quantity_e8
-        sizes = {
-            (symbol, int(p.side) if hedge else 0): p.side * quantity_e8
-            for p in await venue.positions()
-            if plain_symbol(p.asset) == symbol
-        }
-        return Known(await venue.server_time_ms(), sizes, {}, hedge, by_hand=True)
+        found = [p for p in await venue.positions() if plain_symbol(p.asset) == symbol]
+        if len(found) != 1:
+            raise UsageError(
+                "--quantity refused",
+                expected=f"one position on {self.symbols[0]} at the exchange",
+                found=str(len(found)),
+            )
+        orders = await venue.all_orders(found[0].asset, 0)
+        return said(found[0], self.confirmed.quantity_e8, orders)
 
     def _lock(self) -> StateLock | None:
         try:
