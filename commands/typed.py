@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-_COMMAND = re.compile(r"(?<![\w/.-])pink-ctl (?P<name>[a-z]+)(?P<part> [a-z-]+)?(?=[^\w-]|$)")
+_COMMAND = re.compile(r"(?<![\w/.-])pink-ctl (?P<name>[a-z]+)(?P<part> [a-z][a-z-]*)?(?=[^\w-]|$)")
 _QUOTED = re.compile(r"[^\w@%+=:,./-]", re.ASCII)
 
 _options: list[str] = []
@@ -36,6 +36,7 @@ def typable(line: str) -> str:
     """The line, with each `pink-ctl COMMAND` in it as it has to be typed here."""
     if "pink-ctl " not in line:
         return line
+    line = line.replace(" --config FILE", "")  # for who cannot know which
 
     def written(match: re.Match[str]) -> str:
         words = [match["name"], (match["part"] or "").strip()]
@@ -45,7 +46,7 @@ def typable(line: str) -> str:
         placed = () if named or not _takes(*words, option="state_dir") else _options
         return " ".join(filter(None, (program(), *words, *map(quoted, placed), rest)))
 
-    return _COMMAND.sub(written, line.replace(" --config FILE", ""))
+    return _COMMAND.sub(written, line)
 
 
 def _takes(name: str, part: str = "", *, option: str = "") -> bool:
