@@ -140,7 +140,7 @@ def _run() -> int:
         return _usage(bad)
     except typer.Abort:
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # typer and rich exit when the reader is gone, alone then
         return ExitCode.PIPE
     except OSError as refused:  # stdout itself: it is full, or closed
         note(f"pink-ctl: {by_the_system(refused)}")

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -57,3 +59,15 @@ def typed(*words: str, width: int = 0, environ: Mapping[str, str] | None = None)
         except SystemExit as end:
             code = int(end.code or 0)
     return Done(code, out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def another_user(folder: Path, uid: int = 12_345) -> Iterator[None]:
+    """Be a user that the system has no name for; the folder and what is above it may be entered."""
+    for path in (folder, *folder.parents[:3]):
+        path.chmod(path.stat().st_mode | 0o055)
+    os.setresuid(uid, uid, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
