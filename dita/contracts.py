@@ -105,6 +105,7 @@ class KernelCommandType(IntEnum):
     MARK_PRICE = 4
     RECONCILE = 5
     CONTROL = 6
+    WRITE_OFF = 7
 
 
 class KernelEventKind(IntEnum):
@@ -159,6 +160,7 @@ class KernelDiagnosticCode(IntEnum):
     EXPIRED = 20  # past the caller's deadline: nothing was done
     RISK_LIMIT = 21  # a limit that a person set
     SYMBOL_HELD = 22
+    VENUE_ERRORS = 23  # the venue would soon block the order endpoint: what is left is for exits
 
     RATE_LIMITED = 32
     VENUE_REJECTED = 33
@@ -180,6 +182,12 @@ class KernelDiagnosticCode(IntEnum):
     POSITION_DISAGREES = 49
     FOREIGN_EXCESS = 50
     EXIT_DEFERRED = 51
+    SYMBOL_SUSPENDED = 52
+    NETTED = 53
+    ORDER_LOST = 54
+    FILL_WITHDRAWN = 55
+    WRITTEN_OFF = 56
+    QUARANTINED = 57
 
 
 class KernelSeverity(IntEnum):
@@ -195,10 +203,11 @@ _WARNINGS = "STALE_STATE UNRESOLVED_SLOT OLD_ANCHOR ZERO_WALLET ENTRIES_FROZEN F
 _WARNINGS += " ANCHOR_NOT_QUIET BALANCE_STALE RATE_LIMITED VENUE_REJECTED ORDER_UNKNOWN DUST"
 _WARNINGS += " EXIT_LATCHED EVENT_HELD REALIZED_SKIPPED_NO_PRICE ENTRY_BASIS_MISSING"
 _WARNINGS += " CANCEL_REJECTED EXIT_DEFERRED SLOT_BUSY NO_POSITION NO_ACTIVE_EXIT_ORDER"
-_WARNINGS += " TERMINAL_STATE EXPIRED RISK_LIMIT SYMBOL_HELD"
+_WARNINGS += " TERMINAL_STATE EXPIRED RISK_LIMIT SYMBOL_HELD VENUE_ERRORS NETTED"
 _ERRORS = "INVALID_SLOT INVALID_TRANSITION INVALID_INTENT INVALID_EVENT LIMIT_REACHED"
 _ERRORS += " ARITHMETIC_LIMIT OVERFILL EXTERNAL_CLOSE WALLET_EMPTY RECOVERY_SLOT FIGURE_DEVIATES"
-_ERRORS += " POSITION_DISAGREES FOREIGN_EXCESS"
+_ERRORS += " POSITION_DISAGREES FOREIGN_EXCESS SYMBOL_SUSPENDED ORDER_LOST FILL_WITHDRAWN"
+_ERRORS += " WRITTEN_OFF QUARANTINED"
 
 #: Severity of every code; what is not named here is INFO.
 SEVERITY: dict[KernelDiagnosticCode, KernelSeverity] = {
@@ -226,6 +235,7 @@ class RejectReason(IntEnum):
     OTHER = 0
     POSITION_MISMATCH = 1  # 101205, 109420, 101290
     BELOW_MINIMUM = 2  # 101400, 101202, 110422, 110425
+    SUSPENDED = 3  # 109417, 109418, 101415: the symbol is not traded now, or no more
 
 
 class BalanceReason(IntEnum):
@@ -321,7 +331,7 @@ class KernelIntent(Record, frozen=True, kw_only=True):
 
     ``deadline_ms`` is the kernel's time past which the command is refused with EXPIRED, 0 for
     never; EXIT, MARK_PRICE and HOLD do not expire.  ``amount`` belongs to CONTROL: the drift that
-    REBASE books, or a limit's value.  HOLD and RESUME with an ``asset`` are about that symbol.
+    REBASE books (``carried_realized`` serves too when it is not 0), or a limit's value.  HOLD and RESUME with an ``asset`` are about that symbol.
 
     ``received_ms`` is the time of the journal record, ``expires_ms`` ends an entry's right to be
     sent again after proven absence, ``working_ms`` bounds the time an order may work.

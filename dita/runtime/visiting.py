@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from dita.clock import Clock
+from dita.clock import MachineClock
 from dita.contracts import VenueOrderStatus
 from dita.errors import NotRunning, VenueError
 from dita.runtime.factory import JOURNAL_FOLDER, Bundle
@@ -46,7 +46,7 @@ def check_there(directory: Path, verb: str) -> None:
 def visit(
     settings: Settings,
     directory: Path,
-    clock: Clock,
+    clock: MachineClock,
     request: dict[str, Any],
     say: Callable[[str], None],
 ) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def visit(
 async def _visit(
     settings: Settings,
     directory: Path,
-    clock: Clock,
+    clock: MachineClock,
     request: dict[str, Any],
     say: Callable[[str], None],
 ) -> dict[str, Any]:
