@@ -14,7 +14,7 @@ from dita.journal.lines import export_json, import_json
 from dita.journal.reader import JournalReader
 from dita.journal.records import UPCASTERS, Entry, Epoch, Input, Mark
 from dita.journal.report import Report
-from dita.journal.salvage import Salvage
+from dita.journal.salvage import Replayed, Salvage
 from dita.journal.snapshots import Snapshot, SnapshotFailed, SnapshotStore
 from dita.journal.writer import Journal, JournalFull
 
@@ -31,6 +31,7 @@ __all__ = [
     "JournalReader",
     "Mark",
     "OsDisk",
+    "Replayed",
     "Report",
     "ResumePoint",
     "Salvage",

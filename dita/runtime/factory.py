@@ -70,6 +70,7 @@ def bingx_venue(settings: Settings, clock: Clock) -> BingxVenue:
         fallback_url=fallback_url(settings),
         receive_window_ms=venue.recv_window_ms,
         hedge=settings.kernel.hedge,
+        trust_store=venue.trust_store,
         assets=("VST", "USDT") if venue.environment is VenueEnvironment.VST else ("USDT",),
     )
     return BingxVenue(
@@ -147,12 +148,12 @@ class Bundle:
         self.service.reconcile_on_restart = settings.runtime.reconcile_on_restart
         self.log.on_full = self._disk_full
 
-    async def start(self, say: Callable[[str], None]) -> None:
-        """Recover and become READY, or HOLD after too many crashes."""
+    async def start(self, say: Callable[[str], None], *, hold: str = "") -> None:
+        """Recover and become READY; HOLD for a given reason, or after too many crashes."""
         say(f"journal: {self.store.found}")
         self.log.complain = say
         hold = self.budget.problem or (
-            "crash loop: start budget used up" if self.crash_loop else ""
+            "crash loop: start budget used up" if self.crash_loop else hold
         )
         if self.store.journal.reserve_bytes < self.store.reserve_bytes:
             hold = "disk full: no room for what is kept for exits"
