@@ -534,6 +534,7 @@ class Effect(Record, frozen=True):
     reduce_only: bool = False
     realized: int = 0
     fees: int = 0
+    leverage: int = 1
 
 
 class KernelTransition(Record, frozen=True):
