@@ -475,6 +475,15 @@ cdef class Core:
         """Venue keys of the events that wait for an answer."""
         return [self.st.held[i].venue_key for i in range(self.st.held_count)]
 
+    def missing(self, int index) -> int:
+        """Quantity of this slot that WRITE_OFF would take now; 0 while any record may still tell of
+        it."""
+        cdef Slot* s
+        if not 0 <= index < self.st.config.slots or self.st.slots[index].trade < 0:
+            return 0
+        s = &self.st.slots[index]
+        return missing_of(self.st, s) if s.flags & STALE else 0
+
     def is_own(self, uint64_t venue_key) -> bool:
         """Was an order with this venue id ever in the registry, as far as income rows can name it?"""
         return probe_find(self.st.own, self.st.own_mask, venue_key) != 0
