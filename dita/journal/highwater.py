@@ -189,6 +189,10 @@ class HighWaterFile:
             with self._lock:
                 self._durable = going
 
+    def pairs(self) -> tuple[tuple[str, int], ...]:
+        """Path and descriptor, while it is open."""
+        return ((self.path, self._fd),) if self._fd >= 0 else ()
+
     def close(self) -> None:
         """Close the file."""
         with self._syncing, self._lock:

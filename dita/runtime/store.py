@@ -42,6 +42,7 @@ class Store:
         settings: Settings,
         clock: MachineClock,
         disk: Disk | None = None,
+        known_epoch: int = 0,
     ) -> None:
         self.snapshots = SnapshotStore(directory / SNAPSHOT_FOLDER, disk=disk)
         newest = self.snapshots.newest()
@@ -54,6 +55,7 @@ class Store:
             segment_bytes=settings.journal.segment_bytes,
             reserve_bytes=settings.journal.reserve_bytes,
             vouched=newest.seq if newest else 0,
+            known_epoch=known_epoch,
             identity=os.urandom(16),
             disk=disk,
             clock=clock,
