@@ -10,6 +10,7 @@ from __future__ import annotations
 from dita.journal.commit import GroupCommit
 from dita.journal.disk import Disk, OsDisk
 from dita.journal.highwater import HighWater, ResumePoint
+from dita.journal.latency import CommitLatency
 from dita.journal.lines import export_json, import_json
 from dita.journal.reader import JournalReader
 from dita.journal.records import UPCASTERS, Entry, Epoch, Input, Mark
@@ -20,6 +21,7 @@ from dita.journal.writer import Journal, JournalFull
 
 __all__ = [
     "UPCASTERS",
+    "CommitLatency",
     "Disk",
     "Entry",
     "Epoch",

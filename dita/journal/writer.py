@@ -407,6 +407,20 @@ class Journal(JournalReader):
         """Let the coming segments use the space set aside; how much that is."""
         return self._files.free()
 
+    def size_bytes(self) -> int:
+        """What the segments take, their empty rest included; -1 when the disk does not tell."""
+        try:
+            return sum(self._disk.size(self._path(segment.name)) for segment in self._segments)
+        except OSError:
+            return -1
+
+    def free_bytes(self) -> int:
+        """What is left on the disk, the reserve not counted; -1 when it does not tell."""
+        try:
+            return self._disk.free(self.directory)
+        except OSError:
+            return -1
+
     def low_space(self, limit: int) -> bool:
         """Is less than this many bytes left on the disk, the reserve not counted?"""
         return self._disk.free(self.directory) < limit

@@ -11,7 +11,9 @@ from collections.abc import Awaitable, Callable
 from importlib import resources
 from pathlib import Path
 from random import SystemRandom
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from dita.clock import Clock, MachineClock
 from dita.contracts import ControlAction
@@ -213,6 +215,15 @@ class Bundle:
     def _disk_full(self) -> None:
         hold = self.service.control(ControlAction.HOLD, "disk full", "journal")
         self.runtime.spawn(_ignore(hold), "hold: disk full")
+
+    def journal_status(self) -> dict[str, Any]:
+        """Size, disk, commit latency and quarantine, in plain integers, for status."""
+        latency = self.commit.latency()
+        return {
+            **self.store.size(),
+            "commit": {**msgspec.structs.asdict(latency), "slow": latency.is_slow},
+            "quarantine": self.store.quarantine.status(),
+        }
 
     async def stop(self) -> bool:
         """Drain, take a last snapshot, let go of everything; True when nothing is unknown."""

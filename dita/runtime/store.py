@@ -106,6 +106,16 @@ class Store:
         self.engine.account = restored.account
         self.engine.snapshot = restored.snapshot
 
+    def size(self) -> dict[str, int]:
+        """What the journal takes and what is left for it, in bytes; -1 for what cannot be told."""
+        journal = self.journal
+        return {
+            "records": journal.last_seq,
+            "bytes": journal.size_bytes(),
+            "free_bytes": journal.free_bytes(),
+            "reserve_bytes": self.reserve_bytes,
+        }
+
     @property
     def found(self) -> str:
         """What was found, for an operator."""
