@@ -2051,7 +2051,7 @@ def test_commit_latency_is_of_the_last_minute_and_counts_the_one_that_hangs() ->
             assert go_on.wait(10)
 
     async def run() -> None:
-        commit = GroupCommit(journal, clock=clock)
+        commit = GroupCommit(journal, clock=clock, quick_ns=0)
         assert commit.latency() == CommitLatency(
             commits=0, last_us=0, p99_us=0, max_us=0, running_us=0
         )

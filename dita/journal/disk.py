@@ -132,7 +132,7 @@ class OsDisk:
 def write_all(disk: Disk, fd: int, data: bytes | memoryview, offset: int) -> None:
     """Write everything, however little each call takes."""
     view = memoryview(data)
-    while view:
+    while view.nbytes:
         try:
             count = disk.pwrite(fd, view, offset)
         except InterruptedError:

@@ -345,7 +345,6 @@ class Journal(JournalReader):
             self._marker.synced(seq, self._crc, self._segments[-1].first_seq, self._end)
         except OSError as bad:
             raise self._break(f"a failed write of {self._water.path}: {bad}") from bad
-        self._high = self._marker.water
         self.synced_up_to = seq
 
     def sync_mark(self) -> None:
