@@ -7,6 +7,7 @@ means is the engine's matter.
 
 from __future__ import annotations
 
+from dita.journal.archive import archivable, archive
 from dita.journal.commit import GroupCommit
 from dita.journal.disk import Disk, OsDisk
 from dita.journal.highwater import HighWater, ResumePoint
@@ -15,7 +16,7 @@ from dita.journal.lines import export_json, import_json
 from dita.journal.reader import JournalReader
 from dita.journal.records import UPCASTERS, Entry, Epoch, Input, Mark
 from dita.journal.report import Report
-from dita.journal.salvage import Salvage
+from dita.journal.salvage import Replayed, Salvage
 from dita.journal.snapshots import Snapshot, SnapshotFailed, SnapshotStore
 from dita.journal.writer import Journal, JournalFull
 
@@ -33,12 +34,15 @@ __all__ = [
     "JournalReader",
     "Mark",
     "OsDisk",
+    "Replayed",
     "Report",
     "ResumePoint",
     "Salvage",
     "Snapshot",
     "SnapshotFailed",
     "SnapshotStore",
+    "archivable",
+    "archive",
     "export_json",
     "import_json",
 ]

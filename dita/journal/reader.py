@@ -97,6 +97,11 @@ class JournalReader:
         return self.first_seq > 1
 
     @property
+    def segments(self) -> tuple[Segment, ...]:
+        """Those that are here, oldest first."""
+        return tuple(self._segments)
+
+    @property
     def first_seq(self) -> int:
         """Number of the oldest record that is here."""
         return self.report.first_seq

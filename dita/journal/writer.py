@@ -420,6 +420,22 @@ class Journal(JournalReader):
         except OSError:
             return -1
 
+    def forget_before(self, first_seq: int) -> None:
+        """Remove the segments before the one that begins there; they were archived.
+
+        First it is written down, durably, that they need not be here.  OSError.
+        """
+        with self._lock:
+            gone = [s for s in self._segments[:-1] if s.first_seq < first_seq]
+            self._marker.archived(first_seq)
+            for segment in gone:
+                self._disk.unlink(self._path(segment.name))
+                self._segments.remove(segment)
+            self._disk.fsync_directory(self.directory)
+            self.report = msgspec.structs.replace(
+                self.report, first_seq=self._segments[0].first_seq, segments=len(self._segments)
+            )
+
     def low_space(self, limit: int) -> bool:
         """Is less than this many bytes left on the disk, the reserve not counted?"""
         return self._disk.free(self.directory) < limit

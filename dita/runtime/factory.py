@@ -26,6 +26,7 @@ from dita.runtime.failpoints import Failpoints
 from dita.runtime.inquiry import Inquiry
 from dita.runtime.lock import AccountLock, StartBudget, StateLock
 from dita.runtime.loop import RunState, Runtime
+from dita.runtime.retiring import retired
 from dita.runtime.service import Cadence, Service
 from dita.runtime.store import JOURNAL_FOLDER, JournalLog, Store
 from dita.settings import Settings, VenueEnvironment, VenueKind, account_of, fallback_url
@@ -80,6 +81,7 @@ def bingx_venue(settings: Settings, clock: Clock) -> BingxVenue:
         fallback_url=fallback_url(settings),
         receive_window_ms=venue.recv_window_ms,
         hedge=settings.kernel.hedge,
+        trust_store=venue.trust_store,
         assets=("VST", "USDT") if venue.environment is VenueEnvironment.VST else ("USDT",),
     )
     return BingxVenue(
@@ -178,14 +180,16 @@ class Bundle:
             lock.release()
         self.lock.release()
 
-    async def start(self, say: Callable[[str], None]) -> None:
-        """Recover and become READY, or HOLD after too many crashes."""
+    async def start(self, say: Callable[[str], None], *, hold: str = "") -> None:
+        """Recover and become READY; HOLD for a given reason, or after too many crashes."""
         self.runtime.spawn(self._watch_the_directory(say), "state directory")
         say(f"journal: {self.store.found}")
         self.log.complain = say
         hold = self.budget.problem or (
-            "crash loop: start budget used up" if self.crash_loop else ""
+            "crash loop: start budget used up" if self.crash_loop else hold
         )
+        if self.store.journal.report.created and retired(self.directory) and not hold:
+            hold = "the journal before this one was retired: pink-ctl reconcile, then resume"
         if self.store.journal.reserve_bytes < self.store.reserve_bytes:
             hold = "disk full: no room for what is kept for exits"
         await self.service.start(hold=hold)
