@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from dita.kernel import KernelConfig
 
 
+#: What the packaged file is called where a file is named.
+PACKAGED: Final = "packaged demo.toml"
+
+
 class VenueKind(StrEnum):
     """What executes: the mock in this process, the mock behind a socket, or BingX's protocol."""
 
@@ -203,6 +207,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     journal: JournalSettings
     file: str
     origins: Mapping[str, str]
+
+    @property
+    def packaged(self) -> bool:
+        """Are these the packaged demo's settings, and no installation's?"""
+        return self.file == PACKAGED
+
+    def written(self) -> dict[str, str | int | bool]:
+        """Every value that has an effect as it would be written, by section.key; no secrets."""
+        return dict(self._effective())
 
     def shown(self) -> Iterator[Setting]:
         """Every value that has an effect, without secrets."""
