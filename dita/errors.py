@@ -9,6 +9,7 @@
     |   +-- RefusedForSafety        it would be dangerous, so it was not done
     |   +-- NotRunning              there is no serve to talk to
     |   +-- AlreadyRunning          there is one already
+    +-- Unforeseen                  a case that nobody mapped; serve starts again into HOLD
     +-- KernelFault                 we: an invariant is broken; stop and report
         +-- JournalFault            the journal cannot be written or trusted
 
@@ -32,6 +33,7 @@ __all__ = [
     "OperatorError",
     "RefusedForSafety",
     "SettingsError",
+    "Unforeseen",
     "UnitError",
     "UsageError",
     "VenueError",
@@ -64,6 +66,7 @@ class ExitCode(IntEnum):
     VENUE = 6, "the venue is unreachable or refused"
     SERVE_USAGE = 64, "serve: the command line is wrong; a restart will not help"
     INVARIANT = 70, "serve: an invariant is broken; stop and report"
+    UNFORESEEN = 71, "serve: a case that nobody foresaw; it may start again, and holds entries then"
     JOURNAL = 74, "serve: the journal cannot be written or trusted"
     ALREADY_RUNNING = 75, "serve: another serve holds this journal"
     SETTINGS = 78, "serve: the settings are wrong; a restart will not help"
@@ -155,6 +158,19 @@ class AlreadyRunning(OperatorError):
     """A second serve on the same journal would be a second writer; the first one stays."""
 
     exit_code = ExitCode.ALREADY_RUNNING
+
+
+# -- NOBODY THOUGHT OF IT -----------------------------------------------------------------------
+
+
+class Unforeseen(DitaError):
+    """Something failed beside the kernel in a way that is mapped nowhere.
+
+    The kernel and its journal are whole, so this is no KernelFault: serve may start again, and
+    exits have to go on.  Entries are held until somebody has looked.  Please report it.
+    """
+
+    exit_code = ExitCode.UNFORESEEN
 
 
 # -- WE -----------------------------------------------------------------------------------------

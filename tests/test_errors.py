@@ -22,6 +22,7 @@ from dita.errors import (
     OperatorError,
     RefusedForSafety,
     SettingsError,
+    Unforeseen,
     UnitError,
     UsageError,
     VenueError,
@@ -40,6 +41,7 @@ TREE: list[tuple[type[DitaError], tuple[type, ...], ExitCode]] = [
     (RefusedForSafety, (OperatorError,), ExitCode.REFUSED),
     (NotRunning, (OperatorError,), ExitCode.NOT_RUNNING),
     (AlreadyRunning, (OperatorError,), ExitCode.ALREADY_RUNNING),
+    (Unforeseen, (DitaError,), ExitCode.UNFORESEEN),
     (KernelFault, (DitaError,), ExitCode.INVARIANT),
     (JournalFault, (KernelFault,), ExitCode.JOURNAL),
 ]
@@ -54,6 +56,7 @@ EXIT_CODES = {
     "VENUE": 6,
     "SERVE_USAGE": 64,
     "INVARIANT": 70,
+    "UNFORESEEN": 71,
     "JOURNAL": 74,
     "ALREADY_RUNNING": 75,
     "SETTINGS": 78,

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 from desk import SHORT, p, q
+from virtual_time import VirtualClock, run
 
-from dita.clock import SystemClock
 from dita.contracts import (
     ControlAction,
     KernelCommandType,
@@ -30,7 +30,14 @@ from dita.contracts import (
     VenueEvent,
 )
 from dita.engine import Engine, Outcome
-from dita.errors import AlreadyRunning, KernelFault, NotRunning, OperatorError, SettingsError
+from dita.errors import (
+    AlreadyRunning,
+    KernelFault,
+    NotRunning,
+    OperatorError,
+    SettingsError,
+    Unforeseen,
+)
 from dita.kernel import KernelConfig
 from dita.runtime.control import ControlServer, call
 from dita.runtime.inquiry import Inquiry
@@ -62,7 +69,7 @@ class Floor:
     """A service on a mock venue, and the words to drive it."""
 
     def __init__(self, config: MockConfig) -> None:
-        self.clock = SystemClock()
+        self.clock = VirtualClock()
         self.venue = MockVenue(config, self.clock, pulse_ms=10)
         self.log = MemoryLog()
         self.engine = Engine(KernelConfig(balance_max_age_ms=60_000))
@@ -125,7 +132,7 @@ def on_the_floor(
         await floor.service.close()
         return floor
 
-    floor = asyncio.run(asyncio.wait_for(play(), 60))
+    floor = run(play())
     assert floor.runtime.background == frozenset()
     return floor
 
@@ -325,11 +332,11 @@ def test_a_failed_background_task_stops_the_service_with_its_name() -> None:
             raise ValueError("boom")
 
         floor.runtime.spawn(breaks(), "the broken one")
-        with pytest.raises(KernelFault, match=r"the broken one.*boom"):
+        with pytest.raises(Unforeseen, match=r"the broken one.*boom"):
             await floor.service.run()
         await floor.service.close()
 
-    asyncio.run(play())
+    run(play())
 
 
 def test_a_failed_commit_stops_the_service() -> None:
@@ -346,7 +353,7 @@ def test_a_failed_commit_stops_the_service() -> None:
             await floor.service.run()
         await floor.service.close()
 
-    asyncio.run(play())
+    run(play())
 
 
 # -- one process, not too often --------------------------------------------------------------------

@@ -243,8 +243,8 @@ class Bundle:
         self.service.reconcile_on_restart = settings.runtime.reconcile_on_restart
         self.log.on_full = self._disk_full
 
-    async def start(self, say: Callable[[str], None]) -> None:
-        """Recover and become READY, or HOLD after too many crashes."""
+    async def start(self, say: Callable[[str], None], *, stay: bool = True) -> None:
+        """Recover and become READY, or HOLD after too many crashes; see ``Service.start``."""
         say(f"journal: {self.store.found}")
         self.log.complain = say
         hold = self.budget.problem or (
@@ -252,7 +252,7 @@ class Bundle:
         )
         if self.store.journal.reserve_bytes < self.store.reserve_bytes:
             hold = "disk full: no room for what is kept for exits"
-        await self.service.start(hold=hold)
+        await self.service.start(hold=hold, stay=stay)
 
     def _disk_full(self) -> None:
         hold = self.service.control(ControlAction.HOLD, "disk full", "journal")

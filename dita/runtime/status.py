@@ -42,7 +42,7 @@ def slot_row(slot: TradeSlot) -> dict[str, Any]:
 
 
 def _age(now_ms: int, then_ms: int) -> int:
-    return max(0, now_ms - then_ms) if then_ms else -1
+    return now_ms - then_ms if then_ms else -1
 
 
 def status_of(service: Service, *, epoch: int, settings_hash: str) -> dict[str, Any]:
@@ -51,7 +51,8 @@ def status_of(service: Service, *, epoch: int, settings_hash: str) -> dict[str, 
     kernel = runtime.engine.kernel
     account = runtime.engine.snapshot
     feeds = service.feeds
-    now = runtime.clock.now_ms()
+    now = runtime.time.now_ms()
+    history = service.watch.history
     return {
         "state": runtime.state.name,
         "ready": runtime.state is RunState.READY,
@@ -79,17 +80,17 @@ def status_of(service: Service, *, epoch: int, settings_hash: str) -> dict[str, 
         "open_orders": len(kernel.open_orders()),
         "held_events": kernel.held_events,
         "income_unmatched": {
-            "rows": len(service.watch.unmatched),
-            "sum": format_money(sum(row.amount for row in service.watch.unmatched)),
+            "rows": len(history.unmatched),
+            "sum": format_money(sum(row.amount for row in history.unmatched)),
         },
-        "queries_failed": service.watch.failures,
+        "queries_failed": service.questions.failed_total,
         "refusals": {code.name: n for code, n in sorted(kernel.refusals.items())},
         "age_ms": {
-            "stream": _age(now, feeds.stream_ms),
+            "stream": runtime.venue.stream_state().silent_ms,
             "balance": _age(now, feeds.balance_ms),
-            "positions": _age(now, feeds.positions_ms),
+            "positions": _age(now, max(service.inquiry.positions_ms, feeds.positions_ms)),
             "orders": _age(now, service.watch.orders_ms),
-            "income": _age(now, service.watch.income_ms),
+            "income": _age(now, history.read_ms),
             "last_input": _age(now, feeds.applied_ms),
         },
         "fee_check": {

@@ -24,11 +24,17 @@ from dita.errors import VenueError
 
 
 class NotSent(VenueError):
-    """No byte of the request left this machine: it is proven not executed."""
+    """The request is proven not executed: no byte left this machine, or the venue says so."""
+
+    #: The venue's own number for it, 0 when it gave none.
+    error_code: int = 0
 
 
 class OutcomeUnknown(VenueError):
     """The request may or may not have been executed; only evidence can tell."""
+
+    #: The venue's own number for it, 0 when it gave none.
+    error_code: int = 0
 
 
 class UnknownSymbol(VenueError):
@@ -36,7 +42,13 @@ class UnknownSymbol(VenueError):
 
 
 class AccessRefused(VenueError):
-    """Key, signature, permission or address was refused: nothing works until somebody mends it."""
+    """Key, signature, permission or address was refused: nothing works until somebody mends it.
+
+    Of an order it proves that it was not executed.
+    """
+
+    #: The venue's own number for it, 0 when it gave none.
+    error_code: int = 0
 
 
 class QueryFailed(VenueError):
@@ -97,7 +109,11 @@ class FillReport(Record, frozen=True, kw_only=True):
 
 
 class PositionReport(Record, frozen=True, kw_only=True):
-    """A position; ``quantity_e8`` is unsigned, ``side`` its direction.  Flat: no report."""
+    """A position; ``quantity_e8`` is unsigned, ``side`` its direction.  Flat: no report.
+
+    Mark and liquidation price are in 10^-10, 0 when the venue did not say; ``unrealized`` is its
+    own figure in 10^-18.
+    """
 
     asset: str
     side: OrderSide
@@ -105,6 +121,9 @@ class PositionReport(Record, frozen=True, kw_only=True):
     average_price_e10: int
     leverage: int
     updated_ms: int
+    mark_price_e10: int = 0
+    liquidation_price_e10: int = 0
+    unrealized: int | None = None
 
 
 class BalanceReport(Record, frozen=True, kw_only=True):
@@ -114,6 +133,16 @@ class BalanceReport(Record, frozen=True, kw_only=True):
     available_margin: int
     requested_ms: int
     answered_ms: int
+
+
+class StreamState(Record, frozen=True, kw_only=True):
+    """How the stream of events does.  ``silent_ms`` counts since the last frame of any kind, one
+    that says nothing included; -1 when there was none.  ``trouble`` is why it is not connected, ""
+    while it is."""
+
+    connected: bool
+    silent_ms: int = -1
+    trouble: str = ""
 
 
 class IncomeKind(IntEnum):
@@ -200,6 +229,13 @@ class Venue(Protocol):
     def events(self) -> AsyncIterator[VenueEvent]:
         """The stream of events, from connect to close.  It ends when the stream is lost; whoever
         iterates has to ask about everything again before trusting it (design §8)."""
+
+    def stream_state(self) -> StreamState:
+        """Is the stream heard now?  Asks nobody."""
+
+    async def renew_access(self) -> None:
+        """Take keys again from where they are kept, so that they can be changed while we run.
+        SettingsError when they cannot be read."""
 
     def health(self) -> dict[str, Any]:
         """How the way to the venue does, in plain values, for an operator; {}: nothing to say.

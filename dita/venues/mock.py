@@ -46,6 +46,7 @@ from dita.venues import (
     OutcomeUnknown,
     PositionReport,
     QueryFailed,
+    StreamState,
     SubmitOrder,
     UnknownSymbol,
 )
@@ -674,6 +675,9 @@ class Book:
                 average_price_e10=half_even(position.cost, position.quantity_e8),
                 leverage=position.leverage,
                 updated_ms=position.updated_ms,
+                mark_price_e10=self.prices[asset],
+                unrealized=position.side * (self.prices[asset] * position.quantity_e8)
+                - position.side * position.cost,
             )
             for (asset, _), position in sorted(self.positions.items())
         )
@@ -1137,6 +1141,15 @@ class MockVenue:
         """Income rows, oldest first."""
         await self._question(Verb.INCOME)
         return tuple(row for row in self.book.income if row.time_ms >= since_ms)
+
+    def stream_state(self) -> StreamState:
+        """Heard at any time, as long as it was not lost."""
+        if self.lost:
+            return StreamState(connected=False, trouble="lost")
+        return StreamState(connected=True, silent_ms=0)
+
+    async def renew_access(self) -> None:
+        """Nothing: there are no keys."""
 
     def health(self) -> dict[str, Any]:
         """Nothing: it is in this process."""

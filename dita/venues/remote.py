@@ -33,6 +33,7 @@ from dita.venues import (
     OutcomeUnknown,
     PositionReport,
     QueryFailed,
+    StreamState,
     SubmitOrder,
 )
 from dita.venues.mock import Dump, MockConfig, MockVenue, Noise, Rule, Session
@@ -379,6 +380,15 @@ class RemoteVenue:
     async def income(self, since_ms: int) -> tuple[IncomeReport, ...]:
         """Income rows, oldest first."""
         return await self._ask("income", tuple[IncomeReport, ...], since_ms)
+
+    def stream_state(self) -> StreamState:
+        """Heard at any time, as long as the socket stands."""
+        if self._stream is None or self._stream.over:
+            return StreamState(connected=False, trouble="the socket is closed")
+        return StreamState(connected=True, silent_ms=0)
+
+    async def renew_access(self) -> None:
+        """Nothing: there are no keys."""
 
     def health(self) -> dict[str, Any]:
         """Nothing: a socket of this machine."""

@@ -158,6 +158,11 @@ class Client:
         self._orders = self._http(_ORDER_TIMES)
         self._questions = self._http(_QUESTION_TIMES)
 
+    def renew_keys(self) -> None:
+        """Read the keys again: somebody may have changed them.  SettingsError."""
+        if not self.closed:
+            self._key, self._secret = self.access.api_key(), self.access.api_secret()
+
     def _http(self, times: httpx.Timeout) -> httpx.AsyncClient:
         # trust_env off: a proxy or .netrc of the environment must not see our requests.
         return httpx.AsyncClient(

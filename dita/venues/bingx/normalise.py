@@ -44,6 +44,7 @@ from dita.venues.bingx.wire import (
     SIDES,
     STATUSES,
     Digits,
+    WireError,
     decode,
     is_absent,
     read_average,
@@ -271,7 +272,25 @@ def _position(row: PositionRow) -> PositionReport | None:
         average_price_e10=read_average(row.avg_price, "avgPrice"),
         leverage=read_leverage(row.leverage),
         updated_ms=read_ms(row.update_time, "updateTime"),
+        mark_price_e10=_shown_price(row.mark_price),
+        liquidation_price_e10=_shown_price(row.liquidation_price),
+        unrealized=_shown_money(row.unrealized_profit),
     )
+
+
+def _shown_price(value: Digits) -> int:
+    """A price that is only shown: one that cannot be read must not make the answer unreadable."""
+    try:
+        return read_average(value)
+    except WireError:
+        return 0
+
+
+def _shown_money(value: Digits) -> int | None:
+    try:
+        return read_money(value)
+    except WireError:
+        return None
 
 
 def _joined(one: PositionReport, other: PositionReport) -> PositionReport:
@@ -282,8 +301,20 @@ def _joined(one: PositionReport, other: PositionReport) -> PositionReport:
         quantity_e8=total,
         average_price_e10=cost // total,
         leverage=max(one.leverage, other.leverage),
+        # Of several isolated positions the nearest liquidation, as far as each was told.
+        liquidation_price_e10=_nearest(one, other),
+        unrealized=None
+        if one.unrealized is None or other.unrealized is None
+        else one.unrealized + other.unrealized,
         updated_ms=max(one.updated_ms, other.updated_ms),
     )
+
+
+def _nearest(one: PositionReport, other: PositionReport) -> int:
+    prices = [r.liquidation_price_e10 for r in (one, other) if r.liquidation_price_e10]
+    if not prices:
+        return 0
+    return max(prices) if one.side is OrderSide.BUY else min(prices)
 
 
 def balance_of(data: msgspec.Raw, asset: str, requested_ms: int, answered_ms: int) -> BalanceReport:

@@ -215,6 +215,7 @@ class PositionRow(Row, frozen=True):
     unrealized_profit: Digits = None
     realised_profit: Digits = None
     liquidation_price: Digits = None
+    mark_price: Digits = None
     update_time: Digits = None
 
 

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from dita.clock import Clock
 from dita.contracts import Record
 from dita.errors import VenueError, shown
+from dita.venues import StreamState
 from dita.venues.bingx.client import KeyExpired
 from dita.venues.bingx.events import NOTHING, Told, UserEvents
 from dita.venues.bingx.frames import read_frame
@@ -83,7 +84,7 @@ class UserStream:
         self._draw = draw
         self._timing = timing
         self._key_timing = key_timing
-        self.figures = Figures()
+        self.figures = Figures(now_ns=clock.monotonic_ns)
         self._backlog: Backlog[Told] = Backlog(backlog, self.figures)
         self._line: _Line | None = None
         self._next: _Line | None = None  # beside it, while a key is being replaced
@@ -116,6 +117,16 @@ class UserStream:
         again.  Frames that come in between wait.  Ends for good after ``close``.
         """
         return self._backlog.read()
+
+    def state(self) -> StreamState:
+        """Is there a socket, and how long has it been silent?"""
+        lines = [line for line in (self._line, self._next) if line is not None]
+        heard_ns = self.figures.heard_ns
+        silent_ms = (self._clock.monotonic_ns() - heard_ns) // _MS if heard_ns else -1
+        if any(not line.reading.done() for line in lines):
+            return StreamState(connected=True, silent_ms=silent_ms)
+        trouble = self.figures.trouble or "not connected"
+        return StreamState(connected=False, silent_ms=silent_ms, trouble=trouble)
 
     def put(self, told: Told) -> None:
         """Tell of something found out beside the stream, in its place behind what came so far."""

@@ -69,6 +69,8 @@ class Figures(msgspec.Struct):
     unread: int = 0  # frames of a kind that means nothing to us
     gaps: Counter[Cause] = msgspec.field(default_factory=Counter)
     trouble: str = ""  # the latest; never a key or an address
+    heard_ns: int = 0  # when anything came, a Ping included; 0 for never
+    now_ns: Callable[[], int] = lambda: 0
 
 
 def gunzip(packed: bytes, limit: int = FRAME_BYTES_MAX) -> bytes:
@@ -187,6 +189,7 @@ class Link:
             while True:
                 message = await self._socket.recv()
                 self._heard += 1
+                self._figures.heard_ns = self._figures.now_ns()
                 text = message.encode() if isinstance(message, str) else gunzip(message)
                 if text == b"Ping":
                     self._figures.pings += 1

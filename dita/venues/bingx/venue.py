@@ -24,6 +24,7 @@ from dita.venues import (
     OrderReport,
     PositionReport,
     QueryFailed,
+    StreamState,
     SubmitOrder,
     UnknownSymbol,
 )
@@ -272,6 +273,16 @@ class BingxVenue:
                 yield event
         self.trading.forget_leverage()
 
+    def stream_state(self) -> StreamState:
+        """Is the user stream heard now?"""
+        if self._stream is None:
+            return StreamState(connected=False, trouble="not connected")
+        return self._stream.state()
+
+    async def renew_access(self) -> None:
+        """Read key and secret again.  SettingsError."""
+        self.client.renew_keys()
+
     def health(self) -> dict[str, Any]:
         """Rate budget, refusals in the exchange's words, and what the stream has been through."""
         stream = self._stream.figures if self._stream is not None else Figures()
@@ -280,7 +291,7 @@ class BingxVenue:
             "refusals": list(self.trading.refusals),
             "gaps": {cause.value: count for cause, count in sorted(stream.gaps.items())},
             "connects": stream.connects,
-            "trouble": stream.trouble,
+            "trouble": self.stream_state().trouble,
             "refresh_failures": self.refresh_failures_total,
         }
 
