@@ -5,7 +5,6 @@ On the mock venue, through the runtime's own parts, in virtual time.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any

@@ -15,7 +15,7 @@ T = TypeVar("T")
 START_MS = 1_700_000_000_000
 
 
-class _Jumping(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+class _Jumping(selectors.DefaultSelector):
     """Says at once that the time is over which it was to wait for."""
 
     def __init__(self) -> None:

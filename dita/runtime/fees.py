@@ -77,7 +77,9 @@ async def check_fees(runtime: Runtime, questions: Questions) -> FeeCheck:
     try:
         since_ms = 0
         if assets:
-            since_ms = max(1, await once("server time", runtime.venue.server_time_ms) - LOOK_BACK_MS)
+            since_ms = max(
+                1, await once("server time", runtime.venue.server_time_ms) - LOOK_BACK_MS
+            )
         for asset in filter(None, assets):
             rules = await once(f"contract {asset}", partial(runtime.venue.contract, asset))
             fills = await once(f"fills {asset}", partial(runtime.venue.fills, asset, since_ms))

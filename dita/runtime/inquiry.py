@@ -17,6 +17,7 @@ from dita.contracts import (
     KernelDiagnosticCode,
     KernelEventKind,
     VenueEvent,
+    VenueOrderStatus,
 )
 from dita.contracts import VenueOrder as Order
 from dita.engine import Outcome
@@ -121,13 +122,13 @@ class Inquiry:
 
     async def _until_settled(self, order_no: int) -> None:
         proof: AbsenceProof | None = None
-        doubted: Order | None = None
+        heard: tuple[object, ...] = ()
         wait_s = RETRY_MIN_S
         while True:
             order = self.runtime.engine.kernel.order(order_no)
             if order is None or (order.final and order.status in ENDED_STATUSES):
                 return
-            if proof is not None and order != doubted:
+            if proof is not None and _heard_of(order) != heard:
                 proof = None  # something was heard of it meanwhile: it is there, so ask for it
             try:
                 report = await self._find(order, proof)
@@ -139,7 +140,7 @@ class Inquiry:
                     await self.runtime.ask(self._absent(order))
                     return
                 elif proof is None and order.client_order_id not in self.runtime.submitting:
-                    proof, doubted = await self._new_proof(order), order
+                    proof, heard = await self._new_proof(order), _heard_of(order)
             except (QueryFailed, OutcomeUnknown):
                 if proof is not None:
                     proof.failed()
@@ -282,3 +283,9 @@ class Inquiry:
     async def _ask_balance(self) -> None:
         report = await self.questions.once("balance", self.runtime.venue.balance)
         await self.runtime.ask(balance_event(report, 1))
+
+
+def _heard_of(order: Order) -> tuple[object, ...]:
+    """What the venue has told of an order: while it stays the same, the order may be absent."""
+    is_certain = order.status not in (VenueOrderStatus.REQUESTED, VenueOrderStatus.UNKNOWN)
+    return (order.venue_order_id, order.filled_e8, is_certain)

@@ -125,9 +125,7 @@ class Runtime:
         self.venue = venue
         self.clock = clock
         #: The time of inputs, waits and ages.
-        self.time = KernelClock(
-            clock, max(1, engine.kernel.now_ms, start_ms or clock.now_ms())
-        )
+        self.time = KernelClock(clock, max(1, engine.kernel.now_ms, start_ms or clock.now_ms()))
         self.publishers: list[Publisher] = []
         #: Called with the run state and the reason when it changes; one that raises is dropped.
         self.on_state: list[Callable[[RunState, str], None]] = []

@@ -52,7 +52,9 @@ class Orders:
             leverage=slot.leverage,
         )
         late_ms = self._late_ms(asked)
-        self._runtime.spawn(self._submit(effect, order, late_ms), f"SUBMIT {effect.client_order_id}")
+        self._runtime.spawn(
+            self._submit(effect, order, late_ms), f"SUBMIT {effect.client_order_id}"
+        )
 
     def _late_ms(self, asked: Asked) -> int:
         """How much later than its caller waits for an entry became durable; 0 in time."""

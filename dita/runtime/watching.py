@@ -141,7 +141,11 @@ class Watch:
 
     def _may_look(self, slot: TradeSlot) -> bool:
         """Is it time to read the slot's history (again)?"""
-        now_ms, facts, last = self.runtime.time.now_ms(), _facts(slot), self._looks.get(slot.trade_no)
+        now_ms, facts, last = (
+            self.runtime.time.now_ms(),
+            _facts(slot),
+            self._looks.get(slot.trade_no),
+        )
         wait_ms = LOOK_MIN_MS
         if last is not None and last.facts == facts:
             if now_ms < last.next_ms:
