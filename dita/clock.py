@@ -13,7 +13,7 @@ from typing import Protocol
 
 from dita.errors import UnitError, shown
 
-__all__ = ["BootClock", "Clock", "KernelClock", "ManualClock", "SystemClock"]
+__all__ = ["BootClock", "Clock", "KernelClock", "MachineClock", "ManualClock", "SystemClock"]
 
 _NS_PER_MS = 1_000_000
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -46,6 +46,10 @@ class BootClock(Protocol):
     def boot_id(self) -> str:
         """Which start of the machine that counts from; "" when it cannot be told."""
         ...
+
+
+class MachineClock(Clock, BootClock, Protocol):
+    """Everything that a running kernel asks of a machine's clocks."""
 
 
 class SystemClock:
@@ -137,6 +141,10 @@ class KernelClock:
     def now_ms(self) -> int:
         """The kernel's time now, in milliseconds."""
         return self.at_ms(self._clock.monotonic_ns())
+
+    def monotonic_ns(self) -> int:
+        """The machine's clock that it goes by."""
+        return self._clock.monotonic_ns()
 
     def at_ms(self, monotonic_ns: int) -> int:
         """The kernel's time at a reading of the machine's clock, of this or another process."""

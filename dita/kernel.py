@@ -637,10 +637,6 @@ class ExecutionKernel:
         key = venue_key_of(venue_order_id) if venue_order_id else 0
         return self.order(self._core.order_of_venue(key)) if key else None
 
-    def is_own_order(self, venue_order_id: str) -> bool:
-        """Is, or was, an order with this id of the venue one of ours?"""
-        return self.order_of_venue(venue_order_id) is not None
-
     def trade(self, trade_id: str) -> TradeRecord | None:
         """The newest trade with this id, also after it has left its slot."""
         key = key_of(trade_id, "trade_id")

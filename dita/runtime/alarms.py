@@ -18,7 +18,7 @@ NAMES_MAX: Final = 256
 
 
 class Alarm(Record, frozen=True, kw_only=True):
-    """One thing that is wrong.  ``since_ms`` is kernel time; ``ended`` says that it is well again."""
+    """One thing that is wrong, since then in kernel time; ``ended``: it is well again."""
 
     name: str
     text: str

@@ -6,6 +6,9 @@ that needs any of it comes here; nothing else opens a journal or makes a venue.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import threading
 from collections.abc import Awaitable, Callable
 from importlib import resources
 from pathlib import Path
@@ -14,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from dita.clock import Clock
 from dita.contracts import ControlAction
-from dita.errors import RefusedForSafety, SettingsError
+from dita.errors import JournalFault, RefusedForSafety, SettingsError
 from dita.journal import (
     Disk,
     GroupCommit,
@@ -200,6 +203,10 @@ def tape_of(settings: Settings) -> str:
         ) from missing
 
 
+class DiskHangs(JournalFault):
+    """Threads of ours wait for a disk that does not answer: the process ends without them."""
+
+
 class Bundle:
     """Everything that runs for one state directory."""
 
@@ -242,6 +249,10 @@ class Bundle:
         self.service = Service(self.runtime, inquiry, _cadence(settings))
         self.service.reconcile_on_restart = settings.runtime.reconcile_on_restart
         self.log.on_full = self._disk_full
+        #: It was drained: this start was no crash.
+        self.is_stopped = False
+        self._closing: threading.Thread | None = None
+        self._close_failure: Exception | None = None
 
     async def start(self, say: Callable[[str], None], *, stay: bool = True) -> None:
         """Recover and become READY, or HOLD after too many crashes; see ``Service.start``."""
@@ -262,16 +273,44 @@ class Bundle:
         """Drain, take a last snapshot, let go of everything; True when nothing is unknown."""
         quiet = await self.service.drain()
         await self.service.close()
-        await self.log.snapshot()
+        with contextlib.suppress(TimeoutError):  # the journal has everything
+            async with asyncio.timeout(self.service.left_s()):
+                await self.log.snapshot()
+        self.is_stopped = True
         self.close()
-        self.budget.stopped_cleanly()
         return quiet
 
     def close(self) -> None:
-        """Let go of files and the lock; also after a failure."""
-        self.commit.close()
-        self.store.journal.close()
-        self.lock.release()
+        """Let go of files and the lock; also after a failure.
+
+        JournalFault when the disk does not answer in time: nobody but the process's end can free
+        what waits for it.
+        """
+        if self._closing is None:
+            self._closing = threading.Thread(target=self._close_files, name="close", daemon=True)
+            self._closing.start()
+        self._closing.join(self.service.left_s())
+        if self._closing.is_alive():
+            raise DiskHangs(
+                "the journal's disk does not answer",
+                expected="files closed within a few seconds",
+                found="nothing",
+                action="the journal is good up to its last sync, and nothing behind that was sent; "
+                "mend the disk and start again",
+            )
+        if self._close_failure is not None:
+            failure, self._close_failure = self._close_failure, None
+            raise failure
+
+    def _close_files(self) -> None:
+        try:
+            self.commit.close()
+            self.store.journal.close()
+            self.lock.release()
+            if self.is_stopped:
+                self.budget.stopped_cleanly()
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            self._close_failure = error
 
 
 async def _ignore(work: Awaitable[object]) -> None:

@@ -1,4 +1,4 @@
-"""What a publisher of ours notes of each outcome: ages of feeds, refused orders, what is to be asked.
+"""What is noted of each outcome: ages of feeds, refused orders, what is worth asking for.
 
 It sees what is durable and changes nothing; status reads it, and the service waits for its events.
 """

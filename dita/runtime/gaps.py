@@ -44,7 +44,7 @@ class Gaps:
         self.inquiry = inquiry
         self.recovery = recovery
         self.readiness = readiness
-        self.strangers = Strangers(runtime.engine.kernel)
+        self.strangers = Strangers(runtime.engine)
         #: Set once everything was answered for the first time.
         self.first_healed = asyncio.Event()
         self._on_ready = on_ready

@@ -41,8 +41,12 @@ from dita.venues.evidence import (
 
 #: Look this far back for an order's fills and for orders of a symbol.
 LOOK_BACK_MS: Final = 7 * 86_400_000 - 60_000
-#: Between two questions about positions that nobody waits for.
+#: Between two questions of a kind that nobody waits for.
 POSITIONS_PAUSE_S: Final = 1.0
+BALANCE_PAUSE_S: Final = 1.0
+#: The kernel is told the venue's time when it differs so much from what it believes.
+TIME_OFF_MS: Final = 2_000
+TIME_PAUSE_S: Final = 5.0
 
 
 class Inquiry:
@@ -53,12 +57,13 @@ class Inquiry:
         self.absence_fence_ms = absence_fence_ms
         self.questions = Questions(runtime)
         self.marks = Marks(runtime)
-        self.answers = PositionAnswers(runtime.engine.kernel, runtime.time.now_ms)
+        self.answers = PositionAnswers(runtime.engine, runtime.time.now_ms)
         #: When positions and the balance were answered last, in kernel time; 0 for never.
         self.positions_ms = 0
         self._orders: dict[int, Shared] = {}
         self._positions = Shared(runtime, "positions", self._ask_positions, POSITIONS_PAUSE_S)
-        self._balance = Shared(runtime, "balance", self._ask_balance)
+        self._balance = Shared(runtime, "balance", self._ask_balance, BALANCE_PAUSE_S)
+        self._time = Shared(runtime, "time", self._sync_time, TIME_PAUSE_S)
         self._journal_all = False
         #: Symbols whose next answer the kernel gets in any case, by their plain names.
         self._wanted: dict[str, str] = {}
@@ -76,6 +81,8 @@ class Inquiry:
         if outcome.kernel.code is KernelDiagnosticCode.FOREIGN_POSITION and record.asset:
             # Perhaps it is gone: the venue does not mention what is flat.
             self._want_position(record.asset)
+        if isinstance(record, VenueEvent) and outcome.kernel.details.get("field") == "time":
+            self._time.want()  # it came from the future: whose clock is off?
 
     def _order_effect(self, asked: Asked) -> None:
         self.want_order(asked.effect.order_no)
@@ -184,8 +191,21 @@ class Inquiry:
         )
 
     async def server_time_ms(self) -> int:
-        """The venue's clock.  QueryFailed."""
-        return await self.questions.once("server time", self.runtime.venue.server_time_ms)
+        """The venue's clock; the kernel is told when it believed something else.  QueryFailed."""
+        venue_ms = await self.questions.once("server time", self.runtime.venue.server_time_ms)
+        believed_ms = self.runtime.engine.kernel.ledger().exchange_offset_ms
+        if abs(venue_ms - self.runtime.time.now_ms() - believed_ms) > TIME_OFF_MS:
+            sync = VenueEvent(kind=KernelEventKind.TICK, received_ms=1, exchange_ms=venue_ms)
+            if (await self.runtime.ask(sync)).kernel.accepted:
+                self._balance.want()  # the last one may have been refused for its time
+        return venue_ms
+
+    async def sync_time(self) -> None:
+        """Let the kernel know the venue's time, asked for from now on."""
+        await self._time.ask()
+
+    async def _sync_time(self) -> None:
+        await self.server_time_ms()
 
     async def _find(self, order: Order, proof: AbsenceProof | None) -> OrderReport | None:
         """The order as the venue has it, None when it did not say.

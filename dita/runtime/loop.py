@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from enum import IntEnum
-from typing import Any, Final, NamedTuple, NoReturn, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -40,6 +40,10 @@ from dita.runtime.alarms import Alarms, call_each
 from dita.venues import Venue
 
 Input = KernelIntent | VenueEvent
+
+#: How the engine ends when an invariant is broken: by its own word, or as pure code does that was
+#: handed something it does not expect.
+ENGINE_FAULTS = (KernelFault, ArithmeticError, AssertionError, LookupError, TypeError, ValueError)
 
 INBOX_MAX = 65_536
 BATCH_MAX = 512
@@ -89,6 +93,16 @@ class Publisher(Protocol):
         """One applied input; must not block.  One that raises is dropped and told of."""
 
 
+class FaultGuard(Protocol):
+    """What the loop asks about inputs that break an invariant of the engine."""
+
+    def told_before(self, record: Input) -> Outcome | None:
+        """The answer to a fact that was taken out of the state and is told again."""
+
+    def take_out(self, record: Input, seq: int, fault: BaseException) -> Outcome:
+        """The state is that before the record again; the answer, and what to do.  KernelFault."""
+
+
 class Asked(NamedTuple):
     """An effect with the input that it came from, which is durable."""
 
@@ -133,8 +147,8 @@ class Runtime:
         #: Called at once when an input was applied, before it is durable: to take note, not to act.
         self.on_applied: list[Callable[[Input, Outcome], None]] = []
         self.on_effect: dict[EffectKind, Callable[[Asked], None]] = {}
-        #: What to do about an invariant that an input broke: the outcome to go on with, or raise.
-        self.on_fault: Callable[[Input, int, KernelFault], Outcome] = _stop_at
+        #: What takes inputs that break an invariant out of the state; without it they end all.
+        self.faults: FaultGuard | None = None
         #: Client ids of orders that wait to be sent or answered: nothing says when they leave.
         self.submitting: set[str] = set()
         self.processed = 0
@@ -248,6 +262,9 @@ class Runtime:
     def _apply(self, entry: _Entry) -> None:
         try:
             record = entry.record = self.stamped(entry.record)
+            if self.faults is not None and (told := self.faults.told_before(record)) is not None:
+                entry.outcome = told
+                return
             packed = self.engine.kernel.pack(record).pack()
             entry.seq = self.log.append(record, packed)
         except _UNJOURNALLABLE as bad:
@@ -256,8 +273,10 @@ class Runtime:
             return
         try:
             entry.outcome = self.engine.apply(record)
-        except KernelFault as fault:
-            entry.outcome = self.on_fault(record, entry.seq, fault)
+        except ENGINE_FAULTS as fault:
+            if self.faults is None:
+                raise
+            entry.outcome = self.faults.take_out(record, entry.seq, fault)
         for note in self.on_applied:
             note(record, entry.outcome)
         for effect in entry.outcome.effects:
@@ -341,12 +360,12 @@ class Runtime:
             return
         error = task.exception()
         if error is not None:
-            self.fail(_unforeseen(error, task.get_name()))
+            self.fail(error, task.get_name())
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException, where: str = "") -> None:
         """Remember the first failure and wake whoever waits for it."""
         if not self._failure.done():
-            self._failure.set_exception(error)
+            self._failure.set_exception(_unforeseen(error, where))
 
     @property
     def failed(self) -> BaseException | None:
@@ -375,11 +394,6 @@ class Runtime:
         if tasks:
             await asyncio.wait(tasks, timeout=limit_s)
         _ = self.failed  # seen: whoever waited has raised it
-
-
-def _stop_at(record: Input, seq: int, fault: KernelFault) -> NoReturn:
-    """An invariant is broken and nobody knows what to do about it: stop."""
-    raise fault
 
 
 def _fault_of(error: BaseException) -> DitaError:

@@ -26,6 +26,7 @@ class Recovery:
     async def reconcile(self) -> None:
         """Ask about orders, positions and the balance, in this order; returns when all answered."""
         await self._doubt_unanswered()
+        await self.inquiry.sync_time()
         orders = self.runtime.engine.kernel.open_orders()
         await asyncio.gather(*(self.inquiry.order(order.order_no) for order in orders))
         await self.orders.cancel_again()

@@ -14,9 +14,8 @@ from typing import Any, Final, NamedTuple
 from msgspec.structs import replace
 
 from dita.contracts import KernelEventKind, OrderSide, VenueEvent
-from dita.engine import Outcome
+from dita.engine import Engine, Outcome
 from dita.identity import plain_symbol
-from dita.kernel import ExecutionKernel
 from dita.runtime.loop import Input
 
 _Kind = KernelEventKind
@@ -59,8 +58,9 @@ def is_strangers(event: VenueEvent, symbols: Collection[str], *, is_known: bool)
 class Strangers:
     """Drops strangers' events before the journal, and counts them."""
 
-    def __init__(self, kernel: ExecutionKernel) -> None:
-        self._kernel = kernel
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        kernel = engine.kernel
         #: Symbols of every trade since the start, and of those that the kernel remembers.
         self._symbols = {plain_symbol(kernel.asset_of(t.trade_no)) for t in kernel.trades()}
         self.dropped = 0
@@ -72,7 +72,7 @@ class Strangers:
 
     def drops(self, event: VenueEvent) -> bool:
         """Is it a stranger's, and not to be journalled?"""
-        kernel = self._kernel
+        kernel = self._engine.kernel
         is_known = (
             kernel.order_of_venue(event.venue_order_id) is not None
             or kernel.order_of_client(event.client_order_id.lower()) is not None
@@ -93,8 +93,8 @@ class _Judged(NamedTuple):
 class PositionAnswers:
     """The last judged answer about each position, and what of ours it was compared with."""
 
-    def __init__(self, kernel: ExecutionKernel, now_ms: Callable[[], int]) -> None:
-        self._kernel = kernel
+    def __init__(self, engine: Engine, now_ms: Callable[[], int]) -> None:
+        self._engine = engine
         self._now_ms = now_ms
         self._judged: dict[tuple[str, int], _Judged] = {}
         self.left_out = 0
@@ -127,12 +127,12 @@ class PositionAnswers:
         return tuple(seen.asset for seen in self._judged.values() if seen.theirs_e8)
 
     def _key(self, event: VenueEvent) -> tuple[str, int]:
-        side = int(event.side) if self._kernel.config.hedge else 0
+        side = int(event.side) if self._engine.kernel.config.hedge else 0
         return plain_symbol(event.asset), side
 
     def _ours(self, asset: str) -> tuple[Any, ...]:
         """Everything of ours on a symbol that an answer can be judged with; a mark is not."""
-        kernel, plain = self._kernel, plain_symbol(asset)
+        kernel, plain = self._engine.kernel, plain_symbol(asset)
         return tuple(
             (replace(slot, mark_price_e10=0, unrealized=0), kernel.orders_of(slot.trade_no))
             for slot in kernel.active_slots()

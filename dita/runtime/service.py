@@ -48,8 +48,10 @@ FEES_S: Final = 86_400
 FEES_AGAIN_S: Final = 3_600
 #: A process that stood still for so long may have missed anything.
 STOOD_STILL_MS: Final = 10_000
-#: What each step of the end may take: a disk or a network that hangs must not keep us.
-CLOSE_S: Final = 3.0
+#: What the end takes beyond the drain: a disk or a network that hangs must not keep us.
+GRACE_S: Final = 5.0
+#: One step of it.
+CLOSE_S: Final = 2.0
 
 
 class Cadence(Record, frozen=True, kw_only=True):
@@ -86,8 +88,9 @@ class Service:
         #: Who holds, and why; "" when nobody does or it was before this start (the journal knows).
         self.held_because = ""
         runtime.publishers.append(self.feeds)
-        self._controls = itertools.count(1)
+        self._numbers = itertools.count(1)
         self._worker: asyncio.Task[None] | None = None
+        self._end_ns = 0
         self._was_used = runtime.engine.kernel.event_seq > 0
 
     # -- start -------------------------------------------------------------------------------------
@@ -307,6 +310,13 @@ class Service:
 
     # -- control -----------------------------------------------------------------------------------
 
+    def new_id(self, name: str) -> str:
+        """An intent id that no other intent has.
+
+        Numbered: two in one batch see the same event_seq, and one of them would be a repetition.
+        """
+        return f"{name}-{self.runtime.engine.kernel.event_seq}-{next(self._numbers)}"
+
     async def _gate(self, action: ControlAction, reason: str) -> Outcome:
         return await self.control(action, reason, "serve")
 
@@ -321,13 +331,11 @@ class Service:
         deadline_ms: int = 0,
     ) -> Outcome:
         """HOLD, RESUME, DRAIN and the gate, journalled with who and why."""
-        # Numbered: two of ours in one batch see the same event_seq, and must not share an id.
-        own_id = f"control-{self.runtime.engine.kernel.event_seq}-{next(self._controls)}"
         outcome = await self.runtime.ask(
             KernelIntent(
                 command=KernelCommandType.CONTROL,
                 received_ms=1,
-                intent_id=intent_id or own_id,
+                intent_id=intent_id or self.new_id("control"),
                 action=action,
                 asset=asset,
                 reason=f"{operator}: {reason}",
@@ -347,6 +355,12 @@ class Service:
         """Run until a stop is requested; raises the first failure of anything in the background."""
         await self._or_stop(asyncio.Event().wait())
 
+    def left_s(self) -> float:
+        """What a step of the end may take now."""
+        now_ns = self.runtime.clock.monotonic_ns()
+        self._end_ns = self._end_ns or now_ns + int(GRACE_S * 10**9)
+        return min(CLOSE_S, max(0.1, (self._end_ns - now_ns) / 10**9))
+
     async def drain(self) -> bool:
         """No new risk, entries taken back, unknowns settled; True when all are.
 
@@ -354,8 +368,10 @@ class Service:
         """
         self.readiness.close()
         self.runtime.enter(RunState.DRAINING)
+        limit_s = self.cadence.drain_limit_s
+        self._end_ns = self.runtime.clock.monotonic_ns() + int((limit_s + GRACE_S) * 10**9)
         try:
-            async with asyncio.timeout(self.cadence.drain_limit_s):
+            async with asyncio.timeout(limit_s):
                 await self.control(ControlAction.DRAIN, "stop requested", "serve")
                 while not self._quiet():
                     await self.ask_about_orders()
@@ -364,7 +380,7 @@ class Service:
             pass  # what is not settled is asked about at the next start
         quiet = self._quiet()
         try:
-            async with asyncio.timeout(CLOSE_S):
+            async with asyncio.timeout(self.left_s()):
                 await self.control(ControlAction.DRAINED, "drained", "serve")
         except TimeoutError:
             return False  # the journal does not answer
@@ -380,7 +396,7 @@ class Service:
     async def hold_for_a_look(self, why: str) -> None:
         """Hold entries because something failed that nobody foresaw, as far as that still goes."""
         try:
-            async with asyncio.timeout(CLOSE_S):
+            async with asyncio.timeout(self.left_s()):
                 await self.control(ControlAction.HOLD, why, "serve")
         except (TimeoutError, NotRunning):
             return  # the start budget is the second line: too many such ends hold as well
@@ -388,12 +404,12 @@ class Service:
     async def close(self) -> None:
         """Stop every task and let go of the venue."""
         self.stop_requested.set()
-        await self.runtime.stop_tasks(CLOSE_S)
+        await self.runtime.stop_tasks(self.left_s())
         if self._worker is not None:
             self._worker.cancel()
-            await asyncio.wait({self._worker}, timeout=CLOSE_S)
+            await asyncio.wait({self._worker}, timeout=self.left_s())
         try:
-            async with asyncio.timeout(CLOSE_S):
+            async with asyncio.timeout(self.left_s()):
                 await self.runtime.venue.close()
         except (TimeoutError, VenueError):
             pass  # it goes with the process

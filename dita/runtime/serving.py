@@ -18,10 +18,11 @@ from msgspec.structs import replace
 
 from dita.contracts import ControlAction, KernelCommandType, KernelIntent
 from dita.engine import Outcome
-from dita.errors import UsageError
+from dita.errors import UsageError, Unforeseen
 from dita.runtime.anchoring import anchor
 from dita.runtime.control import ControlServer, Verb
-from dita.runtime.factory import Bundle
+from dita.runtime.deadlines import deadline_ms
+from dita.runtime.factory import Bundle, DiskHangs
 from dita.runtime.reconciling import Reconciling
 from dita.runtime.roundtrip import round_trip
 from dita.runtime.sampling import sample
@@ -87,8 +88,7 @@ class Verbs:
             contract = await self.bundle.venue.contract(intent.asset)
             intent = replace(intent, contract=contract)
         if not intent.intent_id:
-            number = self.bundle.runtime.engine.kernel.event_seq
-            intent = replace(intent, intent_id=f"{operator}-{number}")
+            intent = replace(intent, intent_id=self.bundle.service.new_id(operator))
         return replace(intent, reason=f"{operator}: {reason}")
 
     async def hold(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -102,7 +102,10 @@ class Verbs:
 
     async def _control(self, action: ControlAction, request: dict[str, Any]) -> dict[str, Any]:
         operator, reason = _who_and_why(request)
-        return told(await self.bundle.service.control(action, reason, operator))
+        outcome = await self.bundle.service.control(
+            action, reason, operator, deadline_ms=request.get("deadline_ms", 0)
+        )
+        return told(outcome)
 
     async def reconcile(self, request: dict[str, Any]) -> dict[str, Any]:
         """Our view and the exchange's side by side, and a plan."""
@@ -134,9 +137,20 @@ class Verbs:
 
 def _who_and_why(request: dict[str, Any]) -> tuple[str, str]:
     operator, reason = request.get("operator"), request.get("reason")
-    if not isinstance(operator, str) or not operator or not isinstance(reason, str) or not reason:
-        raise UsageError("request refused", expected="an operator and a reason", found="neither")
-    return operator[:24], reason[:200]
+    if not _is_text(operator) or not _is_text(reason):
+        raise UsageError(
+            "request refused",
+            expected="an operator and a reason, in letters that UTF-8 has",
+            found="something else",
+        )
+    return str(operator)[:24], str(reason)[:200]
+
+
+def _is_text(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(value.strip().encode())
+    except UnicodeEncodeError:  # half of a character, from bytes that no text had
+        return False
 
 
 def told(outcome: Outcome) -> dict[str, Any]:
@@ -165,14 +179,21 @@ def current_status(bundle: Bundle) -> dict[str, Any]:
 
 
 def _journal_size(bundle: Bundle) -> dict[str, Any]:
-    """What the journal takes and what is left for it, in bytes: it only grows."""
+    """What the journal takes and what is left for it, in bytes, -1 where the disk does not say."""
     folder = Path(bundle.store.journal.directory)
-    disk = os.statvfs(folder)
+    try:
+        disk = os.statvfs(folder)
+        size, free = sum(f.stat().st_size for f in folder.glob("*.seg")), disk.f_bavail
+        free *= disk.f_frsize
+    except OSError:
+        size = free = -1
     return {
         "records": bundle.store.journal.last_seq,
-        "bytes": sum(file.stat().st_size for file in folder.glob("*.seg")),
-        "free_bytes": disk.f_bavail * disk.f_frsize,
+        "bytes": size,
+        "free_bytes": free,
         "reserve_bytes": bundle.settings.journal.reserve_bytes,
+        "commit_ms": bundle.runtime.commit_latency_ms,
+        "commit_max_ms": bundle.runtime.commit_max_ms,
     }
 
 
@@ -187,25 +208,50 @@ async def serve(
     """Run until stopped; True when nothing is unknown at the end.
 
     ``once`` stops as soon as READY is reached, and shows the status then to ``seen``.  ``beside``
-    runs next to the service (a table, a demo strategy); when it ends, serve ends.
+    runs next to the service (a table, a demo strategy); when it ends, serve ends.  With a disk that
+    does not answer any more the process ends here: nothing else frees the threads that wait for it.
     """
+    try:
+        return await _served(bundle, say, once, seen, beside)
+    except DiskHangs as hangs:
+        say(str(hangs))
+        os._exit(int(hangs.exit_code))
+
+
+async def _served(
+    bundle: Bundle,
+    say: Callable[[str], None],
+    once: bool,
+    seen: Callable[[dict[str, Any]], None],
+    beside: Callable[[Bundle], Awaitable[None]] | None,
+) -> bool:
     loop = asyncio.get_running_loop()
     service = bundle.service
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop_requested.set)
-    control = ControlServer(bundle.directory, Verbs(bundle).table())
+    control = ControlServer(
+        bundle.directory,
+        Verbs(bundle).table(),
+        deadline_of=lambda request: deadline_ms(request, bundle.runtime.time),
+        complain=lambda problem: bundle.runtime.alarms.once("control socket", problem),
+    )
     try:
+        await service.begin()  # no new risk, before anybody can ask for it
         await control.open()
         await bundle.start(say)
-        say(f"{bundle.runtime.state.name}: {bundle.settings.kernel.namespace}")
-        if once:
-            seen(current_status(bundle))
-            service.stop_requested.set()
-        elif beside is not None:
-            bundle.runtime.spawn(_then_stop(beside(bundle), service.stop_requested), "beside")
+        if not service.stop_requested.is_set():
+            say(f"{bundle.runtime.state.name}: {bundle.settings.kernel.namespace}")
+            if once:
+                seen(current_status(bundle))
+                service.stop_requested.set()
+            elif beside is not None:
+                bundle.runtime.spawn(_then_stop(beside(bundle), service.stop_requested), "beside")
         await service.run()
         say("draining")
         return await bundle.stop()
+    except Unforeseen as bad:
+        await service.hold_for_a_look(bad.what)
+        raise
     finally:
         await control.close()
         await service.close()

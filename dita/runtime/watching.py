@@ -7,7 +7,6 @@ nothing.  It hands what it finds to the loop's inbox and knows no wire.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, NamedTuple
 
@@ -18,14 +17,13 @@ from dita.contracts import (
     TradeStage,
     VenueOrderStatus,
 )
+from dita.identity import is_own_client_id
 from dita.runtime.income import Income
 from dita.runtime.inquiry import LOOK_BACK_MS, Inquiry
 from dita.runtime.loop import Runtime
 from dita.venues import FillReport, OrderReport, QueryFailed
 from dita.venues.evidence import foreign_event
 
-#: How our client order ids look (identity.client_order_id).
-OUR_SHAPE: Final = re.compile(r"[a-z2-7]{32}")
 #: While a doubt lasts and nothing changes, its history is read less and less often.
 LOOK_MIN_MS: Final = 2_000
 LOOK_MAX_MS: Final = 30_000
@@ -109,7 +107,7 @@ class Watch:
         kernel = self.runtime.engine.kernel
         for report in reports:
             client = report.client_order_id.lower()
-            if report.status in ENDED_STATUSES or not OUR_SHAPE.fullmatch(client):
+            if report.status in ENDED_STATUSES or not is_own_client_id(client):
                 continue
             known = kernel.order_of_client(client) or kernel.order_of_venue(report.venue_order_id)
             if known is None and "hold" not in kernel.freeze_causes():
@@ -141,11 +139,8 @@ class Watch:
 
     def _may_look(self, slot: TradeSlot) -> bool:
         """Is it time to read the slot's history (again)?"""
-        now_ms, facts, last = (
-            self.runtime.time.now_ms(),
-            _facts(slot),
-            self._looks.get(slot.trade_no),
-        )
+        now_ms, facts = self.runtime.time.now_ms(), _facts(slot)
+        last = self._looks.get(slot.trade_no)
         wait_ms = LOOK_MIN_MS
         if last is not None and last.facts == facts:
             if now_ms < last.next_ms:
