@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from desk import SHORT, p, q
+from msgspec.structs import replace
 from virtual_time import VirtualClock, run
 
 from dita.contracts import (
@@ -68,9 +69,9 @@ class MemoryLog:
 class Floor:
     """A service on a mock venue, and the words to drive it."""
 
-    def __init__(self, config: MockConfig) -> None:
+    def __init__(self, config: MockConfig, *, pulse_ms: int = 10) -> None:
         self.clock = VirtualClock()
-        self.venue = MockVenue(config, self.clock, pulse_ms=10)
+        self.venue = MockVenue(config, self.clock, pulse_ms=pulse_ms)
         self.log = MemoryLog()
         self.engine = Engine(KernelConfig(balance_max_age_ms=60_000))
         self.runtime = Runtime(engine=self.engine, log=self.log, venue=self.venue, clock=self.clock)
@@ -79,23 +80,21 @@ class Floor:
         self.service = Service(self.runtime, self.inquiry, cadence)
 
     async def enter(
-        self, trade: str = "T1", asset: str = "FET-USDT", expires_ms: int = 0
+        self, trade: str = "T1", asset: str = "FET-USDT", expires_ms: int = 0, **fields: Any
     ) -> Outcome:
-        contract = await self.venue.contract(asset)
-        return await self.runtime.ask(
-            KernelIntent(
-                command=KernelCommandType.ENTER,
-                received_ms=1,
-                intent_id=f"enter-{trade}",
-                trade_id=trade,
-                asset=asset,
-                side=SHORT,
-                quantity_e8=q(1000),
-                reference_price_e10=p("0.5"),
-                contract=contract,
-                expires_ms=expires_ms,
-            )
+        intent = KernelIntent(
+            command=KernelCommandType.ENTER,
+            received_ms=1,
+            intent_id=f"enter-{trade}",
+            trade_id=trade,
+            asset=asset,
+            side=SHORT,
+            quantity_e8=q(1000),
+            reference_price_e10=p("0.5"),
+            contract=self.venue.config.contracts[asset],
+            expires_ms=expires_ms,
         )
+        return await self.runtime.ask(replace(intent, **fields))
 
     async def exit(self, trade: str = "T1") -> Outcome:
         return await self.runtime.ask(

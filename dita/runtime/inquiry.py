@@ -44,6 +44,9 @@ LOOK_BACK_MS: Final = 7 * 86_400_000 - 60_000
 #: Between two questions of a kind that nobody waits for.
 POSITIONS_PAUSE_S: Final = 1.0
 BALANCE_PAUSE_S: Final = 1.0
+#: Questions about orders at a time; those that closed what was ours from outside wait for own ones.
+OWN_AT_A_TIME: Final = 8
+OTHERS_AT_A_TIME: Final = 2
 #: The kernel is told the venue's time when it differs so much from what it believes.
 TIME_OFF_MS: Final = 2_000
 TIME_PAUSE_S: Final = 5.0
@@ -61,6 +64,8 @@ class Inquiry:
         #: When positions and the balance were answered last, in kernel time; 0 for never.
         self.positions_ms = 0
         self._orders: dict[int, Shared] = {}
+        self._own_turns = asyncio.Semaphore(OWN_AT_A_TIME)
+        self._other_turns = asyncio.Semaphore(OTHERS_AT_A_TIME)
         self._positions = Shared(runtime, "positions", self._ask_positions, POSITIONS_PAUSE_S)
         self._balance = Shared(runtime, "balance", self._ask_balance, BALANCE_PAUSE_S)
         self._time = Shared(runtime, "time", self._sync_time, TIME_PAUSE_S)
@@ -138,10 +143,12 @@ class Inquiry:
             if proof is not None and _heard_of(order) != heard:
                 proof = None  # something was heard of it meanwhile: it is there, so ask for it
             try:
-                report = await self._find(order, proof)
+                async with self._other_turns if order.external else self._own_turns:
+                    report = await self._find(order, proof)
+                    is_settled = report is not None and await self._report(order, report)
                 if report is not None:
                     proof = None
-                    if await self._report(order, report):
+                    if is_settled:
                         return
                 elif proof is not None and proof.verdict is Verdict.PROVEN:
                     await self.runtime.ask(self._absent(order))

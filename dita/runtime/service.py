@@ -407,7 +407,9 @@ class Service:
         await self.runtime.stop_tasks(self.left_s())
         if self._worker is not None:
             self._worker.cancel()
-            await asyncio.wait({self._worker}, timeout=self.left_s())
+            # What ended it was raised from run; here it is only to be over.
+            ending = asyncio.gather(self._worker, return_exceptions=True)
+            await asyncio.wait({ending}, timeout=self.left_s())
         try:
             async with asyncio.timeout(self.left_s()):
                 await self.runtime.venue.close()
