@@ -22,6 +22,7 @@ from dita.errors import (
     OperatorError,
     RefusedForSafety,
     SettingsError,
+    Unanswered,
     Unforeseen,
     UnitError,
     UsageError,
@@ -40,6 +41,7 @@ TREE: list[tuple[type[DitaError], tuple[type, ...], ExitCode]] = [
     (SettingsError, (OperatorError,), ExitCode.SETTINGS),
     (RefusedForSafety, (OperatorError,), ExitCode.REFUSED),
     (NotRunning, (OperatorError,), ExitCode.NOT_RUNNING),
+    (Unanswered, (OperatorError, TimeoutError), ExitCode.STALE),
     (AlreadyRunning, (OperatorError,), ExitCode.ALREADY_RUNNING),
     (Unforeseen, (DitaError,), ExitCode.UNFORESEEN),
     (KernelFault, (DitaError,), ExitCode.INVARIANT),
@@ -60,6 +62,8 @@ EXIT_CODES = {
     "JOURNAL": 74,
     "ALREADY_RUNNING": 75,
     "SETTINGS": 78,
+    "INTERRUPTED": 130,
+    "PIPE": 141,
 }
 
 
@@ -114,7 +118,8 @@ class TestExitCode:
 
     def test_codes_that_no_error_carries_are_outcomes(self) -> None:
         carried = {code for _, _, code in TREE}
-        outcomes = {ExitCode.DONE, ExitCode.DIFFERENCE, ExitCode.STALE, ExitCode.SERVE_USAGE}
+        outcomes = {ExitCode.DONE, ExitCode.DIFFERENCE, ExitCode.SERVE_USAGE}
+        outcomes |= {ExitCode.INTERRUPTED, ExitCode.PIPE}
         assert set(ExitCode) - carried == outcomes
 
 

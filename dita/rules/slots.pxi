@@ -488,7 +488,10 @@ cdef int recover(State* st, int32_t trade, bint latched, Result* out) except -1 
     st.ledger.frozen |= FREEZE_RECOVERY
     if latched:
         latch_exit(&st.slots[slot], ALL)
-    st.slots[slot].next_child = t.recovery_child    # children of no intent, numbered by the trade
+    # Children of no intent, numbered by the trade: never twice, also after orders were given up.
+    if t.recovery_child < t.order_count:
+        t.recovery_child = t.order_count
+    st.slots[slot].next_child = t.recovery_child
     go_stale(st, slot)
     note(out, D_RECOVERY_SLOT)
     out.slot = <int16_t>slot

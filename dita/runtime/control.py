@@ -13,49 +13,28 @@ import json
 import os
 import select
 import socket
+import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
-from dita.clock import SystemClock
-from dita.errors import (
-    DitaError,
-    ExitCode,
-    NotRunning,
-    OperatorError,
-    RefusedForSafety,
-    SettingsError,
-    Unforeseen,
-    UsageError,
-    VenueError,
-)
-from dita.runtime.deadlines import PAST_MS, UNTIL
+from dita.errors import DitaError, OperatorError, Unforeseen, UsageError, VenueError
+from dita.runtime.calling import call, socket_path, user_name
+from dita.runtime.deadlines import PAST_MS
 
-SOCKET_NAME: Final = "control.sock"
+__all__ = ["ControlServer", "Verb", "call", "refusal", "socket_path"]
+
 #: A plan for every slot of a big table fits.
 LINE_MAX: Final = 1_048_576
 #: More callers at once than any use needs; each may keep two lines in memory.
 CALLERS_MAX: Final = 32
 #: A line that is not whole by then, or does not come, ends the connection.
 LINE_S: Final = 60.0
-#: Linux: sizeof(sockaddr_un.sun_path) less the closing 0.
-SOCKET_PATH_BYTES_MAX: Final = 107
+
+#: struct ucred: pid, uid, gid.
+_CREDENTIALS: Final = struct.Struct("3i")
 
 Verb = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
-
-
-def socket_path(directory: Path) -> Path:
-    """Where the socket of a state directory is.  SettingsError when no socket can be there."""
-    path = directory / SOCKET_NAME
-    size = len(os.fsencode(path))
-    if size > SOCKET_PATH_BYTES_MAX:
-        raise SettingsError(
-            "the state directory's path is too long for a socket in it",
-            expected=f"at most {SOCKET_PATH_BYTES_MAX} bytes",
-            found=f"{size}: {path}",
-            action="choose a shorter --state-dir",
-        )
-    return path
 
 
 class ControlServer:
@@ -103,8 +82,9 @@ class ControlServer:
             if self._callers > CALLERS_MAX:
                 await _send(writer, refusal(_busy()))
                 return
+            peer = peer_of(writer.get_extra_info("socket"))
             while line := await _line(reader):
-                await _send(writer, await self._answer(line, _hung_up(writer)))
+                await _send(writer, await self._answer(line, peer, is_gone=_hung_up(writer)))
         except (ConnectionError, TimeoutError, ValueError):
             pass  # the peer went away, says nothing, or sent a line beyond the limit
         except asyncio.CancelledError:
@@ -113,7 +93,7 @@ class ControlServer:
             self._callers -= 1
             writer.close()
 
-    async def _answer(self, line: bytes, is_gone: bool) -> dict[str, Any]:
+    async def _answer(self, line: bytes, peer: str, *, is_gone: bool) -> dict[str, Any]:
         try:
             request = json.loads(line)
             verb = self.verbs.get(str(request.get("verb"))) if isinstance(request, dict) else None
@@ -123,7 +103,8 @@ class ControlServer:
                     expected=f"an object with a verb of {', '.join(sorted(self.verbs))}",
                     found=line[:80].decode(errors="replace"),
                 )
-            return {"ok": True, **await verb(self._with_deadline(request, is_gone))}
+            request = {**self._with_deadline(request, is_gone), "peer": peer}
+            return {"ok": True, **await verb(request)}
         except (OperatorError, VenueError) as refused:
             return refusal(refused)
         except (ValueError, RecursionError) as bad:
@@ -177,10 +158,11 @@ def _unforeseen(bad: Exception) -> Unforeseen:
     )
 
 
-_REFUSALS: Final[dict[object, type[DitaError]]] = {
-    int(ExitCode.REFUSED): RefusedForSafety,
-    int(ExitCode.VENUE): VenueError,
-}
+def peer_of(connection: socket.socket) -> str:
+    """The user at the other end, by the system's own word; a number where it has no name."""
+    record = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, uid, _ = _CREDENTIALS.unpack(record)
+    return user_name(uid)
 
 
 def refusal(error: DitaError) -> dict[str, Any]:
@@ -193,36 +175,3 @@ def refusal(error: DitaError) -> dict[str, Any]:
         "action": error.action,
         "exit_code": int(error.exit_code),
     }
-
-
-def call(directory: Path, request: dict[str, Any], timeout_s: float = 5.0) -> dict[str, Any]:
-    """Ask the serve of a state directory; it is told until when we wait.
-
-    NotRunning when nobody listens; TimeoutError when it does not answer; OperatorError with its own
-    words when it refuses, RefusedForSafety and VenueError where those are the reason.
-    """
-    path = socket_path(directory)
-    until_ns = SystemClock().boottime_ns() + int(timeout_s * 10**9)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(timeout_s)
-        try:
-            connection.connect(str(path))
-        except (FileNotFoundError, ConnectionRefusedError) as nobody:
-            raise NotRunning(
-                "serve is not running",
-                expected=f"a serve that listens on {path}",
-                found="nobody",
-                action="start it with `pink-ctl serve`, or name its --state-dir",
-            ) from nobody
-        connection.sendall(json.dumps({**request, UNTIL: until_ns}).encode() + b"\n")
-        with connection.makefile("rb") as answers:
-            line = answers.readline()
-    answer = json.loads(line) if line else {"ok": False, "message": "serve closed the connection"}
-    if not answer.pop("ok", False):
-        raise _REFUSALS.get(answer.get("exit_code"), OperatorError)(
-            str(answer.get("message", "refused")),
-            expected=str(answer.get("expected", "")),
-            found=str(answer.get("found", "")),
-            action=str(answer.get("action", "")),
-        )
-    return dict(answer)

@@ -65,7 +65,7 @@ def chain(reader: JournalReader, wanted: str) -> list[Link]:
 def _links(reader: JournalReader, engine: Engine, wanted: str, numbers: set[int]) -> Iterator[Link]:
     for entry in reader.records():
         record = entry.record
-        if not isinstance(record, KernelIntent | VenueEvent):
+        if entry.quarantined or not isinstance(record, KernelIntent | VenueEvent):
             continue
         outcome = engine.apply(record)
         done = outcome.kernel.transition

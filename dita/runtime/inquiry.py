@@ -21,22 +21,19 @@ from dita.contracts import (
 )
 from dita.contracts import VenueOrder as Order
 from dita.engine import Outcome
-from dita.identity import plain_symbol
+from dita.identity import plain_symbol, same_client_id
 from dita.runtime.loop import Asked, Input, Runtime
 from dita.runtime.marks import Marks
 from dita.runtime.questions import RETRY_MAX_S, RETRY_MIN_S, Questions, Shared
 from dita.runtime.relevance import PositionAnswers
 from dita.venues import OrderRef, OrderReport, OutcomeUnknown, QueryFailed
+from dita.venues.absence import ABSENCE_FENCE_MS, AbsenceProof, Verdict
 from dita.venues.evidence import (
-    ABSENCE_FENCE_MS,
-    AbsenceProof,
-    Verdict,
     balance_event,
     fills_cover,
     final_event,
     found_event,
     position_events,
-    same_client_id,
 )
 
 #: Look this far back for an order's fills and for orders of a symbol.

@@ -150,7 +150,7 @@ class Service:
         if self.reconcile_on_restart or not self._was_used:
             return ""
         seen = await self._seen()
-        found = compare(seen.ours, seen.theirs).differences
+        found = compare(seen.ours, seen.theirs).to_settle
         if not found:
             return ""
         first = found[0]

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from dita.contracts import TradeSlot
+from dita.contracts import Record, TradeSlot
 from dita.runtime.loop import RunState
 from dita.runtime.marks import Mark
 from dita.runtime.service import Service
@@ -63,6 +63,26 @@ def _age(now_ms: int, then_ms: int) -> int:
     return now_ms - then_ms if then_ms else -1
 
 
+def _troubles(service: Service, now_ms: int) -> dict[str, Any]:
+    """What is wrong or was refused, each with its age, and what was left out of the journal."""
+    alarms, questions = service.runtime.alarms, service.questions
+    return {
+        "queries_failed": questions.failed_total,
+        "queries_failing": [_aged(q, q.since_ms, now_ms) for q in questions.failing.values()],
+        "alarms": [_aged(alarm, alarm.since_ms, now_ms) for alarm in alarms.active],
+        "orders_refused": [_aged(r, r.at_ms, now_ms) for r in service.feeds.refused],
+        "left_out": {
+            "strangers": service.gaps.strangers.dropped,
+            "positions": service.inquiry.answers.left_out,
+        },
+        "tasks": {"now": service.runtime.tasks, "most": service.runtime.tasks_max},
+    }
+
+
+def _aged(record: Record, since_ms: int, now_ms: int) -> dict[str, Any]:
+    return {**msgspec.to_builtins(record), "age_ms": now_ms - since_ms}
+
+
 def status_of(service: Service, *, epoch: int, settings_hash: str) -> dict[str, Any]:
     """The whole record."""
     runtime = service.runtime
@@ -107,24 +127,7 @@ def status_of(service: Service, *, epoch: int, settings_hash: str) -> dict[str, 
             "rows": len(history.unmatched),
             "sum": format_money(sum(row.amount for row in history.unmatched)),
         },
-        "queries_failed": service.questions.failed_total,
-        "queries_failing": [
-            {**msgspec.to_builtins(failing), "age_ms": now - failing.since_ms}
-            for failing in service.questions.failing.values()
-        ],
-        "alarms": [
-            {**msgspec.to_builtins(alarm), "age_ms": now - alarm.since_ms}
-            for alarm in runtime.alarms.active
-        ],
-        "orders_refused": [
-            {**msgspec.to_builtins(refused), "age_ms": now - refused.at_ms}
-            for refused in feeds.refused
-        ],
-        "left_out": {
-            "strangers": service.gaps.strangers.dropped,
-            "positions": service.inquiry.answers.left_out,
-        },
-        "tasks": {"now": runtime.tasks, "most": runtime.tasks_max},
+        **_troubles(service, now),
         "refusals": {code.name: n for code, n in sorted(kernel.refusals.items())},
         "age_ms": {
             "stream": runtime.venue.stream_state().silent_ms,
