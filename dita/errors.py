@@ -68,7 +68,7 @@ class ExitCode(IntEnum):
     VENUE = 6, "the exchange is unreachable or refused"
     SERVE_USAGE = 64, "serve: the command line is wrong; a restart will not help"
     INVARIANT = 70, "serve: an invariant is broken; stop and report"
-    UNFORESEEN = 71, "serve: a case that nobody foresaw; it may start again, and holds entries then"
+    UNFORESEEN = 71, "serve: something nobody foresaw; it starts again into HOLD"
     JOURNAL = 74, "serve: the journal cannot be written or trusted"
     ALREADY_RUNNING = 75, "serve: another serve is active"
     SETTINGS = 78, "serve: the settings are wrong; a restart will not help"
