@@ -13,8 +13,9 @@ from typing import NamedTuple
 from dita.contracts import EffectKind, KernelIntent, VenueEvent
 from dita.engine import Engine
 from dita.errors import JournalFault, KernelFault, OperatorError
+from dita.journal.chunks import Chunk
 from dita.journal.disk import Disk, OsDisk
-from dita.journal.reader import Chunk, JournalReader
+from dita.journal.reader import JournalReader
 from dita.journal.records import Input
 from dita.journal.segments import SEGMENT_HEADER, SEGMENT_NAME, name_of, numbers_of
 

@@ -75,6 +75,7 @@ class RoundTrip:
         self.side = TradeSide.SHORT if request.get("side") == "SHORT" else TradeSide.LONG
         self.price_text = str(request.get("price") or "")
         self.why = why[:200]
+        self.deadline_ms = int(request.get("deadline_ms", 0))
         self.trade_id = f"smoke-{self.kernel.event_seq}"
         self.steps: list[dict[str, Any]] = []
         self.code = 0
@@ -211,6 +212,7 @@ class RoundTrip:
             quantity_e8=self.quantity_e8,
             reference_price_e10=self.price_e10,
             contract=self.contract,
+            deadline_ms=self.deadline_ms,
         )
         self._check("entry", outcome.kernel.accepted, f"intent {outcome.kernel.code.name}")
         await self._until(lambda: self._settled(OrderRole.ENTRY))

@@ -7,6 +7,7 @@ running kernel; each that changes something is journalled with its operator and 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import uuid
 from collections.abc import Awaitable, Callable
@@ -15,10 +16,11 @@ from typing import Any
 from dita import __version__
 from dita.contracts import ControlAction
 from dita.engine import Outcome
-from dita.errors import UsageError, VenueError
+from dita.errors import Unforeseen, UsageError, VenueError
 from dita.runtime.anchoring import anchor
 from dita.runtime.control import ControlServer, Verb
-from dita.runtime.factory import Bundle
+from dita.runtime.deadlines import deadline_ms
+from dita.runtime.factory import Bundle, DiskHangs
 from dita.runtime.intents import Intents
 from dita.runtime.reconciling import Reconciling
 from dita.runtime.roundtrip import round_trip
@@ -213,7 +215,9 @@ def current_status(bundle: Bundle) -> dict[str, Any]:
         epoch=bundle.runtime.engine.kernel.config.epoch,
         settings_hash=bundle.settings.settings_hash,
     )
-    return {**status, "journal": bundle.journal_status()}
+    journal = bundle.journal_status()
+    journal["commit_max_ms"] = bundle.runtime.commit_max_ms
+    return {**status, "journal": journal}
 
 
 async def serve(
@@ -229,25 +233,51 @@ async def serve(
 
     ``once`` stops as soon as READY is reached, and shows the status then to ``seen``.  ``beside``
     runs next to the service (a table, a demo strategy); when it ends, serve ends.  ``hold``: the
-    reason for which a person wants it held from the start.
+    reason for which a person wants it held from the start.  With a disk that does not answer any
+    more the process ends here: nothing else frees the threads that wait for it.
     """
+    try:
+        return await _served(bundle, say, once, seen, beside, hold)
+    except DiskHangs as hangs:
+        say(str(hangs))
+        os._exit(int(hangs.exit_code))
+
+
+async def _served(
+    bundle: Bundle,
+    say: Callable[[str], None],
+    once: bool,
+    seen: Callable[[dict[str, Any]], None],
+    beside: Callable[[Bundle], Awaitable[None]] | None,
+    hold: str,
+) -> bool:
     loop = asyncio.get_running_loop()
     service = bundle.service
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop_requested.set)
-    control = ControlServer(bundle.directory, Verbs(bundle).table())
+    control = ControlServer(
+        bundle.directory,
+        Verbs(bundle).table(),
+        deadline_of=lambda request: deadline_ms(request, bundle.runtime.time),
+        complain=lambda problem: bundle.runtime.alarms.once("control socket", problem),
+    )
     try:
+        await service.begin()  # no new risk, before anybody can ask for it
         await control.open()
         await bundle.start(say, hold=hold)
-        say(f"{bundle.runtime.state.name}: {bundle.settings.kernel.namespace}")
-        if once:
-            seen(current_status(bundle))
-            service.stop_requested.set()
-        elif beside is not None:
-            bundle.runtime.spawn(_then_stop(beside(bundle), service.stop_requested), "beside")
+        if not service.stop_requested.is_set():
+            say(f"{bundle.runtime.state.name}: {bundle.settings.kernel.namespace}")
+            if once:
+                seen(current_status(bundle))
+                service.stop_requested.set()
+            elif beside is not None:
+                bundle.runtime.spawn(_then_stop(beside(bundle), service.stop_requested), "beside")
         await service.run()
         say("draining")
         return await bundle.stop()
+    except Unforeseen as bad:
+        await service.hold_for_a_look(bad.what)
+        raise
     finally:
         await control.close()
         await service.close()
