@@ -35,6 +35,7 @@ from .serve import serve
 from .smoke import smoke
 from .soak import soak
 from .status import status
+from .streams import secure
 
 # In the order in which `pink-ctl --help` lists them.
 COMMANDS: tuple[Callable[..., None], ...] = (
@@ -119,6 +120,7 @@ for command in COMMANDS:
 
 def main() -> None:
     """Run pink-ctl. A bug ends with its traceback and 70, which no check's result uses."""
+    secure()
     try:
         app()
     except SystemExit as end:
