@@ -10,6 +10,7 @@ from dita.errors import BadField as BadField
 INPUT: Final[int]
 MARK: Final[int]
 EPOCH: Final[int]
+NOTE: Final[int]
 FULL: Final[int]
 EDGE: Final[int]
 END: Final[int]

@@ -11,7 +11,7 @@ from dita.journal.commit import GroupCommit
 from dita.journal.disk import Disk, OsDisk
 from dita.journal.lines import export_json, import_json
 from dita.journal.reader import JournalReader, Report
-from dita.journal.records import UPCASTERS, Entry, Epoch, Input, Mark
+from dita.journal.records import UPCASTERS, Entry, Epoch, Input, Mark, Note
 from dita.journal.salvage import Salvage
 from dita.journal.snapshots import Snapshot, SnapshotFailed, SnapshotStore
 from dita.journal.writer import Journal, JournalFull
@@ -27,6 +27,7 @@ __all__ = [
     "JournalFull",
     "JournalReader",
     "Mark",
+    "Note",
     "OsDisk",
     "Report",
     "Salvage",

@@ -34,7 +34,7 @@ from dita.contracts import (
 from dita.errors import OperatorError, shown
 from dita.journal.disk import Disk, OsDisk
 from dita.journal.reader import JournalReader
-from dita.journal.records import Entry, Epoch, Input, Mark
+from dita.journal.records import Entry, Epoch, Input, Mark, Note
 from dita.journal.writer import SEGMENT_BYTES, Journal
 from dita.kernel import ExecutionKernel, KernelConfig
 from dita.units import format_money, parse_money
@@ -121,6 +121,8 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         record = entry.record
         if isinstance(record, Mark):
             return cls(entry.seq, "mark", {"state_hash": record.state_hash})
+        if isinstance(record, Note):
+            return cls(entry.seq, "note", _plain(record, brief=False))
         if isinstance(record, Epoch):
             parts = {
                 "kernel": _plain(record.kernel, brief=False),
@@ -210,6 +212,8 @@ def _imported(
 def _take_line(journal: Journal, kernel: ExecutionKernel, line: _Line) -> None:
     if line.type == "mark":
         journal.append_mark(line.record["state_hash"])
+    elif line.type == "note":
+        journal.append_note(msgspec.convert(line.record, type=Note, strict=True))
     elif line.type in ("event", "intent"):
         kind: type[Input] = VenueEvent if line.type == "event" else KernelIntent
         record = _input(line.record, kind)
@@ -218,4 +222,4 @@ def _take_line(journal: Journal, kernel: ExecutionKernel, line: _Line) -> None:
             packed = _journal.with_order_no(packed, line.order_no)
         journal.append(record, packed)
     else:
-        raise ValueError(f"expected event, intent or mark, found {shown(line.type)}")
+        raise ValueError(f"expected event, intent, note or mark, found {shown(line.type)}")

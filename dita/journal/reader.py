@@ -26,6 +26,7 @@ from dita.journal.records import (
     Mark,
     decode_texts,
     epoch_of,
+    note_of,
     record_of,
 )
 from dita.journal.segments import (
@@ -404,6 +405,9 @@ class JournalReader:
         if kind == _journal.EPOCH:
             epoch = self._decoded(epoch_of, payload, chunk.segment, seq)
             return Entry(seq, epoch.created_ms, epoch)
+        if kind == _journal.NOTE:
+            note = self._decoded(note_of, payload, chunk.segment, seq)
+            return Entry(seq, note.time_ms, note)
         packed, texts = payload[: _journal.INPUT_SIZE], payload[_journal.INPUT_SIZE :]
         record = self._decoded(lambda t: record_of(packed, t), texts, chunk.segment, seq)
         return Entry(seq, record.received_ms, record, _journal.order_no(packed))
