@@ -17,6 +17,7 @@ import typer
 
 from dita import __version__
 from dita.errors import ExitCode
+from dita.streams import secure
 
 from .anchor import anchor
 from .config import config, config_show
@@ -35,7 +36,6 @@ from .serve import serve
 from .smoke import smoke
 from .soak import soak
 from .status import status
-from .streams import secure
 
 # In the order in which `pink-ctl --help` lists them.
 COMMANDS: tuple[Callable[..., None], ...] = (

@@ -588,6 +588,11 @@ class ExecutionKernel:
         found = [t for t in self._core.trades() if t[1] == key]
         return self._record(max(found)) if found else None
 
+    def trade_of(self, trade_no: int) -> TradeRecord | None:
+        """The trade with this number, None when it has been given up."""
+        trade = self._core.trade(trade_no)
+        return self._record(trade) if trade else None
+
     def trades(self) -> tuple[TradeRecord, ...]:
         """Every trade that has not been given up, oldest first."""
         return tuple(self._record(t) for t in sorted(self._core.trades()))

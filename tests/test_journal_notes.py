@@ -56,7 +56,11 @@ def test_a_note_survives_export_and_import(tmp_path: Path) -> None:
 
 
 def test_whatever_a_note_says_it_can_be_kept(tmp_path: Path) -> None:
-    odd = {"text": "x\ud800y" + "ü" * 5_000, "big": 10**40, **{f"f{n}": "z" * 600 for n in range(9)}}
+    odd: dict[str, str | int] = {
+        "text": "x\ud800y" + "ü" * 5_000,
+        "big": 10**40,
+        **{f"f{n}": "z" * 600 for n in range(9)},
+    }
     notes = {0: Note(5, "N" * 90, odd)}
     journal_of(tmp_path / "a", a_trade(), notes).close()
     ((_, note),) = notes_in(JournalReader.open(tmp_path / "a"))

@@ -83,8 +83,12 @@ class Runtime:
         self.log = log
         self.venue = venue
         self.clock = clock
-        self.state = RunState.STARTING
+        self._state = RunState.STARTING
         self.publishers: list[Publisher] = []
+        #: Called with the run state and the reason when it changes.
+        self.on_state: list[Callable[[RunState, str], None]] = []
+        #: Called at once when an input was applied, before it is durable: to take note, not to act.
+        self.on_applied: list[Callable[[Input, Outcome], None]] = []
         self.on_effect: dict[EffectKind, Callable[[Effect], Awaitable[None]]] = {
             EffectKind.SUBMIT: self._submit,
             EffectKind.CANCEL: self._cancel,
@@ -95,6 +99,25 @@ class Runtime:
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.processed = 0
+
+    # -- its life ----------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> RunState:
+        """Where it is in its life."""
+        return self._state
+
+    @state.setter
+    def state(self, state: RunState) -> None:
+        self.enter(state)
+
+    def enter(self, state: RunState, why: str = "") -> None:
+        """Change the state, and say why."""
+        if state is self._state:
+            return
+        self._state = state
+        for listener in self.on_state:
+            listener(state, why)
 
     # -- in ----------------------------------------------------------------------------------------
 
@@ -156,12 +179,18 @@ class Runtime:
         except BadField:
             # No journal record can hold it; it is refused by name, and replay never meets it.
             entry.outcome = self.engine.apply(entry.record)
+            self._note(entry.record, entry.outcome)
             return
         entry.seq = self.log.append(entry.record, packed)
         entry.outcome = self.engine.apply(entry.record)
+        self._note(entry.record, entry.outcome)
         for effect in entry.outcome.effects:
             if effect.kind is EffectKind.SUBMIT:
                 self.submitting.add(effect.client_order_id)
+
+    def _note(self, record: Input, outcome: Outcome) -> None:
+        for listener in self.on_applied:
+            listener(record, outcome)
 
     # -- effects -----------------------------------------------------------------------------------
 

@@ -16,11 +16,13 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from dita import __version__
 from dita.contracts import ControlAction, KernelCommandType, KernelIntent
 from dita.engine import Outcome
-from dita.errors import UsageError
+from dita.errors import DitaError, UsageError
 from dita.runtime.anchoring import anchor
 from dita.runtime.control import ControlServer, Verb
+from dita.runtime.eventlog.chronicle import Chronicle
 from dita.runtime.factory import Bundle
 from dita.runtime.reconciling import Reconciling
 from dita.runtime.roundtrip import round_trip
@@ -178,7 +180,7 @@ def _journal_size(bundle: Bundle) -> dict[str, Any]:
 
 async def serve(
     bundle: Bundle,
-    say: Callable[[str], None],
+    chronicle: Chronicle,
     *,
     once: bool = False,
     seen: Callable[[dict[str, Any]], None] = lambda status: None,
@@ -193,23 +195,39 @@ async def serve(
     service = bundle.service
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop_requested.set)
+    loop.add_signal_handler(signal.SIGHUP, chronicle.note, "TERMINAL")
+    chronicle.attach(bundle.runtime, bundle.store.journal.append_note)
+    chronicle.note("STARTED", **_start_of(bundle))
     control = ControlServer(bundle.directory, Verbs(bundle).table())
     try:
         await control.open()
-        await bundle.start(say)
-        say(f"{bundle.runtime.state.name}: {bundle.settings.kernel.namespace}")
+        await bundle.start(chronicle.say)
         if once:
             seen(current_status(bundle))
             service.stop_requested.set()
         elif beside is not None:
             bundle.runtime.spawn(_then_stop(beside(bundle), service.stop_requested), "beside")
         await service.run()
-        say("draining")
         return await bundle.stop()
+    except DitaError as bad:
+        chronicle.note("FAILED", why=str(bad))
+        raise
     finally:
         await control.close()
         await service.close()
         bundle.close()
+
+
+def _start_of(bundle: Bundle) -> dict[str, str | int]:
+    """What a start says of itself."""
+    settings = bundle.settings
+    return {
+        "version": __version__,
+        "whose": f"{settings.kernel.namespace} ({settings.venue.environment})",
+        "pid": os.getpid(),
+        "settings": settings.settings_hash[:12],
+        "unclean": bundle.budget.unclean,
+    }
 
 
 async def _then_stop(work: Awaitable[None], stop: asyncio.Event) -> None:

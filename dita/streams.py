@@ -1,7 +1,7 @@
-"""The standard streams of a process, made so that nothing that happens to them can end a command.
+"""The standard streams of a process, made so that nothing that happens to them can end it.
 
-`app.main` calls this before anything is opened.  stderr is talk: when it is closed, full or a
-broken pipe the words are lost, and exit codes and trading stay as they are.  Knows no command.
+The command line calls ``secure`` before anything is opened.  stderr is talk: when it is closed,
+full or a broken pipe the words are lost, and exit codes and trading stay as they are.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ class Talk(io.TextIOBase):
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        #: Writes of which something was lost, and why the last of them was.
+        self.lost = 0
+        self.trouble = ""
 
     def write(self, text: str) -> int:
         """Write all of it, or as much as the descriptor takes."""
@@ -28,8 +31,9 @@ class Talk(io.TextIOBase):
         try:
             while left:
                 left = left[os.write(self._fd, left) :]
-        except OSError:
-            pass  # nobody can be told: this is the way by which people are told
+        except OSError as bad:  # nobody can be told: this is the way by which people are told
+            self.lost += 1
+            self.trouble = bad.strerror or str(bad)
         return len(text)
 
     def flush(self) -> None:
@@ -61,5 +65,5 @@ def secure() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
             os.set_inheritable(fd, True)
     if sys.stdout is None:
-        sys.stdout = open(STDOUT, "w", closefd=False, encoding="utf-8")
+        sys.stdout = os.fdopen(STDOUT, "w", closefd=False, encoding="utf-8")
     sys.stderr = Talk(STDERR)
