@@ -21,6 +21,7 @@ cdef extern from "_money.h" nogil:
     # In C a signed 128-bit integer.  Here it is only passed on: every sum goes through a function.
     ctypedef long long money_t
     int money_is_out(money_t a)
+    int money_is_wide(money_t a)
     int money_add(money_t a, money_t b, money_t* out)
     int money_sub(money_t a, money_t b, money_t* out)
     money_t money_product(int64_t price_e10, int64_t quantity_e8)
@@ -46,12 +47,22 @@ cdef enum:
     FLOWS_MAX = 1024
     FOREIGN_MAX = 256
     SYMBOL_HOLDS_MAX = 64
+    OWN_MIN = 1024              # places of the table of own venue ids at first; a power of two
     WAIT_MAX_MS = 604_800_000   # 7 days
     AMBIGUOUS_MS = 2_000        # a flow this near to an anchor may or may not be in the wallet
     STALE_EXIT_MS = 2_000       # an exit waits this long for a stale slot, then goes out capped
     RATE_LIMIT_MS = 60_000      # wait when the venue gives no time
-    REJECTS_MAX = 10            # equal rejects per window; the venue blocks at 20
-    REJECT_WINDOW_MS = 480_000
+    ERRORS_KEPT = 128           # rejections in the window, of all codes
+    ERROR_WINDOW_MS = 480_000   # the venue blocks an endpoint at 20 equal errors in it
+    ERRORS_OF_A_SLOT = 7        # from here on only who had the code itself waits
+    ERRORS_OF_ALL = 15          # from here on everybody waits
+    SUSPENDED_MS = 120_000      # between tries on a symbol that the venue has suspended
+    FUTILE_MS = 60_000          # between exits while the venue shows no position
+    SKEW_MS = 60_000            # a venue time this far ahead of the venue's clock is not believed
+    EXPECTED_MS = 120_000       # an expectation ends when income was read so far past it
+    OWN_KEPT_MS = 1_200_000     # income rows are read again over less than this
+    ENTERS_KEPT = 256
+    DAY_MS = 86_400_000
     BACKOFF_MS = 1_000
     BACKOFF_MAX_MS = 60_000
     RECORD_LIMIT_MS = 120_000   # a trade record waits this long for the venue's own figures
@@ -86,6 +97,7 @@ cdef enum:                      # KernelCommandType and KernelEventKind
     IN_MARK_PRICE = 4
     IN_RECONCILE = 5
     IN_CONTROL = 6
+    IN_WRITE_OFF = 7
     IN_ORDER_ACK = 16
     IN_PARTIAL_FILL = 17
     IN_FULL_FILL = 18
@@ -118,6 +130,13 @@ cdef enum:                      # RejectReason
     REJECT_OTHER = 0
     REJECT_MISMATCH = 1
     REJECT_MINIMUM = 2
+    REJECT_SUSPENDED = 3
+
+cdef enum:                      # BalanceReason
+    BALANCE_UNKNOWN = 0
+    BALANCE_ORDER = 1
+    BALANCE_FUNDING = 2
+    BALANCE_TRANSFER = 3
 
 cdef enum:                      # ControlAction
     CONTROL_HOLD = 1
@@ -172,6 +191,7 @@ cdef enum:                      # KernelDiagnosticCode
     D_EXPIRED = 20
     D_RISK_LIMIT = 21
     D_SYMBOL_HELD = 22
+    D_VENUE_ERRORS = 23
     D_APPLIED = 32              # codes below are refusals
     D_RATE_LIMITED = 32
     D_VENUE_REJECTED = 33
@@ -193,6 +213,12 @@ cdef enum:                      # KernelDiagnosticCode
     D_POSITION_DISAGREES = 49
     D_FOREIGN_EXCESS = 50
     D_EXIT_DEFERRED = 51
+    D_SYMBOL_SUSPENDED = 52
+    D_NETTED = 53
+    D_ORDER_LOST = 54
+    D_FILL_WITHDRAWN = 55
+    D_WRITTEN_OFF = 56
+    D_QUARANTINED = 57
 
 cdef enum:                      # transitions.RULES
     RULE_REFUSE = 0
@@ -217,6 +243,7 @@ cdef enum:                      # transitions.RULES
     RULE_EXTERNAL = 19
     RULE_ACCOUNT = 20
     RULE_TICK = 21
+    RULE_WRITE_OFF = 22
 
 cdef enum:                      # Result.field: what was wrong with a refused input (FIELDS)
     FIELD_NONE = 0
@@ -243,6 +270,7 @@ cdef enum:                      # Result.field: what was wrong with a refused in
     FIELD_TICK = 21
     FIELD_FEE_RATE = 22
     FIELD_EVENT = 23
+    FIELD_LIMIT = 24            # + RiskLimit: which limit a RISK_LIMIT is about
 
 cdef enum:                      # bits of Input.flags
     HAS_COST = 1
@@ -250,6 +278,7 @@ cdef enum:                      # bits of Input.flags
     HAS_REALIZED = 4            # for account events: the amount is given
     INCREMENT = 8
     URGENT = 16
+    OWN_SHAPE = 32              # its client id has our shape, and no order of ours has it
 
 cdef enum:                      # bits of Ledger.frozen
     FREEZE_HOLD = 1
@@ -259,6 +288,8 @@ cdef enum:                      # bits of Ledger.frozen
     FREEZE_RECOVERY = 16
     FREEZE_PENDING = 32         # set by the account: no ENTER passes, working ones stay
     FREEZE_NOT_READY = 64       # a start or a gap; working entries stay
+    FREEZE_DAY_LOSS = 128
+    FREEZE_QUARANTINE = 256
 
 cdef enum:                      # bits of Slot.flags
     STALE = 1
@@ -271,12 +302,18 @@ cdef enum:                      # bits of Order.flags
     BOUND = 4                   # its venue id is known
     QUERIED = 8                 # its quantity came from a query: an increment may be in it
     UNWANTED = 16               # its cancel was asked for: whoever restarts has to ask again
+    LOST = 32                   # the venue's records have nothing of it: a position has to decide
+    LOCKED = 64                 # an external close whose share of ours a position has settled
+    NETTED = 128                # closed by an opposite slot of ours on the same symbol
+    WRITTEN_OFF = 256           # no order: an operator's word that the quantity is gone
 
 cdef enum:                      # bits of Trade.flags
     FED = 1
     CLOSED = 2
     QUEUED = 4
     ADOPTED = 8
+    TOLD = 16                   # CLOSE_TRADE was asked for
+    OFF = 32                    # part of it was written off
 
 cdef struct Input:              # 264 bytes, the journal's payload
     int16_t kind
@@ -359,15 +396,19 @@ cdef struct Order:
     int64_t deadline_ms
     int64_t expires_ms
     int64_t last_fill_ms
+    int64_t old_e8              # of what is filled: in the anchor before the newest fills' one,
+    int64_t old_ms              # and its time
+    int64_t value_price_e10     # of an entry: what its unfilled part is valued at
     Level level
+    Level whole                 # of an external order: all of it; ``level`` is our share
     int32_t trade
     int32_t next                # next order of the trade, or of the free list
     int32_t child
+    uint16_t flags
     uint8_t role
     int8_t side
     uint8_t status
     uint8_t order_type
-    uint8_t flags
 
 cdef struct Sums:               # of a trade's orders
     int64_t entered_e8
@@ -393,6 +434,7 @@ cdef struct Trade:
     money_t carried             # realized before adoption; never settled again
     money_t realized            # booked, the settle baseline
     money_t trueup
+    money_t foreign             # what others did with the orders that closed part of this trade
     money_t min_notional
     int64_t tick_e10
     int64_t step_e8
@@ -406,6 +448,9 @@ cdef struct Trade:
     int32_t orders              # first order
     int32_t open_orders         # not terminal
     int32_t order_count
+    int32_t recovery_child      # children of no intent, ever
+    int32_t externals           # external orders, and how many of them may still be booked anew
+    int32_t unlocked
     int32_t slot                # -1: it has left its slot
     int32_t last_slot
     int32_t next                # free list
@@ -421,20 +466,29 @@ cdef struct Slot:
     int32_t leg_before
     int32_t next_child
     int32_t rejects
+    int32_t error_code          # of its last rejection
+    int32_t goal_ratio_e9       # of a leg: its share of what there is beyond goal_base; 0 = no leg
     uint8_t state
     uint8_t flags
     uint8_t latched
     uint8_t exit_type           # of the next exit child
+    uint8_t urgent
+    uint8_t explicit            # the goal is a typed quantity
     uint64_t exit_intent_key
     int64_t exit_goal_e8        # cumulative exited quantity that the latch wants; INT64_MAX = all
+    int64_t goal_base_e8
     int64_t exit_start_e8       # exited when the leg was asked for
     int64_t exit_price_e10
     int64_t exit_wait_ms
+    int64_t market_e8           # up to here children are MARKET
+    int64_t dust_e8             # a size that the venue called too small to close
     int64_t retry_ms
-    int64_t reject_window_ms
+    int64_t futile_ms           # next exit while the venue shows no position
     int64_t stale_ms
     int64_t last_fill_ms
     int64_t proven_e8           # last position that the venue confirmed
+    int64_t proven_ms           # by the venue's clock: when that was asked for
+    int64_t short_ms            # the first such answer that showed less than ours
     int64_t mark_price_e10
 
 cdef struct Value:              # of an open slot, worked out when asked for; not part of the state
@@ -458,10 +512,16 @@ cdef struct Request:            # an effect
 cdef struct Flow:
     int64_t exchange_ms
     money_t amount
+    int64_t is_fill             # of an order of ours: a quiet balance has it for certain
 
 cdef struct Foreign:
     uint64_t asset_key
-    int64_t quantity_e8         # signed
+    int64_t quantity_e8         # signed; 0 only keeps the time
+    int64_t as_of_ms            # older answers say nothing
+
+cdef struct Rejection:
+    int64_t when_ms
+    int64_t error_code
 
 cdef struct Ledger:             # K: the checksum; and the newest anchor of E
     money_t seed
@@ -473,6 +533,9 @@ cdef struct Ledger:             # K: the checksum; and the newest anchor of E
     money_t transfers
     money_t adjustments
     money_t foreign             # flows of others on the account since the last re-base: no part of K
+    money_t foreign_funding     # of these: ever read as funding,
+    money_t foreign_transfers   # and as transfers
+    money_t day_base            # own result at the beginning of the day
     money_t wallet
     money_t available_margin
     money_t bridged             # flows clearly after the anchor
@@ -488,7 +551,10 @@ cdef struct Ledger:             # K: the checksum; and the newest anchor of E
     int64_t ambiguous_count
     int64_t bridged_count
     int64_t routed_by_state
-    int64_t flow_total          # flows ever, for the bound on rounding
+    int64_t flow_total          # flows since the last re-base, for the bound on rounding
+    int64_t exchange_offset_ms  # the venue's clock less ours, as the last time sync found it
+    int64_t clamped             # fills whose time was not believed
+    int64_t day
     int32_t frozen
     uint8_t seeded
     uint8_t anchored
@@ -552,13 +618,23 @@ cdef struct State:
     int32_t foreign_count
     uint64_t symbol_holds[SYMBOL_HOLDS_MAX]     # assets that are held by an operator
     int32_t symbol_holds_count
+    Rejection errors[ERRORS_KEPT]
+    int32_t errors_first
+    int32_t errors_count
+    int64_t enters_ms[ENTERS_KEPT]
+    int32_t enters_first
+    int32_t enters_count
+    money_t limits[8]           # by RiskLimit; 0 = none
+    Probe* own                  # venue keys of all orders of ours that income rows can still name
+    uint64_t own_mask
+    int64_t own_count
     Input held[HELD_MAX]
     int32_t held_count
     Request* requests
     int32_t request_count
 
 cdef enum:
-    COUNTERS = 19
+    COUNTERS = 24
 
 cdef class Event:
     cdef Input c
@@ -579,6 +655,8 @@ cdef class Core:
     cdef tuple wide_exposure(self)
     cdef object wide_account(self, make, source, tuple drift)
     # saving and restoring
+    cdef bytes save_own(self)
+    cdef int load_own(self, const char* data, Py_ssize_t at, int64_t count) except -1
     cdef bytes save_symbol_holds(self)
     cdef bytes save_counters(self)
     cdef bytes save_seen(self, int generation)

@@ -13,14 +13,14 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport (
     int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t,
 )
-from libc.stdlib cimport qsort
+from libc.stdlib cimport calloc, free, qsort
 from libc.string cimport memcpy, memmove, memset
 
 from dita.errors import BadField
 
 INPUT_SIZE = sizeof(Input)
 OUTCOME_SIZE = sizeof(Result)
-SAVE_VERSION = 2
+SAVE_VERSION = 3
 
 
 class Fault(Exception):
@@ -45,6 +45,11 @@ include "rules/border.pxi"
 
 cdef inline bint is_for_account(const Input* e) noexcept nogil:
     return e.kind == IN_ACCOUNT_UPDATE or (e.kind == IN_CONTROL and e.reason == CONTROL_REBASE)
+
+
+cdef bint is_awaited(const State* st, const Order* o, int64_t told_ms) noexcept nogil:
+    # Of an open record, and filled so lately that its row may not have been read.
+    return not st.trades[o.trade].flags & CLOSED and o.last_fill_ms + EXPECTED_MS > told_ms
 
 
 cdef int64_t power_of_two(int64_t at_least):
@@ -106,6 +111,7 @@ cdef class Core:
         PyMem_Free(self.st.seen)
         PyMem_Free(self.st.retired)
         PyMem_Free(self.st.requests)
+        free(self.st.own)
         PyMem_Free(self.st)
 
     cdef int allocate(self) except -1:
@@ -123,9 +129,11 @@ cdef class Core:
         st.seen = <uint64_t*>PyMem_Calloc(2 * keys, sizeof(uint64_t))
         st.retired = <int32_t*>PyMem_Calloc(st.config.trades, sizeof(int32_t))
         st.requests = <Request*>PyMem_Calloc(st.config.requests, sizeof(Request))
+        st.own_mask = OWN_MIN - 1
+        st.own = <Probe*>calloc(OWN_MIN, sizeof(Probe))     # grows and shrinks without the GIL
         if (st.slots == NULL or st.values == NULL or st.trades == NULL or st.orders == NULL or st.by_venue == NULL
                 or st.by_client == NULL or st.seen == NULL or st.retired == NULL
-                or st.requests == NULL):
+                or st.requests == NULL or st.own == NULL):
             raise MemoryError()
         self.touch(keys, probes)
         self.empty()
@@ -263,7 +271,7 @@ cdef class Core:
 
     def slot(self, int index) -> tuple:
         """(state, flags, latched, trade_no, entry_order_no, exit_order_no, leg, goal, mark, stale_ms,
-        retry_ms, proven_e8, exit_intent_key)"""
+        retry_ms, proven_e8, exit_intent_key, proven_ms, short_ms, error_code)"""
         cdef Slot* s
         if not 0 <= index < self.st.config.slots:
             raise BadField("slot_id", index, f"0 to {self.st.config.slots - 1}")
@@ -273,7 +281,7 @@ cdef class Core:
                 self.st.orders[s.entry_order].order_no if s.entry_order >= 0 else 0,
                 self.st.orders[s.exit_order].order_no if s.exit_order >= 0 else 0,
                 s.leg, s.exit_goal_e8, s.mark_price_e10, s.stale_ms, s.retry_ms, s.proven_e8,
-                s.exit_intent_key)
+                s.exit_intent_key, s.proven_ms, s.short_ms, s.error_code)
 
     def active_slots(self) -> list:
         """Indices of the slots in use."""
@@ -292,7 +300,7 @@ cdef class Core:
                 self.st.trades[o.trade].slot, o.role, o.side, o.order_type, o.status,
                 (o.flags & FINAL) != 0, (o.flags & EXTERNAL) != 0, o.child, o.intended_e8,
                 v.filled_e8, v.priced_e8, (v.cost), v.cost_rank, (v.fee),
-                v.fee_rank, (v.realized), v.realized_rank, v.figure_e8, o.limit_price_e10)
+                v.fee_rank, (v.realized), v.realized_rank, v.figure_e8, o.limit_price_e10, o.whole.filled_e8, (o.flags & LOST) != 0)
 
     def unwanted_orders(self) -> list:
         """Own numbers of the live orders whose cancel was asked for, oldest first."""
@@ -339,13 +347,14 @@ cdef class Core:
                 (t.trueup), (s.fees), (t.carried), s.pending,
                 s.unsettled, t.open_orders, t.slot, (t.flags & CLOSED) != 0,
                 tuple([t.legs_e9[i] for i in range(t.leg_count)]), tuple(reversed(orders)),
-                t.returned_e8)
+                t.returned_e8, (t.flags & OFF) != 0, (t.foreign))
 
     def ledger(self) -> tuple:
         """(seed, realized, trueup, fees, funding, transfers, adjustments, wallet, available_margin,
         bridged, ambiguous, fees_estimated, anchor_ms, anchor_received_ms, frozen, seeded, anchored,
         anchor_quiet, anchor_reason, ambiguous_count, bridged_count, unsettled, routed_by_state,
-        flow_total, peak, foreign, income_from_ms, income_read_ms)"""
+        flow_total, peak, foreign, income_from_ms, income_read_ms, foreign_funding, foreign_transfers,
+        exchange_offset_ms, clamped)"""
         cdef Ledger* k = &self.st.ledger
         return ((k.seed), (k.realized), (k.trueup), (k.fees),
                 (k.funding), (k.transfers), (k.adjustments),
@@ -354,7 +363,8 @@ cdef class Core:
                 k.anchor_received_ms, k.frozen, k.seeded != 0, k.anchored != 0,
                 k.anchor_quiet != 0, k.anchor_reason, k.ambiguous_count, k.bridged_count,
                 k.unsettled, k.routed_by_state, k.flow_total, (k.peak),
-                (k.foreign), k.income_from_ms, k.income_read_ms)
+                (k.foreign), k.income_from_ms, k.income_read_ms, (k.foreign_funding),
+                (k.foreign_transfers), k.exchange_offset_ms, k.clamped)
 
     def exposure(self) -> tuple:
         """(open slots, open notional, unrealized) at the marks, entry basis where there is none."""
@@ -420,33 +430,70 @@ cdef class Core:
                 money_out(k.ambiguous), self.st.next_trade_no, self.st.event_seq, k.frozen != 0,
                 drift[0], drift[1], drift[2])
 
-    def unsettled_notional(self):
-        """Entry value of the exit quantity that has neither price nor figure: bounds its PnL."""
+    def estimated_fees(self, int64_t told_ms):
+        """Fees of open records that are still estimates, of fills that income rows up to
+        ``told_ms`` need not have yet (10^-18)."""
         cdef int32_t i
-        cdef int32_t order
-        cdef Trade* t
         cdef Order* o
         cdef object total = 0
-        for i in range(self.st.config.trades):
-            t = &self.st.trades[i]
-            if t.trade_no == 0 or t.sums.unsettled == 0 or t.sums.entered_e8 == 0:
+        for i in range(self.st.config.orders):
+            o = &self.st.orders[i]
+            if o.order_no != 0 and o.level.fee_rank == 1 and is_awaited(self.st, o, told_ms):
+                total = total + money_out(o.level.fee)
+        return total
+
+    def unsettled_bound(self, int64_t told_ms):
+        """How far the result of price-less exits can be from 0 (10^-18): a tenth of their entry
+        value and what the mark says, for fills that income rows up to ``told_ms`` need not have
+        yet."""
+        cdef int32_t i
+        cdef Order* o
+        cdef Trade* t
+        cdef int64_t quantity
+        cdef object total = 0
+        for i in range(self.st.config.orders):
+            o = &self.st.orders[i]
+            if o.order_no == 0 or o.role != EXIT or not is_awaited(self.st, o, told_ms):
                 continue
-            if t.flags & CLOSED:
+            t = &self.st.trades[o.trade]
+            quantity = o.level.filled_e8 - o.level.priced_e8
+            if quantity <= 0 or is_known(&o.level) or quantity > t.sums.entered_e8:
                 continue
-            order = t.orders
-            while order >= 0:
-                o = &self.st.orders[order]
-                if o.role == EXIT and o.level.priced_e8 < o.level.filled_e8:
-                    if o.level.filled_e8 - o.level.priced_e8 <= t.sums.entered_e8:
-                        total = total + (money_share(
-                            t.sums.entry_cost, o.level.filled_e8 - o.level.priced_e8,
-                            t.sums.entered_e8))
-                order = o.next
+            basis = money_out(money_share(t.sums.entry_cost, quantity, t.sums.entered_e8))
+            total = total + basis // 10
+            if t.slot >= 0 and self.st.slots[t.slot].mark_price_e10 > 0 and is_priced(t):
+                total = total + abs(
+                    money_out(money_product(self.st.slots[t.slot].mark_price_e10, quantity)) - basis)
         return total
 
     def held_venue_keys(self) -> list:
         """Venue keys of the events that wait for an answer."""
         return [self.st.held[i].venue_key for i in range(self.st.held_count)]
+
+    def is_own(self, uint64_t venue_key) -> bool:
+        """Was an order with this venue id ever in the registry, as far as income rows can name it?"""
+        return probe_find(self.st.own, self.st.own_mask, venue_key) != 0
+
+    def limits(self) -> tuple:
+        """The limits for new risk, by RiskLimit; 0 for none."""
+        return tuple([money_out(self.st.limits[i]) for i in range(8)])
+
+    def errors(self, int64_t now_ms) -> dict:
+        """Rejections in the venue's window by its error code."""
+        cdef dict found = {}
+        for i in range(self.st.errors_count):
+            code = self.st.errors[(self.st.errors_first + i) & (ERRORS_KEPT - 1)].error_code
+            found[code] = error_count(self.st, code, now_ms)
+        return {code: count for code, count in found.items() if count}
+
+    def foreign(self) -> list:
+        """What others hold: (place key, signed quantity, as of)."""
+        return [(self.st.foreign[i].asset_key, self.st.foreign[i].quantity_e8, self.st.foreign[i].as_of_ms)
+                for i in range(self.st.foreign_count) if self.st.foreign[i].quantity_e8 != 0]
+
+    def foreign_here(self, uint64_t asset_key, int side) -> int:
+        """Signed quantity of others on a symbol, in hedge mode on one side of it."""
+        return foreign_on(self.st, foreign_key(self.st, asset_key, side))
 
     def symbol_holds(self) -> list:
         """Keys of the assets that an operator holds."""
@@ -483,6 +530,12 @@ cdef class Core:
             parts.append((<char*>&st.flows[(st.flows_first + i) & (FLOWS_MAX - 1)])[:sizeof(Flow)])
         parts.append((<char*>st.foreign)[:st.foreign_count * sizeof(Foreign)])
         parts.append(self.save_symbol_holds())
+        parts.append((<char*>st.limits)[:sizeof(st.limits)])
+        for i in range(st.errors_count):
+            parts.append((<char*>&st.errors[(st.errors_first + i) & (ERRORS_KEPT - 1)])[:sizeof(Rejection)])
+        for i in range(st.enters_count):
+            parts.append((<char*>&st.enters_ms[(st.enters_first + i) & (ENTERS_KEPT - 1)])[:sizeof(int64_t)])
+        parts.append(self.save_own())
         parts.append((<char*>st.held)[:st.held_count * sizeof(Input)])
         parts.append((<char*>st.slots)[:st.config.slots * sizeof(Slot)])
         parts.append((<char*>st.trades)[:st.config.trades * sizeof(Trade)])
@@ -492,6 +545,29 @@ cdef class Core:
         parts.append(self.save_seen(0))
         parts.append(self.save_seen(1))
         return b"".join(parts)
+
+    cdef bytes save_own(self):
+        # (key, time) of every own order that is remembered, by key.
+        cdef State* st = self.st
+        cdef uint64_t i
+        cdef list found = []
+        for i in range(st.own_mask + 1):
+            if st.own[i].value != 0:
+                found.append((st.own[i].key, st.own[i].value))
+        return b"".join([key.to_bytes(8, "little") + value.to_bytes(8, "little") for key, value in sorted(found)])
+
+    cdef int load_own(self, const char* data, Py_ssize_t at, int64_t count) except -1:
+        cdef State* st = self.st
+        cdef int64_t i
+        cdef uint64_t key = 0
+        cdef int64_t value = 0
+        memset(st.own, 0, (st.own_mask + 1) * sizeof(Probe))
+        st.own_count = 0
+        for i in range(count):
+            memcpy(&key, data + at + 16 * i, 8)
+            memcpy(&value, data + at + 16 * i + 8, 8)
+            own_note(st, key, value - 1)
+        return 0
 
     cdef bytes save_symbol_holds(self):
         return (<char*>self.st.symbol_holds)[:self.st.symbol_holds_count * sizeof(uint64_t)]
@@ -518,6 +594,11 @@ cdef class Core:
         counters[16] = st.retired_live
         counters[17] = st.retired_orders
         counters[18] = st.symbol_holds_count
+        counters[19] = st.errors_count
+        counters[20] = st.enters_count
+        counters[21] = st.own_count
+        counters[22] = 0
+        counters[23] = 0
         return (<char*>counters)[:sizeof(counters)]
 
     cdef void load_counters(self, const int64_t* counters):
@@ -541,6 +622,10 @@ cdef class Core:
         st.retired_live = <int32_t>counters[16]
         st.retired_orders = <int32_t>counters[17]
         st.symbol_holds_count = <int32_t>counters[18]
+        st.errors_first = 0
+        st.errors_count = <int32_t>counters[19]
+        st.enters_first = 0
+        st.enters_count = <int32_t>counters[20]
 
     cdef bytes save_seen(self, int generation):
         cdef State* st = self.st
@@ -587,6 +672,11 @@ cdef class Core:
         at = self.take(data, at, st.flows, st.flows_count * sizeof(Flow))
         at = self.take(data, at, st.foreign, st.foreign_count * sizeof(Foreign))
         at = self.take(data, at, st.symbol_holds, st.symbol_holds_count * sizeof(uint64_t))
+        at = self.take(data, at, st.limits, sizeof(st.limits))
+        at = self.take(data, at, st.errors, st.errors_count * sizeof(Rejection))
+        at = self.take(data, at, st.enters_ms, st.enters_count * sizeof(int64_t))
+        self.load_own(data, at, counters[21])
+        at += 16 * counters[21]
         at = self.take(data, at, st.held, st.held_count * sizeof(Input))
         at = self.take(data, at, st.slots, st.config.slots * sizeof(Slot))
         at = self.take(data, at, st.trades, st.config.trades * sizeof(Trade))
@@ -599,11 +689,15 @@ cdef class Core:
         if not (0 <= counters[4] <= FLOWS_MAX and 0 <= counters[5] <= FOREIGN_MAX
                 and 0 <= counters[6] <= HELD_MAX and 0 <= counters[7] <= c.trades
                 and 0 <= counters[8] <= c.seen and 0 <= counters[9] <= c.seen
-                and 0 <= counters[10] <= 1 and 0 <= counters[18] <= SYMBOL_HOLDS_MAX):
+                and 0 <= counters[10] <= 1 and 0 <= counters[18] <= SYMBOL_HOLDS_MAX
+                and 0 <= counters[19] <= ERRORS_KEPT and 0 <= counters[20] <= ENTERS_KEPT
+                and 0 <= counters[21] <= 2 ** 40):
             raise BadField("saved state", "its counters", "counters within the tables")
         return (8 + sizeof(Config) + sizeof(Ledger) + COUNTERS * sizeof(int64_t)
                 + counters[4] * sizeof(Flow) + counters[5] * sizeof(Foreign)
-                + counters[18] * sizeof(uint64_t) + counters[6] * sizeof(Input) + c.slots * sizeof(Slot) + c.trades * sizeof(Trade)
+                + counters[18] * sizeof(uint64_t) + counters[6] * sizeof(Input)
+                + sizeof(self.st.limits) + counters[19] * sizeof(Rejection)
+                + counters[20] * sizeof(int64_t) + 16 * counters[21] + c.slots * sizeof(Slot) + c.trades * sizeof(Trade)
                 + c.orders * sizeof(Order) + counters[7] * sizeof(int32_t)
                 + (counters[8] + counters[9]) * sizeof(uint64_t))
 
@@ -617,6 +711,8 @@ cdef class Core:
         memset(st.flows, 0, sizeof(st.flows))
         memset(st.foreign, 0, sizeof(st.foreign))
         memset(st.symbol_holds, 0, sizeof(st.symbol_holds))
+        memset(st.errors, 0, sizeof(st.errors))
+        memset(st.enters_ms, 0, sizeof(st.enters_ms))
         memset(st.held, 0, sizeof(st.held))
         st.request_count = 0
         st.seen_count[0] = 0

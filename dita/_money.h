@@ -24,6 +24,11 @@ typedef unsigned __int128 umoney_t;
 
 static inline int money_is_out(__int128 a) { return a > MONEY_MAX || a < -MONEY_MAX; }
 
+/* So large that sums of many of them could leave the range. */
+static inline int money_is_wide(__int128 a) {
+    return a > MONEY_MAX / 1024 || a < -(MONEY_MAX / 1024);
+}
+
 static inline int money_add(money_t a, money_t b, money_t *out) {
     __int128 sum;
     if (__builtin_add_overflow((__int128)a, (__int128)b, &sum) || money_is_out(sum)) return 1;

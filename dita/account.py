@@ -21,8 +21,14 @@ from dita.units import MONEY_ONE
 
 #: A difference without a cause is pending until income has been read so far past its anchor.
 PENDING_MS: Final = 120_000
+#: So far past a frame that announced a flow its row has to have been read; then it explains nothing.
+EXPECTED_MS: Final = 120_000
+#: Rounding never explains more than this, however many flows there were.
+ROUNDING_MAX: Final = MONEY_ONE
 #: Parts of different age that are kept apart; the oldest are joined beyond it.
 PENDING_PARTS_MAX: Final = 64
+#: Frames that announced a flow and whose row has not come; the oldest are forgotten beyond it.
+EXPECTED_MAX: Final = 64
 #: Quiet anchors in a row, each without too much unexplained, that thaw a freeze.
 THAW_ANCHORS: Final = 2
 
@@ -43,8 +49,6 @@ class LedgerFigures(Protocol):
     @property
     def ambiguous(self) -> int: ...
     @property
-    def fees_estimated(self) -> int: ...
-    @property
     def anchor_ms(self) -> int: ...
     @property
     def anchor_quiet(self) -> bool: ...
@@ -55,9 +59,11 @@ class LedgerFigures(Protocol):
     @property
     def foreign(self) -> int: ...
     @property
-    def income_from_ms(self) -> int: ...
+    def told_ms(self) -> int: ...
     @property
-    def income_read_ms(self) -> int: ...
+    def foreign_funding(self) -> int: ...
+    @property
+    def foreign_transfers(self) -> int: ...
 
 
 class AccountConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,10 +83,18 @@ class _Open(msgspec.Struct):
     pending: list[tuple[int, int]] = msgspec.field(default_factory=list)
     good_anchors: int = 0
     frozen: bool = False
-    funding_expected: int = 0
+    #: Flows that frames of the venue have announced, by the time of the frame, oldest first.
+    funding_expected: list[tuple[int, int]] = msgspec.field(default_factory=list)
     funding_seen: int = 0
-    transfer_expected: int = 0
+    transfer_expected: list[tuple[int, int]] = msgspec.field(default_factory=list)
     transfers_seen: int = 0
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """How much what is still to come can explain: of fills whose rows may not have been read."""
+
+    fees: int = 0
+    unsettled: int = 0
 
 
 class Judgement(msgspec.Struct, frozen=True):
@@ -101,16 +115,14 @@ class AccountProjection:
 
     # -- the drift ---------------------------------------------------------------------------------
 
-    def judge(self, k: LedgerFigures, unsettled_notional: int) -> Judgement:
+    def judge(self, k: LedgerFigures, bounds: Bounds) -> Judgement:
         """Split the drift at a new anchor by cause, and say what it means for entries."""
         state = self._open
         drift = k.wallet - (k.k_capital - k.bridged)
-        causes, rest = self._explain(k, drift, unsettled_notional)
+        causes, rest = self._explain(k, drift, bounds)
         state.pending = _aged(state.pending, rest, k.anchor_ms)
         # Its cause may be a row that has not been read yet; without a reader only time can tell.
-        read = k.income_read_ms > k.income_from_ms
-        told_ms = k.income_read_ms if read else k.anchor_ms
-        late = sum(part for since, part in state.pending if told_ms - since >= PENDING_MS)
+        late = sum(part for since, part in state.pending if k.told_ms - since >= PENDING_MS)
         for cause, part in ((DriftCause.UNEXPLAINED, late), (DriftCause.PENDING, rest - late)):
             if part:
                 causes[cause] = part
@@ -143,7 +155,7 @@ class AccountProjection:
                 state.frozen, state.good_anchors = False, 0
 
     def _explain(
-        self, k: LedgerFigures, drift: int, unsettled_notional: int
+        self, k: LedgerFigures, drift: int, bounds: Bounds
     ) -> tuple[dict[DriftCause, int], int]:
         """Give each cause at most what its evidence allows; return the causes and what is left."""
         self._expect(k, drift)
@@ -152,12 +164,15 @@ class AccountProjection:
         rest = drift
         for cause, low, high in (
             (DriftCause.SETTLING, min(0, -k.ambiguous), max(0, -k.ambiguous)),
-            _exactly(DriftCause.FUNDING_UNREAD, state.funding_expected),
-            _exactly(DriftCause.TRANSFER_UNREAD, state.transfer_expected),
+            _exactly(DriftCause.FUNDING_UNREAD, _sum(state.funding_expected)),
+            _exactly(DriftCause.TRANSFER_UNREAD, _sum(state.transfer_expected)),
             _exactly(DriftCause.FOREIGN_ACTIVITY, k.foreign),
-            _within(DriftCause.PENDING_FEE, abs(k.fees_estimated)),
-            _within(DriftCause.UNSETTLED_FILL, unsettled_notional),
-            _within(DriftCause.ROUNDING, k.flow_total * self.config.wallet_digit // 2),
+            _within(DriftCause.PENDING_FEE, abs(bounds.fees)),
+            _within(DriftCause.UNSETTLED_FILL, bounds.unsettled),
+            _within(
+                DriftCause.ROUNDING,
+                min(k.flow_total * self.config.wallet_digit // 2, ROUNDING_MAX),
+            ),
         ):
             part = max(low, min(high, rest))
             if part:
@@ -167,19 +182,22 @@ class AccountProjection:
 
     def _expect(self, k: LedgerFigures, drift: int) -> None:
         # A frame that the venue sent for funding or a transfer is the evidence of a flow whose row
-        # is still to come; when the row is read K moves and the expectation ends.
+        # is still to come.  The row ends it, whoever's it is; so does a history that lacks the row.
         state = self._open
-        state.funding_expected = _towards_zero(
-            state.funding_expected, k.funding - state.funding_seen
+        funding, transfers = k.funding + k.foreign_funding, k.transfers + k.foreign_transfers
+        since_ms = k.told_ms - EXPECTED_MS
+        state.funding_expected = _still_expected(
+            state.funding_expected, funding - state.funding_seen, since_ms
         )
-        state.transfer_expected = _towards_zero(
-            state.transfer_expected, k.transfers - state.transfers_seen
+        state.transfer_expected = _still_expected(
+            state.transfer_expected, transfers - state.transfers_seen, since_ms
         )
-        state.funding_seen, state.transfers_seen = k.funding, k.transfers
+        state.funding_seen, state.transfers_seen = funding, transfers
+        told = (k.anchor_ms, drift - state.drift)
         if k.anchor_reason == BalanceReason.FUNDING:
-            state.funding_expected += drift - state.drift
+            state.funding_expected = [*state.funding_expected, told][-EXPECTED_MAX:]
         elif k.anchor_reason == BalanceReason.TRANSFER:
-            state.transfer_expected += drift - state.drift
+            state.transfer_expected = [*state.transfer_expected, told][-EXPECTED_MAX:]
 
     def rebase(self) -> dict[DriftCause, int]:
         """`anchor --reason`: the drift is booked away; start afresh and say what was removed."""
@@ -220,10 +238,25 @@ def _within(cause: DriftCause, bound: int) -> tuple[DriftCause, int, int]:
     return cause, -bound, bound
 
 
-def _towards_zero(expected: int, read: int) -> int:
-    """What is still expected after a row was read; a row of another sign or more ends it."""
-    left = expected - read
-    return left if abs(left) <= abs(expected) and left * expected > 0 else 0
+def _sum(parts: list[tuple[int, int]]) -> int:
+    return sum(amount for _, amount in parts)
+
+
+def _still_expected(
+    parts: list[tuple[int, int]], read: int, since_ms: int
+) -> list[tuple[int, int]]:
+    """What is still to come after rows of this sum were read, of frames after ``since_ms``.
+
+    A row takes from the oldest frame of its sign first; what no frame announced takes nothing.
+    """
+    left: list[tuple[int, int]] = []
+    for told_ms, amount in parts:
+        if read * amount > 0:
+            taken = min(read, amount, key=abs)
+            amount, read = amount - taken, read - taken
+        if amount and told_ms > since_ms:
+            left.append((told_ms, amount))
+    return left
 
 
 def _aged(pending: list[tuple[int, int]], rest: int, now_ms: int) -> list[tuple[int, int]]:

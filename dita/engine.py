@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from dita.account import AccountConfig, AccountProjection
+from dita.account import AccountConfig, AccountProjection, Bounds
 from dita.contracts import (
     AccountSnapshot,
     ControlAction,
@@ -27,7 +27,7 @@ from dita.contracts import (
 from dita.errors import OperatorError
 from dita.kernel import ExecutionKernel, KernelConfig
 
-SAVE_VERSION: Final = 1
+SAVE_VERSION: Final = 2
 
 
 class SizerFeedback(Record, frozen=True, kw_only=True):
@@ -125,8 +125,12 @@ class Engine:
         ledger = self.kernel.ledger()
         if not ledger.anchored:
             return ()
-        unsettled = self.kernel.unsettled_notional() if ledger.unsettled else 0
-        judgement = self.account.judge(ledger, unsettled)
+        told_ms = ledger.told_ms
+        bounds = Bounds(
+            fees=self.kernel.estimated_fees(told_ms) if ledger.fees_estimated else 0,
+            unsettled=self.kernel.unsettled_bound(told_ms) if ledger.unsettled else 0,
+        )
+        judgement = self.account.judge(ledger, bounds)
         changed = self.kernel.judge(judgement.pending_blocks, judgement.unexplained_freezes)
         return self.kernel.effects() if changed else ()
 

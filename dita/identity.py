@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Final
@@ -23,6 +24,11 @@ KEYS_MAX: Final = 8_192
 NAMES_MIN: Final = 8_192
 #: From here on a key is a hash of a text, below it the number that the text says.
 HASHED: Final = 1 << 63
+#: How the client order ids of a kernel look, and with a 0, which none of those has, those of an
+#: emergency exit; a venue may have changed their case.
+_OWN_CLIENT_ID: Final = re.compile(r"[a-z2-7]{32}")
+EMERGENCY_PREFIX: Final = "flatten0"
+_EMERGENCY_CLIENT_ID: Final = re.compile(rf"{EMERGENCY_PREFIX}[a-z2-7]{{24}}")
 
 
 def _checked(text: str, field: str) -> str:
@@ -113,6 +119,30 @@ def client_order_id(namespace: str, epoch: int, intent_id: str, child: int) -> s
     """The id that an order carries at the venue (design P2): a pure function of its intent."""
     digest = hashlib.sha256(f"{namespace}\x00{epoch}\x00{intent_id}\x00{child}".encode()).digest()
     return base64.b32encode(digest).decode().lower()[:32]
+
+
+def is_own_client_id(text: str) -> bool:
+    """Returns whether an id has the shape of ``client_order_id``: a kernel like ours sent it.
+
+    Whether it was this kernel, only its journal knows.
+    """
+    return text.isascii() and _OWN_CLIENT_ID.fullmatch(text.lower()) is not None
+
+
+def same_client_id(one: str, other: str) -> bool:
+    """Returns whether both name the same order; a venue may change the case, "" names nothing."""
+    return one != "" and one.lower() == other.lower()
+
+
+def emergency_client_id(namespace: str, started_ms: int, asset: str, number: int) -> str:
+    """Returns the id of an order that was sent without a kernel; no kernel takes it for its own."""
+    digest = client_order_id(namespace, started_ms, asset, number)
+    return EMERGENCY_PREFIX + digest[: 32 - len(EMERGENCY_PREFIX)]
+
+
+def is_emergency_client_id(text: str) -> bool:
+    """Returns whether an id has the shape of ``emergency_client_id``."""
+    return text.isascii() and _EMERGENCY_CLIENT_ID.fullmatch(text.lower()) is not None
 
 
 class Names:

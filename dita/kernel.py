@@ -33,6 +33,8 @@ from dita.contracts import (
     OrderRole,
     OrderSide,
     OrderType,
+    RejectReason,
+    RiskLimit,
     TradeRecord,
     TradeSide,
     TradeSlot,
@@ -50,14 +52,21 @@ from dita.identity import (
     asset_key_of,
     client_order_id,
     foreign_client_key,
+    is_own_client_id,
     key_of,
     venue_key_of,
 )
 from dita.refusals import EXPECTED, FREEZE_CAUSES, value_of
 from dita.transitions import RULES, TRANSITIONS
+from dita.units import format_money, format_quantity
 
 _DUST: Final = 2
 _QUARANTINE: Final = ControlAction.QUARANTINE
+#: Which limit a RISK_LIMIT is about, by the name of its field.
+_LIMIT_FIELDS: Final = {
+    _kernel.FIELDS[_kernel.NUMBERS["FIELDS"][f"FIELD_LIMIT_{limit}"]]: limit for limit in RiskLimit
+}
+_COUNTED_LIMITS: Final = frozenset({RiskLimit.POSITIONS, RiskLimit.INTENTS_PER_MINUTE})
 _report = _kernel.report
 
 if TYPE_CHECKING:
@@ -140,6 +149,17 @@ class Ledger(msgspec.Struct, frozen=True):
     foreign: int
     income_from_ms: int
     income_read_ms: int
+    foreign_funding: int
+    foreign_transfers: int
+    exchange_offset_ms: int
+    clamped: int
+
+    @property
+    def told_ms(self) -> int:
+        """Up to when the wallet's rows have been read; without a reader only anchors tell time."""
+        if self.income_read_ms > self.income_from_ms:
+            return self.income_read_ms
+        return self.anchor_ms
 
     @property
     def k_capital(self) -> int:
@@ -196,9 +216,12 @@ class ExecutionKernel:
         try:
             asset_key = ASSET_KEYS[e.asset]
             venue_key = VENUE_KEYS[venue_id]
-            client_key = 0
+            client_key, own_shape = 0, False
             if client_id != "":
-                client_key = names.clients.get(client_id) or foreign_client_key(client_id)
+                client_key = names.clients.get(client_id, 0)
+                if not client_key:
+                    client_key = foreign_client_key(client_id)
+                    own_shape = is_own_client_id(client_id)
         except TypeError as unhashable:
             raise BadField("an id", (e.asset, venue_id, client_id), "text") from unhashable
         if venue_key >= HASHED:
@@ -229,6 +252,7 @@ class ExecutionKernel:
             None if order_event else e.available_margin,
             e.position_side,
             e.error_code,
+            own_shape,
         )
 
     def _pack_intent(self, i: KernelIntent) -> _kernel.Event:
@@ -436,7 +460,38 @@ class ExecutionKernel:
             details["asset"] = record.asset
         if code is KernelDiagnosticCode.ENTRIES_FROZEN:
             details["causes"] = ", ".join(self.freeze_causes())
+        if isinstance(record, KernelIntent):
+            self._explain_refusal(details, code, raw.field, record)
+        elif code is KernelDiagnosticCode.VENUE_REJECTED:
+            self._explain_rejection(details, record)
         return details
+
+    def _explain_refusal(
+        self,
+        details: dict[str, str | int | bool],
+        code: KernelDiagnosticCode,
+        field: str,
+        intent: KernelIntent,
+    ) -> None:
+        if code is KernelDiagnosticCode.FOREIGN_POSITION:
+            quantity = self.foreign_quantity_e8(intent.asset, intent.side)
+            details["foreign_quantity"] = format_quantity(quantity)
+        elif code is KernelDiagnosticCode.RISK_LIMIT:
+            value = self._core.limits()[_LIMIT_FIELDS[field]]
+            counted = _LIMIT_FIELDS[field] in _COUNTED_LIMITS
+            details["expected"] = f"at most {value if counted else format_money(value)}"
+        elif code is KernelDiagnosticCode.VENUE_ERRORS:
+            counts = sorted(self.venue_errors().items())
+            details["errors"] = ", ".join(f"{c}: {n} times in 480 s" for c, n in counts)
+
+    @staticmethod
+    def _explain_rejection(details: dict[str, str | int | bool], event: VenueEvent) -> None:
+        if event.error_code:
+            details["error_code"] = event.error_code
+        if event.message:
+            details["message"] = event.message
+        if event.reject is RejectReason.POSITION_MISMATCH:
+            details["hint"] = "the position may be smaller, or locked by a TP/SL set by hand"
 
     def _malformed(self, record: KernelIntent | VenueEvent, bad: ValueError) -> KernelOutcome:
         field, value, expected = bad.args
@@ -632,9 +687,37 @@ class ExecutionKernel:
         """(slots with a position, their notional, their unrealized PnL)."""
         return self._core.exposure()
 
-    def unsettled_notional(self) -> int:
-        """Entry value of exit quantity that has neither a price nor the venue's figure."""
-        return self._core.unsettled_notional()
+    def estimated_fees(self, told_ms: int) -> int:
+        """Fees that are still estimates, of fills whose income rows may not have been read."""
+        return self._core.estimated_fees(told_ms)
+
+    def unsettled_bound(self, told_ms: int) -> int:
+        """How far the result of exits without price and figure can be from 0, for such fills."""
+        return self._core.unsettled_bound(told_ms)
+
+    def is_own_order(self, venue_order_id: str) -> bool:
+        """Was this ever an order of the registry?  Exact for every order that an income row can
+        still name: ids are kept until income was read well past their last fill."""
+        return self._core.is_own(venue_key_of(venue_order_id)) if venue_order_id else False
+
+    def limits(self) -> dict[RiskLimit, int]:
+        """The limits for new risk that are set; money in 10^-18, counts as they are."""
+        found = self._core.limits()
+        return {limit: found[limit] for limit in RiskLimit if found[limit]}
+
+    def venue_errors(self) -> dict[int, int]:
+        """Rejections by the venue's code within the window in which it counts equal ones."""
+        return self._core.errors(self.now_ms)
+
+    def foreign_quantity_e8(self, asset: str, side: TradeSide = TradeSide.LONG) -> int:
+        """Signed quantity on a symbol (in hedge mode on that side of it) that is not ours."""
+        return self._core.foreign_here(asset_key_of(asset), side)
+
+    def proof_of(self, slot_id: int) -> tuple[int, int, int]:
+        """(proven quantity, when that was asked for, since when less than ours was shown) of a
+        slot; times by the venue's clock, 0 for never."""
+        raw = self._core.slot(slot_id)
+        return raw[11], raw[13], raw[14]
 
     def judge(self, pending: bool, unexplained: bool) -> bool:
         """Hand the account's judgement to the core; True when it changed the freeze."""
@@ -695,11 +778,13 @@ def _economic(o: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _pnl_source(trade: tuple[Any, ...]) -> str:
+    if trade[21]:
+        return "operator"
     return "exchange" if trade[8] and not trade[13] else "kernel_estimate"
 
 
 def _unrealized(trade: tuple[Any, ...], mark_e10: int) -> int:
-    size, entered, priced, cost = trade[5] - trade[8], trade[5], trade[6], trade[7]
+    size, entered, priced, cost = trade[5] - trade[8] + trade[20], trade[5], trade[6], trade[7]
     if not mark_e10 or size <= 0 or priced < entered:
         return 0
     return int(trade[3] * (mark_e10 * size - cost * size // entered))

@@ -37,7 +37,7 @@ def value_of(record: KernelIntent | VenueEvent, field: str) -> object:
 EXPECTED: Final = {
     "kind": "a command or event kind that this entrance takes",
     "slot_id": "a slot of the table, or -1",
-    "time": "milliseconds since 1970, above 0 and below 2^53",
+    "time": "a time above 0, below 2^53, and not ahead of the venue's clock",
     "quantity_e8": "a quantity above 0 that does not contradict what is known",
     "price_e10": "a price above 0",
     "limit_price_e10": "a limit price above 0 on the contract's tick",
@@ -58,6 +58,13 @@ EXPECTED: Final = {
     "contract.tick_e10": "a tick above 0",
     "contract fee rate": "fee rates from 0 to below 1",
     "event_id": "an id, so that it cannot be counted twice",
+    "limit": "one of the limits",
+    "limit of an order": "a notional within the limit of an order",
+    "limit of a symbol": "a notional within what the limit of the symbol leaves",
+    "limit of all symbols": "a notional within what the limit of all symbols leaves",
+    "limit of positions": "fewer open positions than the limit",
+    "limit of intents": "fewer entries in the last minute than the limit",
+    "limit of the day's loss": "a day's loss below the limit",
 }
 
 FREEZE_CAUSES: Final = (
@@ -68,4 +75,6 @@ FREEZE_CAUSES: Final = (
     (16, "recovery slot in use"),
     (32, "pending drift"),
     (64, "not ready"),
+    (128, "loss of the day"),
+    (256, "quarantine"),
 )

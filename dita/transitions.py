@@ -31,22 +31,23 @@ EXIT           | !NO_POSITION          | exit>EX            | exit>X            
 CANCEL         | !NO_ACTIVE_EXIT_ORDER | cancel=            | !NO_ACTIVE_EXIT_ORDER | cancel>EPX         | !TERMINAL_STATE | !STALE_STATE
 MARK_PRICE     | !NO_POSITION          | mark=              | mark=                 | mark>EPX           | !TERMINAL_STATE | mark=
 RECONCILE      | adopt>P               | reconcile>EXS      | reconcile>EXS         | reconcile>EXS      | reconcile>EXCS  | reconcile=
-CONTROL        | control=              | control=           | control=              | control=           | control=        | control=
-ORDER_ACK      | ack>IS                | ack>EPXS           | ack>PCXS              | ack>EPXCS          | ack>PXCS        | ack=
-PARTIAL_FILL   | fill>IS               | fill>EPXS          | fill>PCS              | fill>EPXCS         | fill>PXCS       | fill=
-FULL_FILL      | fill>IS               | fill>EPXS          | fill>PCS              | fill>EPXCS         | fill>PXCS       | fill=
-CANCEL_ACK     | end>IS                | end>EPXCS          | end>PCS               | end>EPXCS          | end>PXCS        | end=
+CONTROL        | control=              | control>ES         | control>PS            | control>XS         | control>CS      | control=
+WRITE_OFF      | !NO_POSITION          | !INVALID_TRANSITION | !INVALID_TRANSITION  | !INVALID_TRANSITION | !INVALID_TRANSITION | write_off>IEPXCS
+ORDER_ACK      | ack>IS                | ack>EPXCS          | ack>PCXS              | ack>EPXCS          | ack>PXCS        | ack=
+PARTIAL_FILL   | fill>IS               | fill>EPXCS         | fill>PXCS             | fill>EPXCS         | fill>PXCS       | fill=
+FULL_FILL      | fill>IS               | fill>EPXCS         | fill>PXCS             | fill>EPXCS         | fill>PXCS       | fill=
+CANCEL_ACK     | end>IS                | end>EPXCS          | end>PXCS              | end>EPXCS          | end>PXCS        | end=
 CANCEL_REJECT  | cancel_reject=        | cancel_reject=     | cancel_reject=        | cancel_reject>EPX  | cancel_reject=  | cancel_reject=
 ORDER_REJECT   | reject=               | reject>IEPXCS      | reject=               | reject>IEPXCS      | reject>IC       | reject=
-ORDER_EXPIRED  | end>IS                | end>EPXCS          | end>PCS               | end>EPXCS          | end>PXCS        | end=
+ORDER_EXPIRED  | end>IS                | end>EPXCS          | end>PXCS              | end>EPXCS          | end>PXCS        | end=
 ORDER_UNKNOWN  | unknown=              | unknown=           | unknown=              | unknown>EPX        | unknown=        | unknown=
 RATE_LIMITED   | rate_limited=         | rate_limited>IEPXC | rate_limited=         | rate_limited>IEPXC | rate_limited=   | rate_limited=
-ORDER_FINAL    | final>IS              | final>IEPXCS       | final>IPCS            | final>IEPXCS       | final>IPXCS     | final=
-ORDER_ABSENT   | absent=               | absent>IEPXC       | absent=               | absent>IEPXC       | absent>IC       | absent=
-POSITION       | position=             | position=          | position>PS           | position>EPX       | position=       | position>IEPXCS
-FILL_SETTLED   | settled>IS            | settled>EPXS       | settled>PCS           | settled>EPXCS      | settled>PXCS    | settled=
-LIQUIDATION    | !NO_POSITION          | external>S         | external>S            | external>S         | !NO_POSITION    | external=
-ADL            | !NO_POSITION          | external>S         | external>S            | external>S         | !NO_POSITION    | external=
+ORDER_FINAL    | final>IS              | final>IEPXCS       | final>IPXCS           | final>IEPXCS       | final>IPXCS     | final=
+ORDER_ABSENT   | absent=               | absent>IEPXCS      | absent>PS             | absent>IEPXCS      | absent>ICS      | absent=
+POSITION       | position>IS           | position>ES        | position>PXS          | position>IEPXCS    | position>ICS    | position>IEPXCS
+FILL_SETTLED   | settled>IS            | settled>EPXCS      | settled>PXCS          | settled>EPXCS      | settled>PXCS    | settled=
+LIQUIDATION    | !NO_POSITION          | external>S         | external>S            | external>S         | external>S      | external=
+ADL            | !NO_POSITION          | external>S         | external>S            | external>S         | external>S      | external=
 ACCOUNT_UPDATE | account=              | account=           | account=              | account=           | account=        | account=
 FUNDING_FEE    | account=              | account=           | account=              | account=           | account=        | account=
 TRANSFER       | account=              | account=           | account=              | account=           | account=        | account=
@@ -82,6 +83,7 @@ RULES = (
     "external",
     "account",
     "tick",
+    "write_off",
 )
 
 

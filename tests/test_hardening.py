@@ -775,7 +775,7 @@ def test_held_event_whose_ids_come_to_name_two_orders_hangs_nobody(desk: Desk) -
     core = desk.engine.kernel._core
     garbage = _kernel.report(
         17, desk.now, desk.now, 0, asset_key, 77, 2, -1, 0, q(5), False, p(10), 0, 0,
-        None, None, None, 1, 0, 0, 0, None, 0, 0,
+        None, None, None, 1, 0, 0, 0, None, 0, 0, False,
     )  # fmt: skip
     assert core.apply(garbage).code == Code.EVENT_HELD
     desk.exit()  # order 2, without an answer

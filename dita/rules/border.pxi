@@ -140,7 +140,7 @@ cdef class Event:
 def report(kind, received_ms, exchange_ms, event_key, asset_key, venue_key, client_key,
            slot, side, quantity_e8, increment, price_e10, last_quantity_e8, last_price_e10,
            cost, fee, realized, source, reason, wait_ms, limit_ms, available_margin,
-           position_side, error_code):
+           position_side, error_code, own_shape):
     """The event of what a venue or account event carries; None = not reported."""
     cdef Event event = Event.__new__(Event)
     cdef Input* e = &event.c
@@ -164,6 +164,8 @@ def report(kind, received_ms, exchange_ms, event_key, asset_key, venue_key, clie
     e.limit_ms = exact(limit_ms, "requested_ms")
     e.position_side = small(position_side, "position_side", -1, 1)
     e.error_code = small(error_code, "error_code", -2147483648, 2147483647)
+    if own_shape:
+        e.flags |= OWN_SHAPE
     if increment:
         e.flags |= INCREMENT
     if cost is not None:

@@ -24,11 +24,19 @@ cdef int in_flight(const State* st) noexcept nogil:
     return 0
 
 
-cdef int seed_for(const Ledger* k, money_t wallet, money_t* out) noexcept nogil:
-    # The seed with which K equals the wallet now.  Answers 1 when it leaves the range.
+cdef int seed_for(const State* st, const Input* e, int64_t when, money_t* out) noexcept nogil:
+    # The seed with which K, less the flows that come after this first anchor, equals the wallet.
+    # Returns 1 when it leaves the range.
+    cdef const Ledger* k = &st.ledger
     cdef money_t total = 0
+    cdef int32_t i
+    cdef const Flow* flow
     cdef int bad = k_capital(k, &total)
-    bad |= money_sub(wallet, total, &total)
+    for i in range(st.flows_count):
+        flow = &st.flows[(st.flows_first + i) & (FLOWS_MAX - 1)]
+        if flow.exchange_ms > when + AMBIGUOUS_MS:
+            bad |= money_sub(total, flow.amount, &total)
+    bad |= money_sub(e.realized, total, &total)
     bad |= money_add(k.seed, total, out)
     return bad
 
@@ -46,15 +54,17 @@ cdef int zero_wallet(State* st, const Input* e, Result* out) except -1 nogil:
 
 cdef int anchor(State* st, const Input* e, Result* out) except -1 nogil:
     cdef Ledger* k = &st.ledger
-    cdef int64_t when = e.exchange_ms if e.exchange_ms > 0 else e.received_ms
+    cdef int64_t when = e.exchange_ms if e.exchange_ms > 0 else venue_now(st, e.received_ms)
     cdef money_t seed = 0
     if not e.flags & HAS_REALIZED:
         return refuse_field(out, FIELD_MONEY, D_INVALID_EVENT)
+    if is_ahead(st, e):
+        return refuse_field(out, FIELD_TIME, D_INVALID_EVENT)
     if k.anchored and when < k.anchor_ms:
         return D_OLD_ANCHOR
     if money_sign(e.realized) <= 0:
         return zero_wallet(st, e, out)
-    if not k.seeded and seed_for(k, e.realized, &seed):
+    if not k.seeded and seed_for(st, e, when, &seed):
         return D_ARITHMETIC_LIMIT
     accept(st, e, out)
     if not k.seeded:
@@ -83,7 +93,7 @@ cdef int anchor(State* st, const Input* e, Result* out) except -1 nogil:
 cdef int account_flow(State* st, const Input* e, Result* out) except -1 nogil:
     # Funding or a transfer, signed as its effect on the account; one identity each.
     cdef Ledger* k = &st.ledger
-    cdef int64_t when = e.exchange_ms if e.exchange_ms > 0 else e.received_ms
+    cdef int64_t when = e.exchange_ms
     cdef money_t total = 0
     if not e.flags & HAS_REALIZED:
         return refuse_field(out, FIELD_MONEY, D_INVALID_EVENT)
@@ -96,13 +106,15 @@ cdef int account_flow(State* st, const Input* e, Result* out) except -1 nogil:
     if not bridge_fits(st, e.realized):
         return D_ARITHMETIC_LIMIT
     accept(st, e, out)
+    if when == 0 or is_ahead(st, e):
+        when = venue_now(st, e.received_ms)
     if e.kind == IN_FUNDING_FEE:
         k.funding = total
     else:
         k.transfers = total
     remember(st, e.event_key)
     k.flow_total += 1
-    flow_add(st, when, e.realized)
+    flow_add(st, when, e.realized, 0)
     track_peak(k)
     return D_OK
 
@@ -117,10 +129,15 @@ cdef int foreign_flow(State* st, const Input* e, Result* out) except -1 nogil:
         return refuse_field(out, FIELD_INTENT, D_INVALID_EVENT)
     if was_seen(st, e.event_key):
         return D_DUPLICATE_EVENT
-    if money_add(k.foreign, e.realized, &total):
+    cdef money_t kind = k.foreign_funding if e.reason == BALANCE_FUNDING else k.foreign_transfers
+    if money_add(k.foreign, e.realized, &total) or money_add(kind, e.realized, &kind):
         return D_ARITHMETIC_LIMIT
     accept(st, e, out)
     k.foreign = total
+    if e.reason == BALANCE_FUNDING:
+        k.foreign_funding = kind
+    elif e.reason == BALANCE_TRANSFER:
+        k.foreign_transfers = kind
     remember(st, e.event_key)
     k.flow_total += 1
     return D_OK
@@ -129,12 +146,13 @@ cdef int foreign_flow(State* st, const Input* e, Result* out) except -1 nogil:
 cdef int income_read(State* st, const Input* e, Result* out) except -1 nogil:
     # Every income row up to this time of the venue has been read.
     cdef Ledger* k = &st.ledger
-    if e.exchange_ms <= 0:
+    if e.exchange_ms <= 0 or is_ahead(st, e):
         return refuse_field(out, FIELD_TIME, D_INVALID_EVENT)
     if e.exchange_ms <= k.income_read_ms:
         return D_DUPLICATE_EVENT
     accept(st, e, out)
     k.income_read_ms = e.exchange_ms
+    own_forget(st, k.income_read_ms - OWN_KEPT_MS)
     return D_OK
 
 
@@ -143,16 +161,24 @@ cdef int64_t due_in_slot(const State* st, const Slot* s) noexcept nogil:
     cdef const Trade* t = &st.trades[s.trade]
     cdef int64_t due = TIME_MAX_MS
     cdef int64_t at
-    if exit_outstanding(s, t) and not is_live(st, s.exit_order):
-        at = s.retry_ms if s.retry_ms > 0 else due
-        if s.flags & STALE and s.stale_ms + STALE_EXIT_MS > s.retry_ms:
-            at = s.stale_ms + STALE_EXIT_MS
-        due = at if at < due else due
+    if exit_outstanding(s, t) and not is_dust(s, t) and not is_live(st, s.exit_order):
+        at = exit_wait_ms(st, s)
+        due = at if 0 < at < due else due
     if is_live(st, s.exit_order) and 0 < st.orders[s.exit_order].deadline_ms < due:
         due = st.orders[s.exit_order].deadline_ms
     if is_live(st, s.entry_order) and 0 < st.orders[s.entry_order].deadline_ms < due:
         due = st.orders[s.entry_order].deadline_ms
     return due
+
+
+cdef bint record_waits(const State* st, const Trade* t) noexcept nogil:
+    # Flat, and its sizer or its record waits for figures until a limit; not where more than time
+    # is missing.
+    if t.flags & CLOSED or t.flat_ms == 0:
+        return False
+    if t.slot >= 0:
+        return not t.flags & FED and not st.slots[t.slot].flags & STALE and t.sums.exited_e8 > 0
+    return t.open_orders == 0 and (t.sums.pending > 0 or not t.flags & FED)
 
 
 cdef int64_t due_of(const State* st) noexcept nogil:
@@ -172,7 +198,7 @@ cdef int64_t due_of(const State* st) noexcept nogil:
         if t.slot >= 0:
             at = due_in_slot(st, &st.slots[t.slot])
             due = at if at < due else due
-        if not t.flags & CLOSED and t.flat_ms > 0 and not (t.flags & FED and t.slot >= 0):
+        if record_waits(st, t):
             at = t.flat_ms + RECORD_LIMIT_MS
             due = at if at < due else due
     return due if due < TIME_MAX_MS else 0
@@ -199,6 +225,8 @@ cdef int tick(State* st, const Input* e, Result* out) except -1 nogil:
     cdef int32_t left = st.active
     cdef int before
     accept(st, e, out)
+    if e.exchange_ms > 0:
+        st.ledger.exchange_offset_ms = e.exchange_ms - e.received_ms
     memset(&each, 0, sizeof(Result))
     for i in range(st.config.slots):
         if left == 0:

@@ -94,9 +94,8 @@ cdef int asset_free(const State* st, const Input* e) noexcept nogil:
             return D_SLOT_BUSY
         if t.asset_key == e.asset_key and (not st.config.hedge or t.side == e.side):
             return D_SLOT_BUSY
-    for i in range(st.foreign_count):
-        if st.foreign[i].asset_key == foreign_key(st, e.asset_key, e.side):
-            return D_FOREIGN_POSITION
+    if foreign_on(st, foreign_key(st, e.asset_key, e.side)) != 0:
+        return D_FOREIGN_POSITION
     return D_OK
 
 
@@ -112,7 +111,107 @@ cdef int entries_allowed(const State* st, const Input* e) noexcept nogil:
             return D_BALANCE_STALE
     if k.anchored and k.ambiguous_count > 0:
         return D_ANCHOR_NOT_QUIET
+    if st.errors_count > 0 and errors_wait_ms(st, ERRORS_OF_A_SLOT, now) > 0:
+        return D_VENUE_ERRORS           # the tries that are left are for exits
     return D_OK
+
+
+# -- limits that a person set ----------------------------------------------------------------------
+
+cdef bint exceeds(const State* st, int which, money_t amount) noexcept nogil:
+    return money_sign(st.limits[which]) > 0 and money_cmp(amount, st.limits[which]) > 0
+
+
+cdef int notional_on(const State* st, uint64_t asset_key, money_t* out) noexcept nogil:
+    # What is open and what its working entries can still open; asset 0: everywhere.  Returns 1
+    # when it leaves the range.
+    cdef int32_t i
+    cdef int32_t left = st.active
+    cdef const Trade* t
+    cdef const Slot* s
+    cdef Value v
+    cdef int bad = 0
+    for i in range(st.config.slots):
+        if left == 0:
+            break
+        s = &st.slots[i]
+        if s.trade < 0:
+            continue
+        left -= 1
+        t = &st.trades[s.trade]
+        if asset_key != 0 and t.asset_key != asset_key:
+            continue
+        if size_of(t) > 0:
+            bad |= value_of(s, t, &v) or money_add(out[0], v.notional, out)
+        if is_live(st, s.entry_order):
+            bad |= money_add(out[0], money_product(
+                st.orders[s.entry_order].value_price_e10, unfilled(&st.orders[s.entry_order])), out)
+    return bad
+
+
+cdef int enters_in_minute(const State* st, int64_t now_ms) noexcept nogil:
+    cdef int32_t i
+    cdef int found = 0
+    for i in range(st.enters_count):
+        found += now_ms - st.enters_ms[(st.enters_first + i) & (ENTERS_KEPT - 1)] < 60_000
+    return found
+
+
+cdef void enter_note(State* st) noexcept nogil:
+    if st.enters_count == ENTERS_KEPT:
+        st.enters_first = (st.enters_first + 1) & (ENTERS_KEPT - 1)
+        st.enters_count -= 1
+    st.enters_ms[(st.enters_first + st.enters_count) & (ENTERS_KEPT - 1)] = st.now_ms
+    st.enters_count += 1
+
+
+cdef inline int64_t value_price(const Input* e) noexcept nogil:
+    return e.last_price_e10 if e.order_type > 0 else e.price_e10
+
+
+cdef int within_limits(const State* st, const Input* e, Result* out) noexcept nogil:
+    cdef int64_t now = e.received_ms if e.received_ms > st.now_ms else st.now_ms
+    cdef money_t order = money_product(value_price(e), e.quantity_e8)
+    cdef money_t total = order
+    if exceeds(st, LIMIT_ORDER_NOTIONAL, order):
+        return refuse_field(out, FIELD_LIMIT + LIMIT_ORDER_NOTIONAL, D_RISK_LIMIT)
+    if money_sign(st.limits[LIMIT_SYMBOL_NOTIONAL]) > 0:
+        if notional_on(st, e.asset_key, &total) or exceeds(st, LIMIT_SYMBOL_NOTIONAL, total):
+            return refuse_field(out, FIELD_LIMIT + LIMIT_SYMBOL_NOTIONAL, D_RISK_LIMIT)
+    if money_sign(st.limits[LIMIT_TOTAL_NOTIONAL]) > 0:
+        total = order
+        if notional_on(st, 0, &total) or exceeds(st, LIMIT_TOTAL_NOTIONAL, total):
+            return refuse_field(out, FIELD_LIMIT + LIMIT_TOTAL_NOTIONAL, D_RISK_LIMIT)
+    if exceeds(st, LIMIT_POSITIONS, st.active + 1):
+        return refuse_field(out, FIELD_LIMIT + LIMIT_POSITIONS, D_RISK_LIMIT)
+    if exceeds(st, LIMIT_INTENTS_PER_MINUTE, enters_in_minute(st, now) + 1):
+        return refuse_field(out, FIELD_LIMIT + LIMIT_INTENTS_PER_MINUTE, D_RISK_LIMIT)
+    return D_OK
+
+
+cdef void own_result(const Ledger* k, money_t* out) noexcept nogil:
+    # noexcept: a sum of figures in range; beyond it the day's limit does not judge.
+    out[0] = k.realized
+    money_add(out[0], k.trueup, out)
+    money_sub(out[0], k.fees, out)
+    money_add(out[0], k.funding, out)
+
+
+cdef int watch_the_day(State* st) except -1 nogil:
+    # After each accepted input: the loss since the day began (UTC), against its limit.
+    cdef Ledger* k = &st.ledger
+    cdef money_t result = 0
+    cdef money_t loss = 0
+    own_result(k, &result)
+    if st.now_ms // DAY_MS != k.day:
+        k.day = st.now_ms // DAY_MS
+        k.day_base = result
+    if money_sign(st.limits[LIMIT_DAY_LOSS]) == 0 or k.frozen & FREEZE_DAY_LOSS:
+        return 0
+    if money_sub(k.day_base, result, &loss) or money_cmp(loss, st.limits[LIMIT_DAY_LOSS]) < 0:
+        return 0
+    k.frozen |= FREEZE_DAY_LOSS
+    return cancel_entries(st)
 
 
 cdef void trade_terms(Trade* t, const Input* e) noexcept nogil:
@@ -142,6 +241,8 @@ cdef int enter(State* st, const Input* e, int32_t slot, Result* out) except -1 n
         code = asset_free(st, e)
     if code == D_OK:
         code = entries_allowed(st, e)
+    if code == D_OK:
+        code = within_limits(st, e, out)
     if code == D_OK and not room_for_entry(st):
         code = D_LIMIT_REACHED
     if code != D_OK:
@@ -156,6 +257,8 @@ cdef int enter(State* st, const Input* e, int32_t slot, Result* out) except -1 n
     o.order_type = e.order_type
     o.limit_price_e10 = e.last_price_e10 if e.order_type > 0 else 0
     o.expires_ms = e.limit_ms
+    o.value_price_e10 = value_price(e)
+    enter_note(st)
     if e.wait_ms > 0:
         o.deadline_ms = st.now_ms + e.wait_ms
     st.slots[slot].entry_order = order
@@ -169,63 +272,122 @@ cdef int enter(State* st, const Input* e, int32_t slot, Result* out) except -1 n
 
 # -- EXIT ------------------------------------------------------------------------------------------
 
-cdef int64_t next_goal(const Slot* s, const Trade* t, const Input* e) noexcept nogil:
-    # The cumulative exited quantity that this EXIT asks for.  Ratios are of what is left; the final
-    # leg, a leg below the venue's minimum and anything more than what is left is ALL of it.
-    cdef int64_t base = t.sums.exited_e8
-    cdef int64_t left
+cdef bint is_below_minimum(const Slot* s, const Trade* t, int64_t quantity_e8) noexcept nogil:
+    # By the contract's minimum quantity, or its notional at the mark, else at the entry's price.
+    cdef money_t notional
+    if quantity_e8 < t.min_quantity_e8 or quantity_e8 <= 0:
+        return True
+    if s.mark_price_e10 > 0:
+        notional = money_product(s.mark_price_e10, quantity_e8)
+    elif t.sums.entered_e8 > 0 and t.sums.entry_priced_e8 == t.sums.entered_e8:
+        if quantity_e8 >= t.sums.entered_e8:
+            return False
+        notional = money_share(t.sums.entry_cost, quantity_e8, t.sums.entered_e8)
+    else:
+        return False
+    return money_cmp(notional, t.min_notional) < 0
+
+
+cdef int64_t leg_goal(const Slot* s, const Trade* t, int64_t base, int32_t ratio_e9) noexcept nogil:
+    # A leg is a share of what there is beyond `base`, floored to the step.  A leg that the venue
+    # would refuse as too small, and one that takes everything, is ALL.
+    cdef int64_t left = t.sums.entered_e8 - base
     cdef int64_t quantity
-    if s.latched and s.exit_goal_e8 > base:
-        base = s.exit_goal_e8
-    left = t.sums.entered_e8 - base
     if left <= 0:
         return ALL
-    if e.quantity_e8 > 0:
-        if e.quantity_e8 >= left:
-            return ALL
-        quantity = floor_to_step(e.quantity_e8, t.step_e8)
-    elif s.leg + 1 >= t.leg_count:
-        return ALL
-    else:
-        quantity = floor_to_step(quantity_share(left, t.legs_e9[s.leg]), t.step_e8)
-    if quantity < t.min_quantity_e8 or quantity <= 0 or quantity >= left:
+    quantity = floor_to_step(quantity_share(left, ratio_e9), t.step_e8)
+    if quantity >= left or is_below_minimum(s, t, quantity):
         return ALL
     return base + quantity
+
+
+cdef int64_t asked_already(const Slot* s, const Trade* t) noexcept nogil:
+    # The cumulative exited quantity from which the next EXIT counts.
+    if s.latched and s.exit_goal_e8 > t.sums.exited_e8:
+        return s.exit_goal_e8
+    return t.sums.exited_e8
+
+
+cdef int check_exit_quantity(const Slot* s, const Trade* t, const Input* e, Result* out) noexcept nogil:
+    # A typed quantity is done as typed or refused; only more than there is becomes all of it.
+    cdef int64_t left
+    if e.quantity_e8 == 0 or (s.latched and s.exit_goal_e8 == ALL):
+        return D_OK
+    left = t.sums.entered_e8 - asked_already(s, t)
+    if e.quantity_e8 >= left:
+        return D_OK
+    if floor_to_step(e.quantity_e8, t.step_e8) != e.quantity_e8:
+        return refuse_field(out, FIELD_STEP, D_INVALID_INTENT)
+    if e.quantity_e8 < t.min_quantity_e8:
+        return refuse_field(out, FIELD_MINIMUM, D_INVALID_INTENT)
+    return D_OK
+
+
+cdef void exit_goal(Slot* s, const Trade* t, const Input* e) noexcept nogil:
+    # What this EXIT wants out, as a level: a typed quantity, the next leg, or everything.
+    cdef int64_t base
+    if s.latched and s.exit_goal_e8 == ALL:
+        return
+    base = asked_already(s, t)
+    s.exit_start_e8 = t.sums.exited_e8
+    s.leg_before = s.leg
+    s.explicit = e.quantity_e8 > 0
+    s.goal_ratio_e9 = 0
+    s.goal_base_e8 = base
+    if e.quantity_e8 > 0:
+        latch_exit(s, ALL if e.quantity_e8 >= t.sums.entered_e8 - base else base + e.quantity_e8)
+        return
+    if s.leg + 1 >= t.leg_count:
+        latch_exit(s, ALL)
+        return
+    s.goal_ratio_e9 = t.legs_e9[s.leg]
+    latch_exit(s, leg_goal(s, t, base, s.goal_ratio_e9))
+    s.leg += 1
+
+
+cdef bint replaces_limit(const State* st, const Slot* s, const Input* e) noexcept nogil:
+    # A MARKET exit does not wait behind a LIMIT one that may rest for ever.
+    cdef const Order* o
+    if e.order_type != 0 or not is_live(st, s.exit_order):
+        return False
+    o = &st.orders[s.exit_order]
+    return o.order_type == 1 and o.deadline_ms == 0 and not o.flags & UNWANTED
 
 
 cdef int exit_(State* st, const Input* e, int32_t slot, Result* out) except -1 nogil:
     cdef Slot* s = &st.slots[slot]
     cdef Trade* t = &st.trades[s.trade]
-    cdef int64_t goal
+    cdef bint everything = s.latched and s.exit_goal_e8 == ALL
+    cdef bint urgent = e.flags & URGENT
     if e.event_key == 0:
         return refuse_field(out, FIELD_INTENT, D_INVALID_INTENT)
     if e.order_type > 0 and (e.last_price_e10 <= 0
                              or floor_to_step(e.last_price_e10, t.tick_e10) != e.last_price_e10):
         return refuse_field(out, FIELD_LIMIT_PRICE, D_INVALID_INTENT)
-    if s.latched and s.exit_goal_e8 == ALL and not e.flags & URGENT:
+    if check_exit_quantity(s, t, e, out):
+        return D_INVALID_INTENT
+    if everything and not urgent and not replaces_limit(st, s, e):
         return D_DUPLICATE_EVENT        # everything is on its way out already
     accept(st, e, out)
-    if s.latched and s.exit_goal_e8 == ALL:
-        goal = ALL
-    else:
-        goal = next_goal(s, t, e)
-        s.leg_before = s.leg
-        s.exit_start_e8 = t.sums.exited_e8
-        if s.leg + 1 < t.leg_count:
-            s.leg += 1
-    latch_exit(s, goal)
+    if is_live(st, s.exit_order) and st.orders[s.exit_order].order_type == 1:
+        if urgent or (everything and replaces_limit(st, s, e)):
+            cancel_order(st, slot, s.exit_order)
+    exit_goal(s, t, e)
     s.exit_intent_key = e.event_key
     s.next_child = 0
     s.exit_type = e.order_type
     s.exit_price_e10 = e.last_price_e10 if e.order_type > 0 else 0
     s.exit_wait_ms = e.wait_ms
+    if everything and e.order_type == 0:
+        s.market_e8 = ALL
     s.flags &= <uint8_t>(~DUST)
-    if e.flags & URGENT:
+    s.dust_e8 = 0
+    s.urgent = urgent
+    forget_rejects(s)
+    if urgent:
         s.retry_ms = 0
     if is_live(st, s.entry_order):
         cancel_order(st, slot, s.entry_order)
-    if e.flags & URGENT and is_live(st, s.exit_order) and st.orders[s.exit_order].order_type == 1:
-        cancel_order(st, slot, s.exit_order)
     if s.flags & STALE:
         note(out, D_EXIT_LATCHED)
     return D_OK
@@ -234,13 +396,13 @@ cdef int exit_(State* st, const Input* e, int32_t slot, Result* out) except -1 n
 # -- CANCEL, MARK_PRICE ----------------------------------------------------------------------------
 
 cdef int cancel(State* st, const Input* e, int32_t slot, Result* out) except -1 nogil:
-    # EXIT_WORKING: the exit is taken back, and with it the latch.  ENTRY_WORKING: the entry is.
+    # EXIT_WORKING: the exit is taken back, and with it the latch.  ENTRY_WORKING: the entry is, and
+    # an exit that was asked for stays wanted.
     cdef Slot* s = &st.slots[slot]
     if e.event_key == 0:
         return refuse_field(out, FIELD_INTENT, D_INVALID_INTENT)
     accept(st, e, out)
     if s.state == ENTRY_WORKING:
-        latch_drop(s)
         return cancel_order(st, slot, s.entry_order)
     if st.trades[s.trade].sums.exited_e8 == s.exit_start_e8:
         s.leg = s.leg_before            # nothing of this leg went out: it is still to come
@@ -257,7 +419,19 @@ cdef int mark(State* st, const Input* e, int32_t slot, Result* out) except -1 no
         return refuse_field(out, FIELD_PRICE, D_INVALID_INTENT)
     accept(st, e, out)
     st.slots[slot].mark_price_e10 = e.price_e10
+    if st.config.hedge and e.slot < 0 and e.trade_key == 0:
+        mark_other_side(st, slot, e.price_e10)
     return D_OK
+
+
+cdef void mark_other_side(State* st, int32_t slot, int64_t price_e10) noexcept nogil:
+    # Hedge mode: a symbol's mark is that of all its slots.
+    cdef int32_t i
+    for i in range(st.config.slots):
+        if i != slot and st.slots[i].trade >= 0:
+            if st.trades[st.slots[i].trade].asset_key == st.trades[st.slots[slot].trade].asset_key:
+                st.slots[i].mark_price_e10 = price_e10
+                st.values[i].known = 0
 
 
 # -- RECONCILE -------------------------------------------------------------------------------------
@@ -289,7 +463,7 @@ cdef int adopt(State* st, const Input* e, int32_t slot, Result* out) except -1 n
     t.carried = e.realized
     t.realized = e.realized
     slot_open(st, slot, trade)
-    foreign_set(st, foreign_key(st, e.asset_key, e.side), 0)
+    foreign_set(st, foreign_key(st, e.asset_key, e.side), 0, 0)
     out.trade_no = t.trade_no
     if t.sums.entry_priced_e8 == 0:
         note(out, D_ENTRY_BASIS_MISSING)
@@ -305,8 +479,9 @@ cdef int adopt_order(State* st, const Input* e, int32_t slot, Result* out) excep
         return refuse_field(out, FIELD_ORDER, D_INVALID_INTENT)
     if e.quantity_e8 <= 0:
         return refuse_field(out, FIELD_QUANTITY, D_INVALID_INTENT)
-    if is_live(st, s.entry_order if e.role == ENTRY else s.exit_order):
-        return D_SLOT_BUSY
+    order = s.entry_order if e.role == ENTRY else s.exit_order
+    if order >= 0 and not is_terminal(&st.orders[order]):
+        return D_SLOT_BUSY              # what it filled is not certain yet
     if st.order_free < 0 and st.retired_live == 0:
         return D_LIMIT_REACHED
     accept(st, e, out)
@@ -332,6 +507,7 @@ cdef int reconcile(State* st, const Input* e, int32_t slot, Result* out) except 
     if e.role != 0:
         return adopt_order(st, e, slot, out)
     accept(st, e, out)
+    finalise_lost(st, &st.trades[s.trade])      # a person's word that they are over
     order = st.trades[s.trade].orders
     while order >= 0:
         if not is_ended(&st.orders[order]):
@@ -339,7 +515,71 @@ cdef int reconcile(State* st, const Input* e, int32_t slot, Result* out) except 
         elif not is_terminal(&st.orders[order]):
             request(st, DO_FINALISE, slot, order, -1)
         order = st.orders[order].next
-    return go_stale(st, slot)
+    return doubt_again(st, slot)
+
+
+# -- WRITE_OFF -------------------------------------------------------------------------------------
+
+cdef int check_write_off(const State* st, const Slot* s, const Input* e, Result* out) noexcept nogil:
+    # Only what every record of the venue's lacks is written off, and only all of it.
+    cdef const Trade* t = &st.trades[s.trade]
+    if e.event_key == 0:
+        return refuse_field(out, FIELD_INTENT, D_INVALID_INTENT)
+    if not is_certain(st, t):
+        return refuse_field(out, FIELD_ORDER, D_STALE_STATE)
+    if s.proven_ms < s.last_fill_ms or s.short_ms == 0:
+        return refuse_field(out, FIELD_TIME, D_STALE_STATE)
+    if e.quantity_e8 == 0 or e.quantity_e8 != size_of(t) - s.proven_e8:
+        return refuse_field(out, FIELD_QUANTITY, D_INVALID_INTENT)
+    if st.ledger.income_read_ms < s.short_ms + EXPECTED_MS:
+        return refuse_field(out, FIELD_TIME, D_STALE_STATE)
+    if st.order_free < 0 and st.retired_live == 0:
+        return D_LIMIT_REACHED
+    return D_OK
+
+
+cdef int write_off(State* st, const Input* e, int32_t slot, Result* out) except -1 nogil:
+    # A position of ours is gone and no fill tells of it.  Its result is what income rows say, else
+    # 0: the wallet's difference stays unexplained until a person anchors it.
+    cdef Slot* s = &st.slots[slot]
+    cdef Trade* t = &st.trades[s.trade]
+    cdef Order* o
+    cdef Order draft
+    cdef Change c
+    cdef int32_t order
+    cdef int code = check_write_off(st, s, e, out)
+    if code != D_OK:
+        return code
+    memset(&draft, 0, sizeof(Order))
+    memset(&c, 0, sizeof(Change))
+    draft.trade = s.trade
+    draft.role = EXIT
+    c.level.filled_e8 = e.quantity_e8
+    c.level.figure_e8 = e.quantity_e8
+    c.level.realized = e.realized
+    c.level.realized_rank = 1
+    c.level.fee_rank = 2
+    code = money_of_change(st, &draft, t, &c)
+    if code != D_OK:
+        return code
+    accept(st, e, out)
+    order = order_new(st, s.trade, EXIT, -t.side, e.quantity_e8)
+    o = &st.orders[order]
+    o.flags |= WRITTEN_OFF
+    o.intent_key = e.event_key
+    o.last_fill_ms = s.short_ms
+    out.order_no = o.order_no
+    order_end(st, o, FILLED)
+    order_finalise(st, o)
+    change_write(st, o, &c, out)
+    t.flags |= OFF | FED
+    note(out, D_WRITTEN_OFF)
+    s.flags &= <uint8_t>(~STALE)
+    s.proven_e8 = size_of(t)
+    s.short_ms = 0
+    if size_of(t) == 0:
+        latch_drop(s)
+    return D_OK
 
 
 # -- CONTROL ---------------------------------------------------------------------------------------
@@ -388,22 +628,54 @@ cdef int rebase(State* st, const Input* e, Result* out) except -1 nogil:
     accept(st, e, out)
     st.ledger.adjustments = total
     st.ledger.foreign = 0       # it is part of what was booked
+    st.ledger.flow_total = 0
     return D_OK
+
+
+cdef int set_limit(State* st, const Input* e, Result* out) except -1 nogil:
+    if not LIMIT_ORDER_NOTIONAL <= e.role <= LIMIT_DAY_LOSS:
+        return refuse_field(out, FIELD_LIMIT, D_INVALID_INTENT)
+    if not e.flags & HAS_REALIZED or money_sign(e.realized) < 0:
+        return refuse_field(out, FIELD_MONEY, D_INVALID_INTENT)
+    if e.role == LIMIT_INTENTS_PER_MINUTE and money_cmp(e.realized, ENTERS_KEPT) > 0:
+        return refuse_field(out, FIELD_MONEY, D_INVALID_INTENT)
+    accept(st, e, out)
+    st.limits[e.role] = e.realized
+    return D_OK
+
+
+cdef int quarantine(State* st, const Input* e, Result* out) except -1 nogil:
+    # An input broke an invariant and was left out: its slot is in doubt, and a person has to look.
+    accept(st, e, out)
+    note(out, D_QUARANTINED)
+    st.ledger.frozen |= FREEZE_QUARANTINE
+    if e.slot >= 0 and st.slots[e.slot].trade >= 0:
+        out.slot = e.slot
+        go_stale(st, e.slot)
+        settle_slot(st, e.slot, out)
+    return cancel_entries(st)
 
 
 cdef int control(State* st, const Input* e, Result* out) except -1 nogil:
     cdef Ledger* k = &st.ledger
+    cdef int32_t frozen = k.frozen
     if e.event_key == 0:
         return refuse_field(out, FIELD_INTENT, D_INVALID_INTENT)
-    if not CONTROL_HOLD <= e.reason <= CONTROL_READY:
+    if not CONTROL_HOLD <= e.reason <= CONTROL_QUARANTINE:
         return refuse_field(out, FIELD_REASON, D_INVALID_INTENT)
+    if e.reason == CONTROL_LIMIT:
+        return set_limit(st, e, out)
+    if e.reason == CONTROL_QUARANTINE:
+        return quarantine(st, e, out)
     if e.reason == CONTROL_REBASE:
         return rebase(st, e, out)
     if e.asset_key != 0 and (e.reason == CONTROL_HOLD or e.reason == CONTROL_RESUME):
         return hold_symbol(st, e, out)
     accept(st, e, out)
     if e.reason == CONTROL_RESUME:
-        k.frozen &= ~(FREEZE_HOLD | FREEZE_DRAIN)
+        k.frozen &= ~(FREEZE_HOLD | FREEZE_DRAIN | FREEZE_DAY_LOSS | FREEZE_QUARANTINE)
+        if frozen & FREEZE_DAY_LOSS:
+            own_result(k, &k.day_base)  # a new budget: the loss until now was accepted
     elif e.reason == CONTROL_DRAINED:
         k.frozen &= ~FREEZE_DRAIN
     elif e.reason == CONTROL_NOT_READY:

@@ -8,7 +8,7 @@ cdef inline bint is_order_event(int kind) noexcept nogil:
 
 cdef inline int bad_field(const State* st, const Input* e) noexcept nogil:
     # Ranges only; everything that came from outside passes here before anything looks at it.
-    if not (IN_ENTER <= e.kind <= IN_CONTROL or IN_ORDER_ACK <= e.kind <= IN_INCOME_READ):
+    if not (IN_ENTER <= e.kind <= IN_WRITE_OFF or IN_ORDER_ACK <= e.kind <= IN_INCOME_READ):
         return FIELD_KIND
     if not -1 <= e.slot < st.config.slots:
         return FIELD_SLOT
@@ -24,7 +24,7 @@ cdef inline int bad_field(const State* st, const Input* e) noexcept nogil:
         return FIELD_PRICE
     if e.last_price_e10 < 0:
         return FIELD_LIMIT_PRICE
-    if not -1 <= e.side <= 1:
+    if not (-1 <= e.side <= 1 and -1 <= e.position_side <= 1):
         return FIELD_SIDE
     if e.source > FROM_INCOME:
         return FIELD_SOURCE
@@ -101,7 +101,8 @@ cdef int32_t order_by_state(const State* st, int32_t slot, int side) noexcept no
     return -1
 
 
-cdef bint unanswered_submit(const State* st, uint64_t asset_key) noexcept nogil:
+cdef bint unanswered_submit(const State* st, uint64_t asset_key, uint64_t newest_no) noexcept nogil:
+    # Is there an order up to this number whose venue id is still to come?
     cdef int32_t i
     cdef int32_t left = st.active
     cdef const Slot* s
@@ -114,11 +115,15 @@ cdef bint unanswered_submit(const State* st, uint64_t asset_key) noexcept nogil:
         left -= 1
         if st.trades[s.trade].asset_key != asset_key:
             continue
-        if is_live(st, s.entry_order) and not st.orders[s.entry_order].flags & BOUND:
-            return True
-        if is_live(st, s.exit_order) and not st.orders[s.exit_order].flags & BOUND:
+        if is_unanswered(st, s.entry_order, newest_no) or is_unanswered(st, s.exit_order, newest_no):
             return True
     return False
+
+
+cdef bint is_unanswered(const State* st, int32_t order, uint64_t newest_no) noexcept nogil:
+    if not is_live(st, order) or st.orders[order].flags & BOUND:
+        return False
+    return st.orders[order].order_no <= newest_no
 
 
 # -- order events ----------------------------------------------------------------------------------
@@ -205,25 +210,62 @@ cdef int apply_external(State* st, const Input* e, int32_t slot, Result* out) ex
     return hold_to_table(st, cell, slot, out)
 
 
+cdef int32_t slot_closed_by(const State* st, const Input* e) noexcept nogil:
+    # The slot that a fill of somebody else's order can have closed, -1 when it can have closed none.
+    # In hedge mode only the position's side can tell a close from an opening.
+    cdef int32_t i
+    cdef int32_t found = -1
+    cdef const Trade* t
+    cdef int side = -e.side
+    if e.side == 0 or e.asset_key == 0:
+        return -1
+    if st.config.hedge:
+        if e.position_side != 0:
+            side = e.position_side
+        elif e.kind != IN_LIQUIDATION and e.kind != IN_ADL:
+            return -1
+        if side != -e.side:
+            return -1               # it opened or enlarged that position
+    for i in range(st.config.slots):
+        if st.slots[i].trade < 0:
+            continue
+        t = &st.trades[st.slots[i].trade]
+        if t.asset_key != e.asset_key or t.side != side:
+            continue
+        if size_of(t) > 0:
+            return i
+        if found < 0 and not is_certain(st, t):
+            found = i               # its entry may have filled already
+    return found
+
+
 cdef int apply_unmatched(State* st, const Input* e, Result* out) except -1 nogil:
     # Its ids match nothing: not ours until proven.  It may belong to a submit without an answer yet,
     # or have closed what was ours; else it changes nothing.
     cdef bint closes = e.kind == IN_LIQUIDATION or e.kind == IN_ADL
-    cdef bint fills = closes or e.kind == IN_PARTIAL_FILL or e.kind == IN_FULL_FILL
-    cdef int32_t slot
     cdef Request* r
-    if not closes and unanswered_submit(st, e.asset_key):
+    if not closes and unanswered_submit(st, e.asset_key, st.next_order_no):
         if st.held_count == HELD_MAX:
             r = request(st, DO_QUERY_POSITION, -1, -1, -1)
             r.asset_key = e.asset_key
             return D_LIMIT_REACHED
         accept(st, e, out)
         st.held[st.held_count] = e[0]
+        st.held[st.held_count].limit_ms = <int64_t>st.next_order_no     # no later order can be meant
         st.held_count += 1
         note(out, D_EVENT_HELD)
         return D_OK
-    if fills and e.side != 0:
-        slot = slot_of_asset(st, e.asset_key, -e.side)
+    return apply_stranger(st, e, out)
+
+
+cdef int apply_stranger(State* st, const Input* e, Result* out) except -1 nogil:
+    # Not of an order of ours: it has closed what was ours, or it changes nothing.
+    cdef bint closes = e.kind == IN_LIQUIDATION or e.kind == IN_ADL
+    cdef int32_t slot
+    if not (closes or e.kind == IN_PARTIAL_FILL or e.kind == IN_FULL_FILL):
+        return D_UNRESOLVED_SLOT
+    if not e.flags & OWN_SHAPE:
+        slot = slot_closed_by(st, e)
         if slot >= 0:
             return apply_external(st, e, slot, out)
         if closes:
@@ -274,7 +316,7 @@ cdef int release_held(State* st, uint64_t asset_key, Result* out) except -1 nogi
         order = order_by_ids(st, &held, &conflict)
         if conflict:
             order = -1              # its ids now name two orders: nobody's, as long as that is so
-        if held.asset_key != asset_key or (order < 0 and unanswered_submit(st, asset_key)):
+        if held.asset_key != asset_key or (order < 0 and unanswered_submit(st, asset_key, <uint64_t>held.limit_ms)):
             i += 1
             continue
         st.held_count -= 1
@@ -285,7 +327,7 @@ cdef int release_held(State* st, uint64_t asset_key, Result* out) except -1 nogi
         if order >= 0:
             if apply_to_order(st, &held, order, out) == D_OK:
                 out.released += 1
-        elif apply_unmatched(st, &held, out) == D_OK:
+        elif apply_stranger(st, &held, out) == D_OK:
             out.released += 1
         i = 0
     return 0
@@ -395,6 +437,8 @@ cdef int apply_command(State* st, const Input* e, Result* out) except -1 nogil:
         code = adopt(st, e, slot, out)
     elif cell.rule == RULE_RECONCILE:
         code = reconcile(st, e, slot, out)
+    elif cell.rule == RULE_WRITE_OFF:
+        code = write_off(st, e, slot, out)
     else:
         fault(b"the table names a rule that no command has")
     if code != D_OK:
@@ -405,25 +449,50 @@ cdef int apply_command(State* st, const Input* e, Result* out) except -1 nogil:
 
 
 cdef int apply_position(State* st, const Input* e, Result* out) except -1 nogil:
-    cdef int32_t slot
-    cdef const Cell* cell
+    cdef int64_t theirs = e.quantity_e8 if e.side >= 0 else -e.quantity_e8
     cdef int code
     if e.asset_key == 0:
         return refuse_field(out, FIELD_ASSET, D_INVALID_EVENT)
     if e.quantity_e8 > 0 and e.side == 0:
         return refuse_field(out, FIELD_SIDE, D_INVALID_EVENT)
-    slot = slot_of_asset(st, e.asset_key, e.side if st.config.hedge else 0)
-    if slot < 0:
-        return position(st, e, -1, out)
-    cell = &st.table[st.slots[slot].state][IN_POSITION]
-    out.slot = <int16_t>slot
-    out.before = st.slots[slot].state
-    out.trade_no = st.trades[st.slots[slot].trade].trade_no
-    code = position(st, e, slot, out)
+    if is_ahead(st, e):
+        return refuse_field(out, FIELD_TIME, D_INVALID_EVENT)
+    if not st.config.hedge or e.side != 0:
+        return apply_position_of(st, e, e.side, theirs, out)
+    code = apply_position_of(st, e, 1, 0, out)      # hedge: flat on both sides
+    if code != D_OK and not out.accepted:
+        return apply_position_of(st, e, -1, 0, out)
+    apply_position_of(st, e, -1, 0, out)
+    return code
+
+
+cdef int apply_position_of(State* st, const Input* e, int side, int64_t theirs, Result* out) except -1 nogil:
+    # The slots of one symbol (in hedge mode of one side) against what the venue holds there.
+    cdef Group g
+    cdef int32_t i
+    cdef int before[64]
+    cdef int code
+    cdef Result each
+    group_of(st, e.asset_key, side, &g)
+    for i in range(g.count):
+        before[i] = st.slots[g.slots[i]].state
+    if g.count > 0 and out.trade_no == 0:
+        out.slot = <int16_t>g.slots[0]
+        out.before = <uint8_t>before[0]
+        out.trade_no = st.trades[st.slots[g.slots[0]].trade].trade_no
+    code = position(st, e, side, theirs, out)
     if code != D_OK:
         return code
-    settle_slot(st, slot, out)
-    return hold_to_table(st, cell, slot, out)
+    for i in range(g.count):
+        if i == 0 and out.slot == g.slots[0]:
+            settle_slot(st, g.slots[i], out)
+            hold_to_table(st, &st.table[before[i]][IN_POSITION], g.slots[i], out)
+        else:
+            memset(&each, 0, sizeof(Result))
+            settle_slot(st, g.slots[i], &each)
+            hold_to_table(st, &st.table[before[i]][IN_POSITION], g.slots[i], &each)
+            out.notes |= each.notes
+    return D_OK
 
 
 cdef inline int answer(State* st, const Input* e, Result* out) except -1 nogil:
@@ -463,6 +532,8 @@ cdef int apply_input(State* st, const Input* e, Result* out) except -1 nogil:
     code = answer(st, e, out)
     if code != D_OK and out.accepted:
         fault(b"a refusal after the first write")
+    if out.accepted:
+        watch_the_day(st)
     if code == D_OK and not out.accepted:
         fault(b"an input was applied without being accepted")
     out.code = <int16_t>code if code != D_OK else primary_code(out.notes)

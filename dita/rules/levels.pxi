@@ -7,6 +7,7 @@
 
 cdef struct Change:
     Level level
+    Level whole                 # of an external order
     Sums sums
     money_t realized            # of the trade, to date
     money_t trueup
@@ -21,7 +22,6 @@ cdef struct Change:
     int64_t unsettled
     int grown                   # filled more than before
     int repaired                # a price-less exit got its money
-    int foreign_excess          # an external close took more than was ours
 
 
 # -- one order -------------------------------------------------------------------------------------
@@ -36,7 +36,7 @@ cdef inline uint8_t fee_rank_of(int source) noexcept nogil:
 
 cdef inline int cost_after(const Input* e, const Level* old, int64_t reported, Level* new) except -1 nogil:
     # Ranks (design §6): none < ap x z < sum of last fills without a gap < order query < fills.
-    # An increment is a last fill and nothing else.  Answers 1 when it leaves the range.
+    # An increment is a last fill and nothing else.  Returns 1 when it leaves the range.
     cdef int64_t grown = new.filled_e8 - old.filled_e8
     cdef int64_t piece_price = e.last_price_e10
     cdef int64_t piece_quantity = e.last_quantity_e8
@@ -49,7 +49,7 @@ cdef inline int cost_after(const Input* e, const Level* old, int64_t reported, L
         piece_price = e.price_e10
         piece_quantity = e.quantity_e8
     elif e.flags & HAS_COST:
-        whole = money_share(e.cost, new.filled_e8, reported) if reported > 0 else 0
+        whole = e.cost if reported > 0 else <money_t>0
         whole_rank = cost_rank_of(e.source) if reported > 0 else 0
     elif e.price_e10 > 0 and new.filled_e8 > 0:
         whole = money_product(e.price_e10, new.filled_e8)
@@ -73,9 +73,9 @@ cdef inline int cost_after(const Input* e, const Level* old, int64_t reported, L
     return 0
 
 
-cdef inline int fee_after(const Order* o, const Trade* t, const Input* e, const Level* old, int64_t reported,
-                   Level* new) except -1 nogil:
-    # estimate < stream < order query < fills; positive costs.  Answers 1 when out of range.
+cdef inline int fee_after(const Order* o, const Trade* t, const Input* e, const Level* old,
+                          Level* new) except -1 nogil:
+    # estimate < stream < order query < fills; positive costs.  Returns 1 when out of range.
     cdef bint grown = new.filled_e8 > old.filled_e8
     cdef int32_t rate = t.maker_fee_e9 if o.order_type == 1 else t.taker_fee_e9
     cdef uint8_t rank = fee_rank_of(e.source)
@@ -85,7 +85,7 @@ cdef inline int fee_after(const Order* o, const Trade* t, const Input* e, const 
             if money_add(old.fee, e.fee, &new.fee):
                 return 1
         else:
-            new.fee = scaled(e.fee, new.filled_e8, reported)
+            new.fee = e.fee
         new.fee_rank = rank
         return 0
     if old.fee_rank <= 1:
@@ -101,8 +101,8 @@ cdef inline int fee_after(const Order* o, const Trade* t, const Input* e, const 
     return 0
 
 
-cdef inline money_t scaled(money_t amount, int64_t part, int64_t whole) noexcept nogil:
-    # Of a figure for `whole`, the share of `part`; only an external close has part < whole.
+cdef inline money_t signed_share(money_t amount, int64_t part, int64_t whole) noexcept nogil:
+    # Of a figure for `whole`, the share of `part`, half to even, either sign.
     if part == whole or whole <= 0:
         return amount
     if money_sign(amount) < 0:
@@ -110,14 +110,12 @@ cdef inline money_t scaled(money_t amount, int64_t part, int64_t whole) noexcept
     return money_share(amount, part, whole)
 
 
-cdef inline int realized_after(const Order* o, const Input* e, const Level* old, int64_t reported,
-                        Level* new) except -1 nogil:
+cdef inline int realized_after(const Order* o, const Input* e, const Level* old, Level* new) except -1 nogil:
     # The venue's own realized of an exit.  An entry order's figure never repairs a leg.
     cdef uint8_t rank = 1 if e.source == FROM_STREAM else (3 if e.source == FROM_INCOME else 2)
-    cdef money_t amount
+    cdef money_t amount = e.realized
     if o.role != EXIT or not e.flags & HAS_REALIZED or new.filled_e8 == 0:
         return 0
-    amount = scaled(e.realized, new.filled_e8, reported)
     if e.flags & INCREMENT:
         if old.realized_rank == 0 and old.filled_e8 > 0 or old.figure_e8 != old.filled_e8:
             return 0            # an increment on an unknown base is no level
@@ -130,13 +128,10 @@ cdef inline int realized_after(const Order* o, const Input* e, const Level* old,
     return 0
 
 
-cdef inline int level_after(const State* st, const Order* o, const Trade* t, const Input* e,
-                     Change* c) except -1 nogil:
-    # The order's levels after the event.  Answers 0 changed, or the code of the refusal.
-    cdef const Level* old = &o.level
-    cdef Level* new = &c.level
+cdef inline int level_after(const Order* o, const Trade* t, const Input* e, const Level* old,
+                            Level* new) except -1 nogil:
+    # The order's levels after the event.  Returns 0 when they change, or the code of the refusal.
     cdef int64_t reported = e.quantity_e8
-    cdef int64_t room
     new[0] = old[0]
     if e.flags & INCREMENT:
         if o.flags & QUERIED:
@@ -146,13 +141,6 @@ cdef inline int level_after(const State* st, const Order* o, const Trade* t, con
     elif e.kind == IN_FILL_SETTLED and reported == 0:
         reported = old.filled_e8
     new.filled_e8 = reported
-    if o.flags & EXTERNAL:
-        room = old.filled_e8
-        if t.sums.entered_e8 > t.sums.exited_e8:
-            room = old.filled_e8 + (t.sums.entered_e8 - t.sums.exited_e8)
-        if reported > room:
-            new.filled_e8 = room
-            c.foreign_excess = 1
     if new.filled_e8 < old.filled_e8:
         return D_DUPLICATE_EVENT    # a lower z changes nothing
     if e.kind != IN_FILL_SETTLED or new.filled_e8 == old.filled_e8:
@@ -160,12 +148,63 @@ cdef inline int level_after(const State* st, const Order* o, const Trade* t, con
             return D_ARITHMETIC_LIMIT
     else:
         new.cost_rank = 0           # a settlement names a quantity whose fills are still on the way
-    if fee_after(o, t, e, old, reported, new) or realized_after(o, e, old, reported, new):
+    if fee_after(o, t, e, old, new) or realized_after(o, e, old, new):
         return D_ARITHMETIC_LIMIT
     if level_equal(old, new):
         return D_DUPLICATE_EVENT
-    c.grown = new.filled_e8 > old.filled_e8
     return D_OK
+
+
+cdef int level_withdrawn(const Order* o, const Trade* t, const Input* e, Level* new) except -1 nogil:
+    # The venue's own records show less than its stream said: they are what happened.
+    cdef const Level* old = &o.level
+    cdef uint8_t rank = 1 if e.source == FROM_STREAM else (3 if e.source == FROM_INCOME else 2)
+    memset(new, 0, sizeof(Level))
+    new.filled_e8 = e.quantity_e8
+    if e.quantity_e8 == 0:
+        return D_OK
+    if e.flags & HAS_COST:
+        new.cost = e.cost
+        new.cost_rank = cost_rank_of(e.source)
+    elif e.price_e10 > 0:
+        new.cost = money_product(e.price_e10, e.quantity_e8)
+        new.cost_rank = cost_rank_of(e.source)
+    elif old.priced_e8 == old.filled_e8:
+        new.cost = money_share(old.cost, e.quantity_e8, old.filled_e8)
+        new.cost_rank = old.cost_rank
+    if new.cost_rank > 0:
+        new.priced_e8 = new.filled_e8
+    if e.flags & HAS_FEE:
+        new.fee = e.fee
+        new.fee_rank = fee_rank_of(e.source)
+    else:
+        new.fee = money_share(
+            new.cost, t.maker_fee_e9 if o.order_type == 1 else t.taker_fee_e9, 1_000_000_000)
+        new.fee_rank = 1 if money_sign(new.fee) != 0 else 0
+    if o.role == EXIT and e.flags & HAS_REALIZED:
+        new.realized = e.realized
+        new.realized_rank = rank
+        new.figure_e8 = new.filled_e8
+    return D_OK
+
+
+cdef void share_of(const Level* whole, int64_t booked_e8, Level* level) noexcept nogil:
+    # Our part of an external order: price and fee by quantity.  The venue's realized is of all that
+    # the order closed, so it is ours only where the whole order is.
+    memset(level, 0, sizeof(Level))
+    level.filled_e8 = booked_e8
+    if booked_e8 == 0:
+        return
+    if whole.priced_e8 == whole.filled_e8:
+        level.priced_e8 = booked_e8
+        level.cost = money_share(whole.cost, booked_e8, whole.filled_e8)
+        level.cost_rank = whole.cost_rank
+    level.fee = signed_share(whole.fee, booked_e8, whole.filled_e8)
+    level.fee_rank = whole.fee_rank
+    if booked_e8 == whole.filled_e8 and is_known(whole):
+        level.realized = whole.realized
+        level.realized_rank = whole.realized_rank
+        level.figure_e8 = booked_e8
 
 
 cdef inline bint level_equal(const Level* a, const Level* b) noexcept nogil:
@@ -183,7 +222,7 @@ cdef inline bint is_known(const Level* level) noexcept nogil:
 
 
 cdef inline int sums_shift(Sums* sums, const Order* o, const Level* level, int sign) except -1 nogil:
-    # Adds (or takes away) what one order contributes.  Answers 1 when it leaves the range.
+    # Adds (or takes away) what one order contributes.  Returns 1 when it leaves the range.
     cdef bint known = is_known(level)
     cdef money_t estimated = level.fee if level.fee_rank == 1 else <money_t>0
     cdef int bad = money_add(sums.fees, money_signed(level.fee, sign), &sums.fees)
@@ -211,7 +250,7 @@ cdef inline int sums_shift(Sums* sums, const Order* o, const Level* level, int s
 
 
 cdef int sums_move(Sums* sums, const Order* o, const Level* new) except -1 nogil:
-    # From the order's level to a new one.  Answers 1 when it leaves the range.
+    # From the order's level to a new one.  Returns 1 when it leaves the range.
     cdef const Level* old = &o.level
     cdef money_t delta = 0
     cdef int bad
@@ -299,23 +338,45 @@ cdef inline int ledger_after(const State* st, const Trade* t, Change* c) except 
     return bad
 
 
-cdef inline int change_of(const State* st, const Order* o, const Input* e, Change* c) except -1 nogil:
-    # Everything the event would do to levels and money, in range, or the code of the refusal.
-    cdef const Trade* t = &st.trades[o.trade]
-    cdef int code
-    c.foreign_excess = 0
-    c.grown = 0
-    c.repaired = 0
-    code = level_after(st, o, t, e, c)
-    if code != D_OK:
-        return code
+cdef inline int money_of_change(const State* st, const Order* o, const Trade* t, Change* c) except -1 nogil:
+    # From the order's new level in the Change to all the money that follows.  D_OK or out of range.
     c.sums = t.sums
     if sums_move(&c.sums, o, &c.level):
         return D_ARITHMETIC_LIMIT
     if money_after(t, c) or ledger_after(st, t, c) or not bridge_fits(st, c.flow):
         return D_ARITHMETIC_LIMIT
+    c.grown = c.level.filled_e8 > o.level.filled_e8
     c.repaired = c.sums.unsettled < t.sums.unsettled
     return D_OK
+
+
+cdef int external_change(const State* st, const Order* o, const Input* e, Change* c) except -1 nogil:
+    # An event of an order that is not ours changes what is known of the whole order; which part of
+    # it is ours follows from the trade (rebook).
+    cdef int code = level_after(o, &st.trades[o.trade], e, &o.whole, &c.whole)
+    c.grown = c.whole.filled_e8 > o.whole.filled_e8
+    c.repaired = 0
+    if code == D_OK and is_too_wide(&c.whole):
+        return D_ARITHMETIC_LIMIT
+    return code
+
+
+cdef bint is_too_wide(const Level* level) noexcept nogil:
+    # Booked and taken back any number of times, it must never leave the range of money.
+    return (money_is_wide(level.cost) or money_is_wide(level.fee)
+            or money_is_wide(level.realized))
+
+
+cdef inline int change_of(const State* st, const Order* o, const Input* e, Change* c) except -1 nogil:
+    # Everything the event would do to levels and money, in range, or the code of the refusal.
+    cdef const Trade* t = &st.trades[o.trade]
+    cdef int code
+    if o.flags & EXTERNAL:
+        return external_change(st, o, e, c)
+    code = level_after(o, t, e, &o.level, &c.level)
+    if code != D_OK:
+        return code
+    return money_of_change(st, o, t, c)
 
 
 cdef inline bint bridge_fits(const State* st, money_t flow) noexcept nogil:
@@ -324,13 +385,87 @@ cdef inline bint bridge_fits(const State* st, money_t flow) noexcept nogil:
                 or money_add(st.ledger.ambiguous, flow, &ignored))
 
 
-cdef inline void change_commit(State* st, int32_t order, const Input* e, const Change* c, Result* out) noexcept nogil:
-    # noexcept: every sum was proven in range by change_of.
-    cdef Order* o = &st.orders[order]
+# -- when it happened ------------------------------------------------------------------------------
+
+cdef inline int64_t venue_now(const State* st, int64_t received_ms) noexcept nogil:
+    return received_ms + st.ledger.exchange_offset_ms
+
+
+cdef inline bint is_ahead(const State* st, const Input* e) noexcept nogil:
+    # A venue time that the venue's clock cannot show yet.
+    return e.exchange_ms > venue_now(st, e.received_ms) + SKEW_MS
+
+
+cdef int64_t fill_time(State* st, const Input* e) noexcept nogil:
+    # A fill is never refused for its time: one that cannot be is taken as now, and counted.
+    if e.exchange_ms > 0 and not is_ahead(st, e):
+        return e.exchange_ms
+    if e.exchange_ms > 0:
+        st.ledger.clamped += 1
+    return venue_now(st, e.received_ms)
+
+
+cdef void fill_dated(State* st, Order* o, int64_t when_ms, int64_t before_e8) noexcept nogil:
+    # What was filled before the newest anchor stays apart: a later correction is dated by both.
+    cdef int after[2]
+    cdef int near[2]
+    if o.last_fill_ms > 0 and when_ms > o.last_fill_ms and st.ledger.anchored and before_e8 > 0:
+        flow_class(&st.ledger, o.last_fill_ms, &after[0], &near[0])
+        flow_class(&st.ledger, when_ms, &after[1], &near[1])
+        if after[0] != after[1] or near[0] != near[1]:
+            o.old_e8 = before_e8
+            o.old_ms = o.last_fill_ms
+    if when_ms > o.last_fill_ms:
+        o.last_fill_ms = when_ms
+    if when_ms > st.ledger.last_fill_ms:
+        st.ledger.last_fill_ms = when_ms
+
+
+cdef void flow_of_order(State* st, const Order* o, money_t amount, bint split) noexcept nogil:
+    # noexcept: parts of a flow that is in range.
+    cdef money_t part = 0
+    cdef money_t rest = amount
+    if split and 0 < o.old_e8 < o.level.filled_e8:
+        part = signed_share(amount, o.old_e8, o.level.filled_e8)
+        money_sub(amount, part, &rest)
+        flow_add(st, o.old_ms, part, 1)
+    flow_add(st, o.last_fill_ms, rest, 1)
+
+
+cdef void flow_of_exits(State* st, const Trade* t, money_t amount) noexcept nogil:
+    # What an entry's late figure does to money was earned by the exits, when they filled.
+    cdef int32_t order = t.orders
+    cdef money_t left = amount
+    cdef money_t part
+    cdef int64_t quantity = t.sums.exited_e8
+    while order >= 0 and quantity > 0:
+        if st.orders[order].role == EXIT and st.orders[order].level.filled_e8 > 0:
+            part = signed_share(left, st.orders[order].level.filled_e8, quantity)
+            flow_of_order(st, &st.orders[order], part, True)
+            money_sub(left, part, &left)
+            quantity -= st.orders[order].level.filled_e8
+        order = st.orders[order].next
+
+
+cdef inline void flows_of_change(State* st, const Order* o, const Trade* t, const Level* before,
+                                 const Change* c) noexcept nogil:
+    # A piece that was just filled is of now; what corrects an earlier piece is of that piece's time.
+    cdef money_t gained = 0
+    cdef bint corrects = not c.grown or (before.filled_e8 > 0 and before.priced_e8 < before.filled_e8)
+    st.ledger.flow_total += money_sign(c.flow) != 0
+    if o.role == EXIT:
+        flow_of_order(st, o, c.flow, corrects)
+        return
+    money_add(c.realized_delta, c.trueup_delta, &gained)
+    flow_of_exits(st, t, gained)
+    flow_of_order(st, o, money_negative(c.fee_delta), corrects)
+
+
+cdef void change_write(State* st, Order* o, const Change* c, Result* out) noexcept nogil:
+    # noexcept: every sum was proven in range by money_of_change.
     cdef Trade* t = &st.trades[o.trade]
     cdef Ledger* k = &st.ledger
-    cdef int64_t before = o.level.filled_e8
-    cdef int64_t when = e.exchange_ms if e.exchange_ms > 0 else e.received_ms
+    cdef Level before = o.level
     o.level = c.level
     t.sums = c.sums
     t.realized = c.realized
@@ -340,13 +475,8 @@ cdef inline void change_commit(State* st, int32_t order, const Input* e, const C
     k.fees = c.k_fees
     k.fees_estimated = c.k_fees_estimated
     k.unsettled = c.unsettled
-    if c.grown:
-        o.last_fill_ms = when
-        if when > k.last_fill_ms:
-            k.last_fill_ms = when
-        out.quantity_delta_e8 += o.level.filled_e8 - before
-    k.flow_total += money_sign(c.flow) != 0
-    flow_add(st, o.last_fill_ms, c.flow)
+    out.quantity_delta_e8 += o.level.filled_e8 - before.filled_e8
+    flows_of_change(st, o, t, &before, c)
     track_peak(k)
     money_add(out.realized_delta, c.realized_delta, &out.realized_delta)
     money_add(out.trueup_delta, c.trueup_delta, &out.trueup_delta)
@@ -354,12 +484,113 @@ cdef inline void change_commit(State* st, int32_t order, const Input* e, const C
     notes_of(st, o, t, c, out)
 
 
+cdef inline void change_commit(State* st, int32_t order, const Input* e, const Change* c, Result* out) noexcept nogil:
+    cdef Order* o = &st.orders[order]
+    if c.grown:
+        fill_dated(st, o, fill_time(st, e), o.whole.filled_e8 if o.flags & EXTERNAL else o.level.filled_e8)
+    if o.flags & EXTERNAL:
+        o.whole = c.whole
+        o.intended_e8 = o.whole.filled_e8
+        return
+    change_write(st, o, c, out)
+
+
+# -- closes that were not ours: which part of them is ----------------------------------------------
+
+cdef int book_share(State* st, int32_t order, int64_t booked_e8, Result* out) except -1 nogil:
+    # Books this much of an external order as ours; the rest of it is its owner's.
+    cdef Order* o = &st.orders[order]
+    cdef Change c
+    memset(&c, 0, sizeof(Change))
+    share_of(&o.whole, booked_e8, &c.level)
+    if level_equal(&c.level, &o.level):
+        return 0
+    if money_of_change(st, o, &st.trades[o.trade], &c) != D_OK:
+        return 0                # beyond the range of money: what is booked stays
+    change_write(st, o, &c, out)
+    return 0
+
+
+cdef int32_t external_after(const State* st, const Trade* t, uint64_t order_no) noexcept nogil:
+    # The external order of a trade that came next after this one; -1 when there is none.
+    cdef int32_t order = t.orders
+    cdef int32_t found = -1
+    while order >= 0:
+        if st.orders[order].flags & EXTERNAL and st.orders[order].order_no > order_no:
+            found = order       # newest first: the last one that fits is the next
+        order = st.orders[order].next
+    return found
+
+
+cdef int rebook(State* st, int32_t trade, Result* out) except -1 nogil:
+    # Of what others closed, ours is what our own orders left open: a function of levels, so that it
+    # does not matter who was heard first.  A position settles it, and then it is locked.
+    cdef Trade* t = &st.trades[trade]
+    cdef int32_t order = external_after(st, t, 0)
+    cdef Order* o
+    cdef int64_t room = t.sums.entered_e8 - t.sums.exited_e8
+    cdef int64_t share
+    if t.externals == 0:
+        return 0
+    while order >= 0:
+        if not st.orders[order].flags & LOCKED:
+            room += st.orders[order].level.filled_e8
+        order = external_after(st, t, st.orders[order].order_no)
+    order = external_after(st, t, 0)
+    while order >= 0:
+        o = &st.orders[order]
+        share = o.level.filled_e8
+        if not o.flags & LOCKED:
+            share = o.whole.filled_e8 if o.whole.filled_e8 < room else room
+            if share < 0:
+                share = 0
+            room -= share
+        if not o.flags & NETTED:
+            book_share(st, order, share, out)
+        order = external_after(st, t, o.order_no)
+    return foreign_share(st, trade)
+
+
+cdef int foreign_share(State* st, int32_t trade) except -1 nogil:
+    # What the others' part of those orders did to the wallet: flows of theirs, named once.
+    cdef Trade* t = &st.trades[trade]
+    cdef int32_t order = t.orders
+    cdef const Order* o
+    cdef money_t total = 0
+    cdef money_t ours = 0
+    cdef money_t delta = 0
+    cdef money_t level = 0
+    cdef bint known = t.sums.entry_priced_e8 == t.sums.entered_e8
+    while order >= 0 and known:
+        o = &st.orders[order]
+        order = o.next
+        if not o.flags & EXTERNAL or o.flags & NETTED or o.whole.filled_e8 == 0:
+            continue
+        if not is_known(&o.whole):
+            known = False
+            break
+        if o.level.filled_e8 == o.whole.filled_e8:
+            continue            # all of it is ours
+        if estimate(t, &t.sums, o.level.filled_e8, o.level.cost, &ours):
+            known = False
+            break
+        if (money_add(total, o.whole.realized, &total) or money_sub(total, o.whole.fee, &total)
+                or money_sub(total, ours, &total) or money_add(total, o.level.fee, &total)):
+            known = False
+    if not known:
+        total = 0
+    if money_sub(total, t.foreign, &delta) or money_add(st.ledger.foreign, delta, &level):
+        return 0
+    t.foreign = total
+    st.ledger.foreign = level
+    st.ledger.flow_total += money_sign(delta) != 0
+    return 0
+
+
 cdef inline void notes_of(const State* st, const Order* o, const Trade* t, const Change* c, Result* out) noexcept nogil:
     cdef money_t leg = 0
     if c.repaired:
         note(out, D_REALIZED_SETTLED)
-    if c.foreign_excess:
-        note(out, D_FOREIGN_EXCESS)
     if o.role == EXIT and o.level.priced_e8 < o.level.filled_e8 and not is_known(&o.level):
         note(out, D_REALIZED_SKIPPED_NO_PRICE)
     if t.sums.entry_priced_e8 < t.sums.entered_e8:

@@ -76,7 +76,11 @@ cdef inline bint room_for_entry(const State* st) noexcept nogil:
 
 cdef void order_release(State* st, int32_t index) noexcept nogil:
     cdef Order* o = &st.orders[index]
+    if o.flags & EXTERNAL:
+        st.trades[o.trade].externals -= 1
     if o.flags & BOUND:
+        if probe_find(st.own, st.own_mask, o.venue_key) < o.last_fill_ms + 1:
+            probe_put(st.own, st.own_mask, o.venue_key, o.last_fill_ms + 1)     # it is in there
         probe_remove(st.by_venue, st.probe_mask, o.venue_key)
     probe_remove(st.by_client, st.probe_mask, o.client_key)
     memset(o, 0, sizeof(Order))
@@ -174,7 +178,9 @@ cdef bint give_up_empty(State* st, int32_t trade) noexcept nogil:
     link = &st.orders[link[0]].next
     while link[0] >= 0:
         if is_terminal(&st.orders[link[0]]) and st.orders[link[0]].level.filled_e8 == 0:
-            oldest = link
+            # A close from outside that may still be booked is one that is needed.
+            if st.orders[link[0]].flags & (EXTERNAL | LOCKED) != EXTERNAL:
+                oldest = link
         link = &st.orders[link[0]].next
     if oldest == NULL:
         return False
@@ -218,12 +224,14 @@ cdef int32_t order_new(State* st, int32_t trade, uint8_t role, int side, int64_t
     return index
 
 
-cdef inline void order_bind(State* st, int32_t index, uint64_t venue_key) noexcept nogil:
+cdef inline int order_bind(State* st, int32_t index, uint64_t venue_key) except -1 nogil:
     cdef Order* o = &st.orders[index]
     if venue_key != 0 and not o.flags & BOUND:
         o.venue_key = venue_key
         o.flags |= BOUND
         probe_put(st.by_venue, st.probe_mask, venue_key, index + 1)
+        own_note(st, venue_key, st.now_ms + st.ledger.exchange_offset_ms)
+    return 0
 
 
 cdef void order_end(State* st, Order* o, uint8_t status) noexcept nogil:
@@ -231,17 +239,35 @@ cdef void order_end(State* st, Order* o, uint8_t status) noexcept nogil:
         o.status = status
 
 
+cdef void order_is_external(State* st, Order* o) noexcept nogil:
+    # An order that is not ours: our trade never waits for its end.
+    cdef Trade* t = &st.trades[o.trade]
+    o.flags |= EXTERNAL
+    t.open_orders -= 1
+    t.externals += 1
+    t.unlocked += 1
+
+
+cdef void order_lock(State* st, Order* o) noexcept nogil:
+    # Our share of an external order stays as it is from now on.
+    if o.flags & EXTERNAL and not o.flags & LOCKED:
+        o.flags |= LOCKED
+        st.trades[o.trade].unlocked -= 1
+
+
 cdef void order_finalise(State* st, Order* o) noexcept nogil:
     if not o.flags & FINAL:
         o.flags |= FINAL
-        st.trades[o.trade].open_orders -= 1
+        if not o.flags & EXTERNAL:
+            st.trades[o.trade].open_orders -= 1
 
 
 cdef void order_unfinalise(State* st, Order* o) noexcept nogil:
     # A fill after the final figures: the venue contradicts itself, so ask again.
     if o.flags & FINAL:
-        o.flags &= <uint8_t>(~FINAL)
-        st.trades[o.trade].open_orders += 1
+        o.flags &= <uint16_t>(~FINAL)
+        if not o.flags & EXTERNAL:
+            st.trades[o.trade].open_orders += 1
 
 
 # -- duplicates: two generations of keys; the older one is forgotten when the newer is full -------
@@ -284,6 +310,111 @@ cdef void remember(State* st, uint64_t key) noexcept nogil:
         st.seen_count[st.seen_now] += 1
 
 
+# -- rejections: the venue counts equal ones per endpoint, and blocks it (dossier §1.5) ------------
+
+cdef void error_note(State* st, int64_t error_code) noexcept nogil:
+    # noexcept: a ring; what is pushed out of it is the oldest.
+    cdef int32_t at
+    if st.errors_count == ERRORS_KEPT:
+        st.errors_first = (st.errors_first + 1) & (ERRORS_KEPT - 1)
+        st.errors_count -= 1
+    at = (st.errors_first + st.errors_count) & (ERRORS_KEPT - 1)
+    st.errors[at].when_ms = st.now_ms
+    st.errors[at].error_code = error_code
+    st.errors_count += 1
+
+
+cdef int error_count(const State* st, int64_t error_code, int64_t now_ms) noexcept nogil:
+    cdef int32_t i
+    cdef int found = 0
+    cdef const Rejection* r
+    for i in range(st.errors_count):
+        r = &st.errors[(st.errors_first + i) & (ERRORS_KEPT - 1)]
+        if r.error_code == error_code and now_ms - r.when_ms < ERROR_WINDOW_MS:
+            found += 1
+    return found
+
+
+cdef int64_t errors_below_ms(const State* st, int64_t error_code, int limit, int64_t now_ms) noexcept nogil:
+    # From when on fewer than `limit` rejections with this code are in the window; 0: they are now.
+    cdef int32_t i
+    cdef const Rejection* r
+    cdef int over = error_count(st, error_code, now_ms) - limit + 1
+    if over <= 0:
+        return 0
+    for i in range(st.errors_count):
+        r = &st.errors[(st.errors_first + i) & (ERRORS_KEPT - 1)]
+        if r.error_code == error_code and now_ms - r.when_ms < ERROR_WINDOW_MS:
+            over -= 1
+            if over == 0:
+                return r.when_ms + ERROR_WINDOW_MS
+    return 0
+
+
+cdef int64_t errors_wait_ms(const State* st, int limit, int64_t now_ms) noexcept nogil:
+    # From when on no code has as many rejections as `limit`; 0: none has.
+    cdef int32_t i
+    cdef int64_t at
+    cdef int64_t latest = 0
+    for i in range(st.errors_count):
+        at = errors_below_ms(
+            st, st.errors[(st.errors_first + i) & (ERRORS_KEPT - 1)].error_code, limit, now_ms)
+        if at > latest:
+            latest = at
+    return latest
+
+
+# -- own orders: which venue ids were ever ours, for as long as an income row can name them --------
+
+cdef int own_grow(State* st) except -1 nogil:
+    # Twice as large.  A table that cannot grow ends the process: who is whose must stay exact.
+    cdef uint64_t size = 2 * (st.own_mask + 1)
+    cdef uint64_t i
+    cdef Probe* larger = <Probe*>calloc(size, sizeof(Probe))
+    if larger == NULL:
+        fault(b"no memory for the ids of own orders")
+    for i in range(st.own_mask + 1):
+        if st.own[i].value != 0:
+            probe_put(larger, size - 1, st.own[i].key, st.own[i].value)
+    free(st.own)
+    st.own = larger
+    st.own_mask = size - 1
+    return 0
+
+
+cdef int own_note(State* st, uint64_t venue_key, int64_t exchange_ms) except -1 nogil:
+    # The value is the time of what was heard of it last, and one more, as 0 means empty.
+    cdef int64_t known = probe_find(st.own, st.own_mask, venue_key)
+    if venue_key == 0:
+        return 0
+    if known == 0:
+        if 2 * <uint64_t>(st.own_count + 1) > st.own_mask:
+            own_grow(st)
+        st.own_count += 1
+    if known < exchange_ms + 1:
+        probe_put(st.own, st.own_mask, venue_key, exchange_ms + 1)
+    return 0
+
+
+cdef int own_forget(State* st, int64_t before_ms) except -1 nogil:
+    # Rows of that time are never read again (RECONCILE reads the registry's orders itself).
+    cdef uint64_t size = st.own_mask + 1
+    cdef uint64_t i
+    cdef Probe* kept = <Probe*>calloc(size, sizeof(Probe))
+    if kept == NULL:
+        fault(b"no memory for the ids of own orders")
+    st.own_count = 0
+    for i in range(size):
+        if st.own[i].value == 0:
+            continue
+        if st.own[i].value > before_ms or order_by_venue(st, st.own[i].key) >= 0:
+            probe_put(kept, size - 1, st.own[i].key, st.own[i].value)
+            st.own_count += 1
+    free(st.own)
+    st.own = kept
+    return 0
+
+
 # -- flows: what changed the account, by exchange time, since the anchor ---------------------------
 
 cdef void flow_class(const Ledger* k, int64_t exchange_ms, int* after, int* near) noexcept nogil:
@@ -291,7 +422,7 @@ cdef void flow_class(const Ledger* k, int64_t exchange_ms, int* after, int* near
     near[0] = not after[0] and exchange_ms >= k.anchor_from_ms - AMBIGUOUS_MS
 
 
-cdef inline void flow_add(State* st, int64_t exchange_ms, money_t amount) noexcept nogil:
+cdef inline void flow_add(State* st, int64_t exchange_ms, money_t amount, int64_t is_fill) noexcept nogil:
     # noexcept: the sums were proven in range by the caller (ledger_fits).
     cdef int after = 0
     cdef int near = 0
@@ -318,9 +449,11 @@ cdef inline void flow_add(State* st, int64_t exchange_ms, money_t amount) noexce
         money_add(second.amount, oldest.amount, &second.amount)
         if oldest.exchange_ms > second.exchange_ms:
             second.exchange_ms = oldest.exchange_ms
+        second.is_fill &= oldest.is_fill
         st.flows_count -= 1
     st.flows[(st.flows_first + st.flows_count) & (FLOWS_MAX - 1)].exchange_ms = exchange_ms
     st.flows[(st.flows_first + st.flows_count) & (FLOWS_MAX - 1)].amount = amount
+    st.flows[(st.flows_first + st.flows_count) & (FLOWS_MAX - 1)].is_fill = is_fill
     st.flows_count += 1
 
 
@@ -334,14 +467,13 @@ cdef void flows_anchor(State* st) noexcept nogil:
     k.ambiguous = 0
     k.bridged_count = 0
     k.ambiguous_count = 0
-    if k.anchor_quiet:
-        st.flows_count = 0
-        return
     for i in range(count):
         flow = st.flows[st.flows_first]
         st.flows_first = (st.flows_first + 1) & (FLOWS_MAX - 1)
         st.flows_count -= 1
-        flow_add(st, flow.exchange_ms, flow.amount)
+        if k.anchor_quiet and flow.is_fill and flow.exchange_ms <= k.anchor_ms:
+            continue                    # asked for after our last fill: it is in there
+        flow_add(st, flow.exchange_ms, flow.amount, flow.is_fill)
 
 
 cdef int capital(const Ledger* k, money_t* out) noexcept nogil:

@@ -56,13 +56,24 @@ cdef void slot_open(State* st, int32_t slot, int32_t trade) noexcept nogil:
 
 
 cdef int go_stale(State* st, int32_t slot) except -1 nogil:
+    # Asked once, when doubt begins: an answer that disagrees must not ask for the next one.
     cdef Slot* s = &st.slots[slot]
-    if not s.flags & STALE:
-        s.flags |= STALE
-        s.stale_ms = st.now_ms
-        s.proven_e8 = size_of(&st.trades[s.trade])
+    if s.flags & STALE:
+        return 0
+    s.flags |= STALE
+    s.stale_ms = st.now_ms
+    s.futile_ms = 0
+    s.proven_e8 = size_of(&st.trades[s.trade])
     request(st, DO_QUERY_POSITION, slot, -1, s.trade)
     return 0
+
+
+cdef int doubt_again(State* st, int32_t slot) except -1 nogil:
+    # Somebody has a reason to ask although the slot is in doubt already.
+    if st.slots[slot].flags & STALE:
+        request(st, DO_QUERY_POSITION, slot, -1, st.slots[slot].trade)
+        return 0
+    return go_stale(st, slot)
 
 
 cdef void latch_exit(Slot* s, int64_t goal_e8) noexcept nogil:
@@ -73,15 +84,57 @@ cdef void latch_exit(Slot* s, int64_t goal_e8) noexcept nogil:
 cdef void latch_drop(Slot* s) noexcept nogil:
     s.latched = 0
     s.exit_goal_e8 = 0
+    s.goal_ratio_e9 = 0
     s.retry_ms = 0
+    s.urgent = 0
+    s.explicit = 0
+    s.market_e8 = 0
+    s.dust_e8 = 0
+
+
+cdef void forget_rejects(Slot* s) noexcept nogil:
+    s.rejects = 0
+    s.error_code = 0
 
 
 # -- exit children ---------------------------------------------------------------------------------
 
+cdef int64_t venue_wait_ms(const State* st, const Slot* s) noexcept nogil:
+    # Until when the venue's count of equal errors keeps this slot's exit back; 0: it does not.
+    cdef int64_t everybody = errors_wait_ms(st, ERRORS_OF_ALL, st.now_ms)
+    cdef int64_t mine = 0
+    if s.error_code != 0 and not s.urgent:
+        mine = errors_below_ms(st, s.error_code, ERRORS_OF_A_SLOT, st.now_ms)
+    return mine if mine > everybody else everybody
+
+
+cdef inline bint is_dust(const Slot* s, const Trade* t) noexcept nogil:
+    return s.flags & DUST and size_of(t) <= s.dust_e8
+
+
+cdef inline bint is_futile(const Slot* s) noexcept nogil:
+    # The venue shows no position of ours: a reduce-only exit costs nothing if that is right.
+    return s.flags & STALE and s.proven_e8 <= 0
+
+
+cdef inline int64_t exit_wait_ms(const State* st, const Slot* s) noexcept nogil:
+    # When the next exit child may go as far as time decides; 0: now.
+    cdef int64_t at = s.retry_ms
+    cdef int64_t other
+    if s.flags & STALE and s.stale_ms + STALE_EXIT_MS > at:
+        at = s.stale_ms + STALE_EXIT_MS
+    if is_futile(s) and s.futile_ms > at:
+        at = s.futile_ms
+    if st.errors_count > 0:
+        other = venue_wait_ms(st, s)
+        at = other if other > at else at
+    return at if at > st.now_ms else 0
+
+
 cdef inline bint exit_may_go(const State* st, const Slot* s, const Trade* t) noexcept nogil:
     # One live child; a new one only when the old one's final quantity is certain.
     cdef const Order* old
-    if not exit_outstanding(s, t) or s.retry_ms > st.now_ms:
+    if not exit_outstanding(s, t) or is_dust(s, t):
         return False
     if s.exit_order >= 0:
         old = &st.orders[s.exit_order]
@@ -89,9 +142,7 @@ cdef inline bint exit_may_go(const State* st, const Slot* s, const Trade* t) noe
             return False
         if not old.flags & FINAL and old.level.filled_e8 < old.intended_e8:
             return False
-    if s.flags & STALE:
-        return st.now_ms - s.stale_ms >= STALE_EXIT_MS
-    return True
+    return exit_wait_ms(st, s) == 0
 
 
 @cython.cdivision(True)
@@ -100,13 +151,66 @@ cdef inline int64_t floor_to_step(int64_t quantity_e8, int64_t step_e8) noexcept
     return quantity_e8 - quantity_e8 % step_e8 if step_e8 > 0 else quantity_e8
 
 
-cdef int64_t exit_quantity(const Slot* s, const Trade* t) noexcept nogil:
-    cdef int64_t left = size_of(t)
+cdef inline int64_t unfilled(const Order* o) noexcept nogil:
+    # What an order can still fill, as far as we know.
+    if o.flags & (FINAL | EXTERNAL) or o.level.filled_e8 >= o.intended_e8:
+        return 0
+    return o.intended_e8 - o.level.filled_e8
+
+
+cdef int64_t exits_out(const State* st, const Trade* t) noexcept nogil:
+    # Quantity of exits that may still be filled: sent, or ended without their final figures.
+    cdef int32_t order = t.orders
+    cdef int64_t total = 0
+    while order >= 0:
+        if st.orders[order].role == EXIT:
+            total += unfilled(&st.orders[order])
+        order = st.orders[order].next
+    return total
+
+
+cdef int64_t room_on_symbol(const State* st, const Trade* t) noexcept nogil:
+    # One-way: all exits of a symbol together take at most its net position.  ALL: nothing else is
+    # open there.
+    cdef int32_t i
+    cdef int32_t left = st.active
+    cdef int64_t net = 0
+    cdef int others = 0
+    cdef const Trade* other
+    if st.config.hedge:
+        return ALL
+    for i in range(st.config.slots):
+        if left == 0:
+            break
+        if st.slots[i].trade < 0:
+            continue
+        left -= 1
+        other = &st.trades[st.slots[i].trade]
+        if other.asset_key != t.asset_key:
+            continue
+        net += t.side * other.side * size_of(other)
+        if other.trade_no != t.trade_no:
+            others += 1
+            if other.side == t.side:
+                net -= exits_out(st, other)
+    if others == 0:
+        return ALL
+    return net if net > 0 else 0
+
+
+cdef int64_t exit_quantity(const State* st, const Slot* s, const Trade* t) noexcept nogil:
+    cdef int64_t left = size_of(t) - exits_out(st, t)
     cdef int64_t quantity = left
+    cdef int64_t room
     if s.exit_goal_e8 != ALL and s.exit_goal_e8 - t.sums.exited_e8 < left:
         quantity = s.exit_goal_e8 - t.sums.exited_e8
-    if s.flags & STALE and s.proven_e8 < quantity:
+    if s.market_e8 != ALL and t.sums.exited_e8 < s.market_e8 < t.sums.exited_e8 + quantity:
+        quantity = s.market_e8 - t.sums.exited_e8
+    if s.flags & STALE and 0 < s.proven_e8 < quantity:
         quantity = s.proven_e8
+    if st.active > 1:
+        room = room_on_symbol(st, t)
+        quantity = room if room < quantity else quantity
     if quantity < left:
         quantity = floor_to_step(quantity, t.step_e8)
     return quantity
@@ -119,9 +223,13 @@ cdef inline int plan_exit(State* st, int32_t slot, Result* out) except -1 nogil:
     cdef int32_t order
     if not exit_may_go(st, s, t):
         return 0
-    quantity = exit_quantity(s, t)
+    quantity = exit_quantity(st, s, t)
     if quantity <= 0:
-        if not s.flags & STALE:
+        if exits_out(st, t) > 0:
+            return 0            # another exit may still take it: its end decides
+        if s.flags & STALE or room_on_symbol(st, t) <= 0:
+            s.retry_ms = st.now_ms + FUTILE_MS
+        else:
             latch_drop(s)
         return 0
     order = order_new(st, s.trade, EXIT, -t.side, quantity)
@@ -130,25 +238,33 @@ cdef inline int plan_exit(State* st, int32_t slot, Result* out) except -1 nogil:
         note(out, D_EXIT_DEFERRED)
         return 0
     s.exit_order = order
+    if is_futile(s):
+        s.futile_ms = st.now_ms + FUTILE_MS
     submit_exit(st, slot, &st.orders[order])
-    # The first child is worked as asked; what has to be sent again goes as MARKET.
-    s.exit_type = 0
-    s.exit_price_e10 = 0
-    s.exit_wait_ms = 0
     s.flags &= <uint8_t>(~DUST)
     return 0
 
 
 cdef int submit_exit(State* st, int32_t slot, Order* o) except -1 nogil:
+    # A child is worked as its EXIT asked; what has to be sent again goes as MARKET.
     cdef Slot* s = &st.slots[slot]
+    cdef Trade* t = &st.trades[s.trade]
     cdef Request* r
-    o.order_type = s.exit_type
-    o.limit_price_e10 = s.exit_price_e10
+    cdef int64_t covered = t.sums.exited_e8 + o.intended_e8
+    if t.sums.exited_e8 >= s.market_e8:
+        o.order_type = s.exit_type
+        o.limit_price_e10 = s.exit_price_e10
+        if s.exit_wait_ms > 0:
+            o.deadline_ms = st.now_ms + s.exit_wait_ms
+    if s.exit_goal_e8 == ALL:
+        covered = ALL
+    if covered > s.market_e8:
+        s.market_e8 = covered
     o.intent_key = s.exit_intent_key
     o.child = s.next_child
     s.next_child += 1
-    if s.exit_wait_ms > 0:
-        o.deadline_ms = st.now_ms + s.exit_wait_ms
+    if s.exit_intent_key == 0:
+        t.recovery_child = s.next_child
     r = request(st, DO_SUBMIT, slot, s.exit_order, -1)
     r.quantity_e8 = o.intended_e8
     r.price_e10 = o.limit_price_e10
@@ -160,6 +276,44 @@ cdef int cancel_order(State* st, int32_t slot, int32_t order) except -1 nogil:
     st.orders[order].flags |= UNWANTED
     request(st, DO_CANCEL, slot, order, -1)
     return 0
+
+
+# -- certainty -------------------------------------------------------------------------------------
+
+cdef bint is_certain(const State* st, const Trade* t) noexcept nogil:
+    # Every order of ours has ended, and the venue's own records have told its final quantity.
+    cdef int32_t order = t.orders
+    while order >= 0:
+        if not st.orders[order].flags & EXTERNAL and not is_terminal(&st.orders[order]):
+            return False
+        order = st.orders[order].next
+    return True
+
+
+cdef bint is_over(const State* st, const Trade* t) noexcept nogil:
+    # Certain but for orders of which the venue has no record any more.
+    cdef int32_t order = t.orders
+    while order >= 0:
+        if not st.orders[order].flags & (EXTERNAL | LOST) and not is_terminal(&st.orders[order]):
+            return False
+        order = st.orders[order].next
+    return True
+
+
+cdef void finalise_lost(State* st, Trade* t) noexcept nogil:
+    # A position has shown that they filled nothing more.
+    cdef int32_t order = t.orders
+    while order >= 0:
+        if st.orders[order].flags & LOST:
+            order_finalise(st, &st.orders[order])
+        order = st.orders[order].next
+
+
+cdef void lock_externals(State* st, Trade* t) noexcept nogil:
+    cdef int32_t order = t.orders
+    while order >= 0:
+        order_lock(st, &st.orders[order])
+        order = st.orders[order].next
 
 
 # -- after every change ----------------------------------------------------------------------------
@@ -190,6 +344,8 @@ cdef int feed_sizer(State* st, int32_t trade) except -1 nogil:
     cdef Request* r
     if t.flags & FED or size_of(t) != 0 or t.sums.exited_e8 == 0:
         return 0
+    if t.slot >= 0 and st.slots[t.slot].flags & STALE:
+        return 0                # a position may still give quantity back
     if (t.sums.unsettled > 0 or entry_may_fill(st, t)
             or (t.sums.pending > 0 and t.sums.entry_priced_e8 < t.sums.entered_e8)):
         if st.now_ms - t.flat_ms < RECORD_LIMIT_MS:
@@ -215,16 +371,22 @@ cdef int close_record(State* st, int32_t trade) except -1 nogil:
     feed_sizer(st, trade)
     if not t.flags & FED:
         return 0
-    r = request(st, DO_CLOSE_TRADE, t.last_slot, -1, trade)
-    r.realized = t.realized
-    r.fees = t.sums.fees
+    if not t.flags & TOLD:
+        t.flags |= TOLD
+        r = request(st, DO_CLOSE_TRADE, t.last_slot, -1, trade)
+        r.realized = t.realized
+        r.fees = t.sums.fees
     trade_retire(st, trade)
     return 0
 
 
 cdef void slot_free(State* st, int32_t slot) noexcept nogil:
     cdef Slot* s = &st.slots[slot]
-    st.trades[s.trade].slot = -1
+    cdef Trade* t = &st.trades[s.trade]
+    lock_externals(st, t)
+    foreign_as_of(st, foreign_key(st, t.asset_key, t.side),
+                  s.last_fill_ms if s.last_fill_ms > s.proven_ms else s.proven_ms)
+    t.slot = -1
     st.active -= 1
     slot_clear(s)
 
@@ -240,7 +402,7 @@ cdef void thaw_recovery(State* st) noexcept nogil:
             break
         if st.slots[i].trade >= 0:
             left -= 1
-            if st.slots[i].flags & RECOVERY:
+            if st.slots[i].flags & RECOVERY or size_of(&st.trades[st.slots[i].trade]) < 0:
                 return
     st.ledger.frozen &= ~FREEZE_RECOVERY
 
@@ -270,6 +432,11 @@ cdef int settle_slot(State* st, int32_t slot, Result* out) except -1 nogil:
     s.state = <uint8_t>state_of(st, s)
     if s.state == RECONCILING and not s.flags & STALE:
         go_stale(st, slot)
+    if size < 0 and not st.ledger.frozen & FREEZE_RECOVERY:
+        st.ledger.frozen |= FREEZE_RECOVERY     # more went out than was there: a person looks first
+        cancel_entries(st)
+    elif size >= 0 and not s.flags & RECOVERY:
+        thaw_recovery(st)
     if s.state == IDLE:
         slot_free(st, slot)
         close_record(st, trade)
@@ -280,7 +447,6 @@ cdef int settle_slot(State* st, int32_t slot, Result* out) except -1 nogil:
 cdef int settle_detached(State* st, int32_t trade, Result* out) except -1 nogil:
     # A trade that has left its slot: quantity that came back needs a slot, else only figures moved.
     cdef Trade* t = &st.trades[trade]
-    cdef int32_t slot
     out.size_e8 = size_of(t)
     if size_of(t) == 0:
         if t.sums.entered_e8 > 0 and t.flat_ms == 0:
@@ -289,13 +455,20 @@ cdef int settle_detached(State* st, int32_t trade, Result* out) except -1 nogil:
             feed_sizer(st, trade)
             close_record(st, trade)
         return 0
-    slot = free_slot_for(st, t)
+    return recover(st, trade, True, out)
+
+
+cdef int recover(State* st, int32_t trade, bint latched, Result* out) except -1 nogil:
+    # Quantity of a trade that had left: a slot in doubt, and no entries until it is free again.
+    cdef Trade* t = &st.trades[trade]
+    cdef int32_t slot = free_slot_for(st, t)
     trade_reopen(st, t)
     slot_open(st, slot, trade)
     st.slots[slot].flags |= RECOVERY
     st.ledger.frozen |= FREEZE_RECOVERY
-    latch_exit(&st.slots[slot], ALL)
-    st.slots[slot].next_child = t.order_count   # children of no intent, numbered by the trade
+    if latched:
+        latch_exit(&st.slots[slot], ALL)
+    st.slots[slot].next_child = t.recovery_child    # children of no intent, numbered by the trade
     go_stale(st, slot)
     note(out, D_RECOVERY_SLOT)
     out.slot = <int16_t>slot
