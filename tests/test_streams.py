@@ -1,4 +1,4 @@
-"""Whatever becomes of stderr, the log's disk and the terminal: serve trades, drains and ends as ever.
+"""Whatever becomes of stderr, of the log and of the terminal: serve trades and drains as ever.
 
 Real processes on the embedded mock; what is compared is the journal that they leave.
 """

@@ -103,13 +103,15 @@ _FREEZES: Final = {
     "wallet empty": Level.ERROR,
     "recovery slot in use": Level.WARNING,
     "pending drift": Level.WARNING,
+    "loss of the day": Level.ERROR,
+    "quarantine": Level.ERROR,
 }
 
 
 def tell_freeze(page: Page, before: tuple[str, ...], now: tuple[str, ...]) -> None:
     """Entries are stopped for another reason than before, or go again.
 
-    A hold and a drain are told by their own commands.
+    A hold, a drain and a start are told by their own commands.
     """
     account = page.outcome.account
     for cause in now:

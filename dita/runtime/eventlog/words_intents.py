@@ -71,6 +71,8 @@ def asked(page: Page, i: KernelIntent) -> str:
         return f"CANCEL what works of {name}"
     if i.command is Command.RECONCILE:
         return _adoption(i, name)
+    if i.command is Command.WRITE_OFF:
+        return f"WRITE OFF {name}"
     return f"{i.command.name} {name}"
 
 

@@ -278,6 +278,15 @@ _ANOMALIES: Final = {
     Code.REALIZED_SETTLED: (Level.INFO, "settled by the exchange's own figure"),
     Code.FIGURE_DEVIATES: (Level.ERROR, "the exchange's figure is not ours"),
     Code.FOREIGN_EXCESS: (Level.ERROR, "a part of that order was not ours"),
+    Code.SYMBOL_SUSPENDED: (
+        Level.ERROR,
+        "the exchange does not trade the symbol now, or no more: the exit is tried again later",
+    ),
+    Code.NETTED: (Level.WARNING, "closed against our other trade on the symbol, by the exchange"),
+    Code.ORDER_LOST: (Level.ERROR, "the exchange no longer knows an order that it had taken"),
+    Code.FILL_WITHDRAWN: (Level.ERROR, "the exchange took back a fill that it had told"),
+    Code.WRITTEN_OFF: (Level.ERROR, "written off: the position was gone without a fill"),
+    Code.QUARANTINED: (Level.CRITICAL, "an input about it broke an invariant and was set aside"),
 }
 
 
