@@ -121,6 +121,20 @@ class Chunk(NamedTuple):
     oldest: int
     at_mark: bool
 
+    def kinds(self) -> list[int]:
+        """Kind of each noted record."""
+        return [what >> 32 & 0xFF for what in self.notes[1 : 2 * self.noted : 2]]
+
+    def crc(self, index: int) -> int:
+        """Checksum of a noted record; through it and the chain it stands for all before it."""
+        start = self.notes[2 * index] + 4
+        return int.from_bytes(self.data[start : start + 4], "little")
+
+    @staticmethod
+    def is_input(kind: int) -> bool:
+        """Is a record of this kind among the packed inputs?"""
+        return kind == _journal.INPUT
+
     def payload(self, index: int) -> tuple[int, bytes]:
         """(kind, payload in today's version) of a noted record."""
         offset, what = self.notes[2 * index], self.notes[2 * index + 1]
@@ -387,6 +401,14 @@ class JournalReader:
                 segment.name, window.data, seq - count, notes, count, inputs, inputs_count, named,
                 named_count, oldest, why == _journal.AT_MARK,
             )  # fmt: skip
+
+    def chunks(self, from_seq: int) -> Iterator[Chunk]:
+        """Every record from a number on, in pieces, for whoever applies many at once."""
+        return self._walk(from_seq)
+
+    def entry(self, chunk: Chunk, index: int) -> Entry:
+        """A record of a chunk, decoded; ``time_ms`` of a MARK is not known here."""
+        return self._entry(chunk, index, chunk.first_seq + index, 0)
 
     def records(self, from_seq: int = 1) -> Iterator[Entry]:
         """Every record from a number on, decoded."""

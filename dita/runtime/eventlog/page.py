@@ -6,6 +6,7 @@ events on it.  It looks into the kernel as it is directly after that input, and 
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Final
 
 from dita.contracts import (
@@ -47,7 +48,6 @@ class Page:
         self.trace = trace
         self.detail = detail
         self.events: list[Event] = []
-        self._trade: TradeRecord | None = None
 
     @property
     def code(self) -> KernelDiagnosticCode:
@@ -60,14 +60,12 @@ class Page:
         kernel = self.outcome.kernel
         return kernel.notes if kernel.code in kernel.notes else (*kernel.notes, kernel.code)
 
-    @property
+    @cached_property
     def trade(self) -> TradeRecord | None:
         """The trade that the input was about, as it is now."""
-        if self._trade is None and self.done is not None:
-            self._trade = self.kernel.trade_of(self.done.trade_no)
-        return self._trade
+        return self.kernel.trade_of(self.done.trade_no) if self.done is not None else None
 
-    @property
+    @cached_property
     def order(self) -> VenueOrder | None:
         """The order that the input was about, as it is now."""
         return self.kernel.order(self.done.order_no) if self.done is not None else None

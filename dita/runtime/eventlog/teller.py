@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from dita.contracts import (
     EffectKind,
     KernelCommandType,
@@ -20,6 +22,7 @@ from dita.contracts import (
 )
 from dita.engine import Engine, Outcome
 from dita.journal import Note
+from dita.journal.following import Look
 from dita.runtime.eventlog.event import NOTHING, Event, EventName, Level
 from dita.runtime.eventlog.page import Page
 from dita.runtime.eventlog.words_account import (
@@ -44,6 +47,10 @@ QUIET_KINDS: Final = frozenset(
         int(Kind.INCOME_READ),
     }
 )
+#: And those that are quiet unless they move quantity, money or a state.
+QUIET_UNLESS: Final = QUIET_KINDS | {
+    int(kind) for kind in (Kind.ORDER_ACK, Kind.ORDER_FINAL, Kind.FILL_SETTLED, Kind.ACCOUNT_UPDATE)
+}
 #: Effects that are questions: nobody has to hear of them.
 QUESTIONS: Final = frozenset(
     {
@@ -108,6 +115,16 @@ class Teller:
             self._refused.clear()
         return (tell_note(note, seq),)
 
+    def memory(self) -> bytes:
+        """What it remembers beside the engine's state; for whoever goes on later."""
+        return msgspec.json.encode((list(self._foreign.items()), list(self._refused.items())))
+
+    def remember(self, memory: bytes) -> None:
+        """Go on where another teller of the same engine stopped."""
+        foreign, refused = msgspec.json.decode(memory)
+        self._foreign = {(asset, OrderSide(side)): size for (asset, side), size in foreign}
+        self._refused = {tuple(key): tuple(value) for key, value in refused}
+
     # -- inputs ------------------------------------------------------------------------------------
 
     def _refusal(self, page: Page) -> None:
@@ -132,13 +149,24 @@ class Teller:
         moved = done.transition
         if not done.accepted:
             return isinstance(record, VenueEvent) and done.code in NO_NEWS
-        if done.trigger not in QUIET_KINDS:
+        if done.trigger not in QUIET_UNLESS:
             return False
         if any(effect.kind not in QUESTIONS for effect in outcome.effects):
             return False
-        if moved is None:  # a position on a symbol that we do not hold may be news
-            return done.trigger is not Kind.POSITION
+        if moved is None:
+            if done.trigger is Kind.ACCOUNT_UPDATE:
+                return self._is_as_before(outcome)
+            return done.trigger is not Kind.POSITION  # on a symbol that we do not hold: news
+        if moved.quantity_delta_e8 or moved.realized_delta or moved.trueup_delta or moved.fee_delta:
+            return False
         return moved.before is moved.after and not (done.notes and moved.after is not STALE)
+
+    def _is_as_before(self, outcome: Outcome) -> bool:
+        """Is a balance no reason to look at what stops entries?"""
+        account = outcome.account
+        if account.entries_frozen or self._frozen:
+            return False
+        return rare_causes(account) == self._causes
 
     def _event(self, page: Page, e: VenueEvent) -> None:
         if e.kind in _ACCOUNT:
@@ -186,3 +214,32 @@ def _detail_of(outcome: Outcome) -> str:
     parts += [note.name for note in done.notes]
     parts += [effect.kind.name for effect in outcome.effects]
     return " ".join(parts)
+
+
+#: The same as ``Teller._is_quiet`` asks, by the numbers of a packed outcome.
+_NO_NEWS: Final = frozenset(int(code) for code in NO_NEWS)
+_MARK: Final = int(KernelCommandType.MARK_PRICE)
+_POSITION: Final = int(Kind.POSITION)
+_FIRST_EVENT: Final = int(min(Kind))
+
+
+def worth_a_word(looks: list[Look]) -> list[int]:
+    """Of which inputs may the teller have something to say?  For whoever goes through a journal at
+    batch speed: of the others it has nothing."""
+    return [
+        index
+        for index, (code, kind, accepted, before, after, effects, notes, trade_no) in enumerate(
+            looks
+        )
+        if (
+            (
+                kind not in QUIET_KINDS
+                or effects
+                or notes
+                or before != after
+                or (kind == _POSITION and not trade_no)
+            )
+            if accepted
+            else (kind != _MARK and (kind < _FIRST_EVENT or code not in _NO_NEWS))
+        )
+    ]
