@@ -21,6 +21,7 @@ from dita.streams import secure
 
 from .anchor import anchor
 from .config import config, config_show
+from .events import events
 from .exchange import exchange
 from .explain import explain
 from .flatten import flatten
@@ -36,6 +37,7 @@ from .serve import serve
 from .smoke import smoke
 from .soak import soak
 from .status import status
+from .trades import trades
 
 # In the order in which `pink-ctl --help` lists them.
 COMMANDS: tuple[Callable[..., None], ...] = (
@@ -49,6 +51,8 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     anchor,
     smoke,
     soak,
+    trades,
+    events,
     explain,
     journal,
     exchange,

@@ -41,6 +41,22 @@ def amount(value: int, *, sign: bool = False) -> str:
     return money(value, 2 if abs(value) >= 10**MONEY_DIGITS or not value else 4, sign=sign)
 
 
+def adding_up(total: int, *parts: int) -> int:
+    """With how many places a sum and its parts add up as shown: 2, or as many more as it takes."""
+    for places in (2, 4, 6, 8):
+        unit = 10 ** (MONEY_DIGITS - places)
+        if _units(total, unit) == sum(_units(part, unit) for part in parts):
+            return places
+    return MONEY_DIGITS
+
+
+def _units(value: int, unit: int) -> int:
+    units, rest = divmod(abs(value), unit)
+    if 2 * rest > unit or (2 * rest == unit and units % 2):
+        units += 1
+    return units if value >= 0 else -units
+
+
 def price(price_e10: int, *, least_places: int = 0) -> str:
     """A price; a small one keeps its digits (0.000012346), zeros at the end go."""
     if price_e10 >= PRICE_ONE:
@@ -61,11 +77,7 @@ def quantity(quantity_e8: int) -> str:
 
 def _rounded(value: int, digits: int, places: int) -> str:
     """A value that is not negative, in 10^-digits, rounded half to even, with separators."""
-    unit = 10 ** (digits - places)
-    units, rest = divmod(value, unit)
-    if 2 * rest > unit or (2 * rest == unit and units % 2):
-        units += 1
-    whole, part = divmod(units, 10**places)
+    whole, part = divmod(_units(value, 10 ** (digits - places)), 10**places)
     return f"{whole:,}.{part:0{places}d}" if places else f"{whole:,}"
 
 
@@ -93,7 +105,9 @@ def day(at_ms: int) -> str:
 
 
 def duration(milliseconds: int) -> str:
-    """How long: 0.4 s, 12 s, 26 min, 3 h 05 min, 2 d 04 h."""
+    """How long: 13 ms, 2.4 s, 12 s, 26 min, 3 h 05 min, 2 d 04 h."""
+    if milliseconds < _SECOND:
+        return f"{milliseconds} ms"
     if milliseconds < 10 * _SECOND:
         return f"{milliseconds // _SECOND}.{milliseconds % _SECOND // 100} s"
     if milliseconds < 2 * _MINUTE:

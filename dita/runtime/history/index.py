@@ -140,21 +140,30 @@ class Index:
     def _known_trades(self) -> str:
         return ", ".join(str(trade.trade_no) for trade in self._engine.kernel.trades())
 
-    def update(self, reader: JournalReader | None = None) -> list[Event]:
-        """Take in what the journal has more than before; its events."""
-        self._reader = reader or self._reader
+    def update(self) -> None:
+        """Take in what the journal has more than before, and keep it."""
         last = self._reader.report.last_seq
-        news: list[Event] = []
         if last <= self._last_seq:
-            return news
+            return
         with self._base:
             for step in self._follower.follow(self._reader, self._last_seq + 1):
-                news += self._take(step)
+                self._take(step)
                 if len(self._rows["events"]) > BATCH:
                     self._write()
             self._write()
             self._keep(last)
-        return news
+
+    def news(self, reader: JournalReader) -> list[Event]:
+        """The events that the journal has more than before; nothing is kept of them."""
+        last = reader.report.last_seq
+        if last <= self._last_seq:
+            return []
+        steps = self._follower.follow(reader, self._last_seq + 1)
+        found = [event for step in steps for event in self._take(step)]
+        self._last_seq = last
+        for rows in self._rows.values():
+            rows.clear()
+        return found
 
     def _take(self, step: Step) -> tuple[Event, ...]:
         record, outcome = step.record, step.outcome
@@ -223,6 +232,12 @@ class Index:
             (*values, *names),
         )
         return [msgspec.msgpack.decode(row, type=_Kept).row() for (row,) in rows]
+
+    def trade(self, trade_no: int) -> TradeRow | None:
+        """One trade by its number."""
+        found = self._base.execute("SELECT row FROM trades WHERE trade_no = ?", (trade_no,))
+        row = found.fetchone()
+        return msgspec.msgpack.decode(row[0], type=_Kept).row() if row else None
 
     def loose_funding(self, since_ms: int = 0, until_ms: int = 0) -> int:
         """Funding of no trade of ours, as its sum."""
