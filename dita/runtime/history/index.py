@@ -7,7 +7,6 @@ and made anew.  A directory that cannot be written to gets an index in memory.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 import stat
@@ -65,6 +64,9 @@ CREATE INDEX IF NOT EXISTS links_by_ids ON links (ids);
 """
 
 
+_NAMES: Final = ("meta", "trades", "funding", "events", "links")
+
+
 class Index:
     """The index of one state directory, brought up to date when it is opened."""
 
@@ -84,19 +86,29 @@ class Index:
     def open(cls, directory: Path, reader: JournalReader) -> Index:
         """The index of a journal, up to date.  Slow when there is none yet: it reads everything."""
         path = directory / FILE
-        for attempt in (1, 2):
-            base, kept = _connect(path)
-            index = cls(base, reader, kept)
-            try:
-                index._begin()
-                index.update()
-                return index
-            except sqlite3.DatabaseError:
-                base.close()
-                if attempt == 2 or not kept:
-                    raise
-                path.unlink(missing_ok=True)
-        raise AssertionError("not reached")
+        kept = _usable(path)
+        try:
+            return cls._of(path if kept else None, reader)
+        except sqlite3.DatabaseError:  # damaged: what it said is all in the journal
+            if not kept:
+                raise
+        path.unlink(missing_ok=True)
+        return cls._of(path if _usable(path) else None, reader)
+
+    @classmethod
+    def _of(cls, path: Path | None, reader: JournalReader) -> Index:
+        base = sqlite3.connect(
+            ":memory:" if path is None else path, timeout=5.0, isolation_level="IMMEDIATE"
+        )
+        try:
+            base.execute("PRAGMA synchronous = OFF")  # it can be made again at any time
+            index = cls(base, reader, "" if path is None else str(path))
+            index._begin()
+            index.update()
+        except BaseException:
+            base.close()
+            raise
+        return index
 
     def close(self) -> None:
         """Let go of the file."""
@@ -106,10 +118,12 @@ class Index:
 
     def _begin(self) -> None:
         """Go on from what is kept, if it is of this journal and of this release."""
+        found = self._base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        whole = {name for (name,) in found} >= set(_NAMES)
         self._base.executescript(_TABLES)
         kept = dict(self._base.execute("SELECT key, value FROM meta"))
-        if not kept or not self._fits(kept):
-            for table in ("meta", "trades", "funding", "events", "links"):
+        if not whole or not kept or not self._fits(kept):
+            for table in _NAMES:
                 self._base.execute(f"DELETE FROM {table}")
             self._resume(self._reader.epoch.engine())
             return
@@ -313,18 +327,6 @@ class Index:
 
 
 # -- the file --------------------------------------------------------------------------------------
-
-
-def _connect(path: Path) -> tuple[sqlite3.Connection, str]:
-    """The file, if it may be used, else memory."""
-    if _usable(path):
-        with contextlib.suppress(sqlite3.OperationalError):
-            base = sqlite3.connect(path, timeout=5.0, isolation_level="IMMEDIATE")
-            base.execute("PRAGMA synchronous = OFF")  # it can be made again at any time
-            base.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BLOB)"
-                         " WITHOUT ROWID")  # fmt: skip
-            return base, str(path)
-    return sqlite3.connect(":memory:"), ""
 
 
 def _usable(path: Path) -> bool:

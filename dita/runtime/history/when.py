@@ -11,7 +11,7 @@ from dita.errors import UsageError
 
 DAY_MS: Final = 86_400_000
 _UNITS: Final = {"m": 60_000, "h": 3_600_000, "d": DAY_MS, "w": 7 * DAY_MS}
-_CLOCK: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?Z?")
+_CLOCK: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?Z?", re.ASCII)
 
 
 def moment_ms(text: str, now_ms: int, *, option: str = "--since") -> int:
@@ -19,7 +19,7 @@ def moment_ms(text: str, now_ms: int, *, option: str = "--since") -> int:
     text = text.strip()
     if text in ("today", "yesterday"):
         return day_ms(text, now_ms)[0]
-    span = re.fullmatch(r"(\d{1,6}) ?([mhdw])", text)
+    span = re.fullmatch(r"([0-9]{1,6}) ?([mhdw])", text)
     if span:
         return max(0, now_ms - int(span[1]) * _UNITS[span[2]])
     clock = _CLOCK.fullmatch(text)
@@ -44,7 +44,7 @@ def day_ms(text: str, now_ms: int) -> tuple[int, int]:
     named = {"today": today, "yesterday": today - DAY_MS}
     begin = named.get(text)
     if begin is None:
-        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+        if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
             raise UsageError(
                 "--day refused", expected="2026-11-28, today or yesterday (UTC)", found=text
             )
