@@ -7,7 +7,7 @@ that took the same inputs one by one.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -153,11 +153,33 @@ def test_trades_add_up_to_the_ledger(seed: int, ops: list[str]) -> None:
     assert sum(row.fees for row in rows) == ledger.fees
 
 
-def test_a_chunk_border_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    chance = Random(5)
-    records = with_noise(long_day().inputs, chance)
-    told, _, _ = live(records)
-    write(tmp_path, records)
+def doubtful_day() -> Desk:
+    """News that come with positions and with time alone, from inputs that mostly say nothing."""
+    desk = Desk()
+    desk.quiet_anchor("25000")
+    desk.open(100, "10")
+    for held in (100, 60, 60, 100):  # doubt, once, and its end
+        desk.event(Kind.POSITION, asset=FET, side=OrderSide.BUY, quantity_e8=q(held))
+    desk.event(Kind.POSITION, asset=FET, side=OrderSide.BUY, quantity_e8=q(60))
+    desk.exit()
+    desk.tick(3_000)  # the exit waits no longer
+    desk.order("T1", Kind.ORDER_FINAL, quantity_e8=q(100))
+    desk.tick(3_000)
+    desk.close(100, "10", name="X2")
+    for held in (0, 500, 500, 0):
+        side = OrderSide.BUY if held else OrderSide.UNKNOWN
+        desk.event(Kind.POSITION, asset=FET, side=side, quantity_e8=q(held))
+    return desk
+
+
+@pytest.mark.parametrize("day_of", [long_day, doubtful_day])
+def test_a_chunk_border_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, day_of: Callable[[], Desk]
+) -> None:
+    records = with_noise(day_of().inputs, Random(5)) if day_of is long_day else day_of().inputs
+    told, _, _ = live(list(records))
+    assert len({event.name for event in told}) > 5
+    write(tmp_path, list(records))
     for size in (1, 2, 3, 7):
         monkeypatch.setattr(reader, "_CHUNK_INPUTS", size)
         monkeypatch.setattr(reader, "_CHUNK_RECORDS", 2 * size)
