@@ -160,12 +160,7 @@ def doubtful_day() -> Desk:
     desk.open(100, "10")
     for held in (100, 60, 60, 100):  # doubt, once, and its end
         desk.event(Kind.POSITION, asset=FET, side=OrderSide.BUY, quantity_e8=q(held))
-    desk.event(Kind.POSITION, asset=FET, side=OrderSide.BUY, quantity_e8=q(60))
-    desk.exit()
-    desk.tick(3_000)  # the exit waits no longer
-    desk.order("T1", Kind.ORDER_FINAL, quantity_e8=q(100))
-    desk.tick(3_000)
-    desk.close(100, "10", name="X2")
+    desk.close(100, "10")
     for held in (0, 500, 500, 0):
         side = OrderSide.BUY if held else OrderSide.UNKNOWN
         desk.event(Kind.POSITION, asset=FET, side=side, quantity_e8=q(held))

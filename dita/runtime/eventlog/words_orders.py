@@ -299,6 +299,8 @@ def tell_trade(page: Page) -> None:
     for code in page.notes:
         if code in _ANOMALIES:
             level, text = _ANOMALIES[code]
+            if code is Code.EXIT_LATCHED and _sends(page):
+                level, text = Level.INFO, "in doubt: what is proven goes out, the rest stays wanted"
             page.add(EventName.ANOMALY, level, f"{name}: {text}", code=code.name)
     if done.after is STALE and done.before is not STALE:
         page.add(EventName.DOUBT, Level.WARNING, f"{name} in doubt: {_why_doubted(page)}")
@@ -308,6 +310,10 @@ def tell_trade(page: Page) -> None:
         _flat(page, name)
     elif done.after is TradeStage.IDLE and done.before is TradeStage.ENTRY_WORKING:
         page.add(EventName.UNFILLED, Level.INFO, f"{name} ended without a fill")
+
+
+def _sends(page: Page) -> bool:
+    return any(effect.kind is EffectKind.SUBMIT for effect in page.outcome.effects)
 
 
 def _closes(page: Page) -> bool:
