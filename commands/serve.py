@@ -16,7 +16,7 @@ import typer
 from dita.errors import DitaError, ExitCode
 
 from .options import AsJson, ConfigFile, StateDir
-from .render import emit_json, note, show
+from .render import emit_json, note, show, speak_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +39,9 @@ TapeName = Annotated[
 WithTable = Annotated[
     bool, typer.Option("--table/--no-table", help="Show the live board (on a terminal: yes).")
 ]
+Held = Annotated[
+    str, typer.Option("--hold", metavar="REASON", help="Start held: exits go on, entries wait.")
+]
 #: All of the tape, in thousandths; shown only when everything is flat too.
 DONE_E3 = 1_000
 
@@ -51,22 +54,24 @@ def serve(
     mock: OnMock = False,
     tape: TapeName = "",
     table: WithTable = True,
+    hold: Held = "",
     as_json: AsJson = False,
 ) -> None:
     """Run the kernel: recover, reconcile with the venue, then work until SIGTERM.
 
-    Ends with 0 after a clean stop, 64 for bad usage, 70 for a broken invariant, 74 for a journal
-    that cannot be written or read, 75 when another kernel is active, 78 for bad settings.
+    Ends with 0 after a clean stop, 6 when the exchange refuses our access, 64 for
+    bad usage, 70 for a broken invariant, 74 for a journal that cannot be written
+    or read, 75 when another kernel is active, 78 for bad settings; whatever else
+    ends it is a crash, and a supervisor starts it again.
 
     \b
     Examples:
       pink-ctl serve --config /etc/pink/pink-vst.toml --state-dir /var/lib/pink
+      pink-ctl serve --hold "look first"
       pink-ctl serve --once --json
       pink-ctl serve --demo
     """
     import asyncio
-
-    from dita.runtime.start import prepared
 
     if (mock and not demo) or (tape and (mock or not demo)):
         raise _only_for_a_demo(tape)
@@ -77,15 +82,14 @@ def serve(
         directory = _for_a_demo(state_dir)
         run = _demo(config, directory, look, on_mock=mock, tape=tape)
     else:
-        settings, directory = prepared(config, state_dir, os.environ)
-        run = _run(settings, directory, look)
+        settings, directory = _installation(config, state_dir, as_json=as_json)
+        run = _run(settings, directory, look, hold=hold)
     try:
         last = asyncio.run(run)
     except DitaError as bad:
-        if bad.exit_code is ExitCode.JOURNAL:
-            chosen = f" --config {config}" if config else ""
-            note("no order is sent without a journal; next, if positions are open:")
-            note(f"  pink-ctl flatten --emergency{chosen} --state-dir {directory}")
+        if bad.exit_code is ExitCode.JOURNAL and not demo:
+            note("no order is sent without a journal; if positions are open:")
+            note("next: pink-ctl flatten --emergency")
         raise
     if as_json:
         emit_json(last)
@@ -93,6 +97,16 @@ def serve(
         _summary(last, directory, demo=demo)
     if not last.get("exchange", {"agrees": True})["agrees"]:
         raise typer.Exit(ExitCode.DIFFERENCE)
+
+
+def _installation(config: Path | None, state_dir: Path | None, *, as_json: bool) -> Any:
+    """The settings and directory of the installation, said before anything is opened."""
+    from dita.runtime.start import installed
+    from dita.runtime.whose import place_by_settings
+
+    settings, directory = installed(config, state_dir, os.environ)
+    speak_of(place_by_settings(settings, directory), quiet=as_json)
+    return settings, directory
 
 
 def _outlive_the_terminal() -> None:
@@ -170,6 +184,7 @@ async def _run(
     directory: Path,
     look: Look,
     market_of: Callable[[Bundle], Market] | None = None,
+    hold: str = "",
 ) -> dict[str, Any]:
     from dita.clock import SystemClock
     from dita.runtime.demo import Demo
@@ -200,6 +215,7 @@ async def _run(
             once=look.once,
             seen=records.append,
             beside=beside if player or look.live else None,
+            hold=hold,
         )
         chronicle.say(
             "stopped, nothing unknown"
@@ -242,7 +258,7 @@ def _summary(s: dict[str, Any], directory: Path, *, demo: bool) -> None:
         names = ", ".join(slot["trade"] for slot in s["slots"])
         show(f"still open: {names}, {figure(s['unrealized'])} USDT unrealized")
     if demo and s["last_trade"]:
-        note(f"next: pink-ctl explain {s['last_trade']} --state-dir {directory}")
+        note(f"next: pink-ctl explain --state-dir {directory} {s['last_trade']}")
         note(f"      pink-ctl journal verify --state-dir {directory}")
 
 

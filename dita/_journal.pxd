@@ -10,6 +10,7 @@ cdef enum:                      # Header.kind
     RECORD_INPUT = 1            # payload: the packed input, then the texts that it lacks
     RECORD_MARK = 2             # payload: the hash of the state after the record before it
     RECORD_EPOCH = 3            # payload: whose journal this is; the first record, and only that
+    RECORD_QUARANTINE = 4       # payload: an input; the record right before it is not applied
     RECORD_NOTE = 5             # payload: what the runtime went through; no input, replay passes over it
 
 cdef enum:                      # why a scan stopped
@@ -19,6 +20,7 @@ cdef enum:                      # why a scan stopped
     STOP_BAD = 3                # not the record that has to come here
     STOP_MARK = 4               # behind a MARK, when that was asked for
     STOP_NEWER = 5              # a sound record that this release cannot read
+    STOP_QUARANTINE = 6         # behind a QUARANTINE, when that was asked for
 
 cdef enum:
     ALIGNMENT = 8

@@ -10,6 +10,7 @@ from dita.errors import BadField as BadField
 INPUT: Final[int]
 MARK: Final[int]
 EPOCH: Final[int]
+QUARANTINE: Final[int]
 NOTE: Final[int]
 FULL: Final[int]
 EDGE: Final[int]
@@ -17,6 +18,7 @@ END: Final[int]
 BAD: Final[int]
 AT_MARK: Final[int]
 NEWER: Final[int]
+AT_QUARANTINE: Final[int]
 HEADER_SIZE: Final[int]
 INPUT_SIZE: Final[int]
 PAYLOAD_LIMIT: Final[int]
@@ -28,7 +30,7 @@ def has_instruction() -> bool: ...
 @final
 class Writer:
     def __new__(cls, next_seq: int, previous: int, limit: int) -> Writer: ...
-    def put_input(self, packed: bytes, texts: bytes) -> int: ...
+    def put_input(self, packed: bytes, texts: bytes, quarantines: bool = False) -> int: ...
     def put_other(self, kind: int, payload: bytes) -> int: ...
     def take(self, synced: int) -> bytes: ...
     @property
@@ -51,6 +53,7 @@ def scan(
     notes: array[int] | None = None,
     named: array[int] | None = None,
     stop_at_mark: bool = False,
+    stop_at_quarantine: bool = False,
 ) -> tuple[int, int, int, int, int, int, int, int, int]: ...
 def later(data: Buffer, at: int, seq: int) -> tuple[int, int, int]: ...
 def used(data: Buffer, at: int) -> int: ...

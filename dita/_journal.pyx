@@ -30,9 +30,10 @@ if sys.byteorder != "little":
     raise ImportError("the journal and the packed records in it are little endian")
 crc32c_prepare()
 
-INPUT, MARK, EPOCH, NOTE = RECORD_INPUT, RECORD_MARK, RECORD_EPOCH, RECORD_NOTE
+INPUT, MARK, EPOCH = RECORD_INPUT, RECORD_MARK, RECORD_EPOCH
+QUARANTINE, NOTE = RECORD_QUARANTINE, RECORD_NOTE
 FULL, EDGE, END, BAD = STOP_FULL, STOP_EDGE, STOP_END, STOP_BAD
-AT_MARK, NEWER = STOP_MARK, STOP_NEWER
+AT_MARK, NEWER, AT_QUARANTINE = STOP_MARK, STOP_NEWER, STOP_QUARANTINE
 HEADER_SIZE = sizeof(Header)
 INPUT_SIZE = sizeof(Input)
 PAYLOAD_LIMIT = PAYLOAD_MAX
@@ -66,10 +67,14 @@ cdef inline bint is_sound(const unsigned char* at, Py_ssize_t left, Header* h) n
     return crc_of(at, size_of(h.length)) == h.crc
 
 
+cdef inline bint is_input(const Header* h) noexcept nogil:
+    return h.kind == RECORD_INPUT or h.kind == RECORD_QUARANTINE
+
+
 cdef inline bint is_readable(const Header* h) noexcept nogil:
     if h.zero != 0 or not 0 < h.version <= VERSION:
         return False
-    if h.kind == RECORD_INPUT:  # an older version's may be shorter: it is brought up to date first
+    if is_input(h):  # an older version's may be shorter: it is brought up to date first
         return h.version < VERSION or h.length >= sizeof(Input)
     return h.kind == RECORD_MARK or h.kind == RECORD_EPOCH or h.kind == RECORD_NOTE
 
@@ -151,11 +156,16 @@ cdef class Writer:
         self.next_seq += 1
         return h.seq
 
-    def put_input(self, bytes packed not None, bytes texts not None) -> int:
-        """Collect an input: its packed record and the texts that it lacks.  Gives its number."""
+    def put_input(self, bytes packed not None, bytes texts not None,
+                  bint quarantines=False) -> int:
+        """Collect an input: its packed record and the texts that it lacks.  Gives its number.
+
+        ``quarantines`` says of the record right before it that nobody ever applies it.
+        """
         if PyBytes_GET_SIZE(packed) != sizeof(Input):
             raise BadField("packed", PyBytes_GET_SIZE(packed), f"{sizeof(Input)} bytes")
-        return self.put(RECORD_INPUT, PyBytes_AS_STRING(packed), sizeof(Input),
+        cdef int kind = RECORD_QUARANTINE if quarantines else RECORD_INPUT
+        return self.put(kind, PyBytes_AS_STRING(packed), sizeof(Input),
                         PyBytes_AS_STRING(texts), PyBytes_GET_SIZE(texts))
 
     def put_other(self, int kind, bytes payload not None) -> int:
@@ -245,6 +255,7 @@ cdef struct Walk:
     uint32_t* named             # indices of inputs that bring names
     Py_ssize_t named_count
     bint stop_at_mark
+    bint stop_at_quarantine
 
 
 cdef void note(Walk* w, const Header* h) noexcept nogil:
@@ -257,7 +268,7 @@ cdef void note(Walk* w, const Header* h) noexcept nogil:
     w.notes_count += 1
     if h.version < w.oldest:
         w.oldest = h.version
-    if h.kind == RECORD_INPUT:
+    if is_input(h):
         memset(&head, 0, sizeof(Input))
         if h.version == VERSION:
             memcpy(&head, payload, sizeof(Input))
@@ -298,11 +309,13 @@ cdef int walk(Walk* w) noexcept nogil:
         w.previous = h.crc
         if h.kind == RECORD_MARK and w.stop_at_mark and h.seq >= w.first:
             return STOP_MARK
+        if h.kind == RECORD_QUARANTINE and w.stop_at_quarantine:
+            return STOP_QUARANTINE
 
 
 def scan(const unsigned char[::1] data not None, Py_ssize_t at, uint64_t seq, uint32_t previous,
          *, uint64_t first=0, uint64_t until=0, unsigned char[::1] inputs=None, uint64_t[::1] notes=None,
-         uint32_t[::1] named=None, bint stop_at_mark=False) -> tuple:
+         uint32_t[::1] named=None, bint stop_at_mark=False, bint stop_at_quarantine=False) -> tuple:
     """Walk from ``at``, where record ``seq`` has to be, as far as everything is right.
 
     Gives (why it stopped, offset, number of the next record, checksum of the last one, highest
@@ -335,6 +348,7 @@ def scan(const unsigned char[::1] data not None, Py_ssize_t at, uint64_t seq, ui
     w.until = until
     w.oldest = VERSION
     w.stop_at_mark = stop_at_mark
+    w.stop_at_quarantine = stop_at_quarantine
     with nogil:
         why = walk(&w)
     return (why, w.at, w.seq, w.previous, w.synced, w.notes_count, w.inputs_count, w.named_count,

@@ -9,8 +9,12 @@
 #   registry   tables of orders and trades, duplicate detection, flows, effects
 #   levels     what an event does to an order's levels and to the money that follows from them
 #   slots      a slot's state as a function of its facts; exit planning; freeing
+#   limits     what a person allows entries to risk
 #   commands   ENTER, EXIT, CANCEL, MARK_PRICE, RECONCILE, CONTROL
-#   events     acks, fills, ends, rejects, evidence, settlements, external closes
+#   events     acks, fills, ends, rejects, evidence, settlements
+#   externals  closes that were not ours, and which part of them is
+#   positions  the venue's position against ours: agreement, doubt, what is foreign
+#   write_off  a position that is gone without a record
 #   clockwork  account frames and the passing of time
 #   dispatch   check, route, look up the table, apply
 #   border     Event and Outcome: Python ints to packed records and back

@@ -1,4 +1,4 @@
-"""Time as an argument: a wall clock and a monotonic one behind one small protocol.
+"""Time as an argument: a wall clock and monotonic ones behind small protocols.
 
 The runtime owns a SystemClock and passes it down; tests, replay and the simulation pass a
 ManualClock, so the same seed sees the same times. This is the only module that may call
@@ -8,13 +8,15 @@ ManualClock, so the same seed sees the same times. This is the only module that 
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from typing import Protocol
 
 from dita.errors import UnitError, shown
 
-__all__ = ["Clock", "ManualClock", "SystemClock"]
+__all__ = ["BootClock", "Clock", "MachineClock", "ManualClock", "SystemClock"]
 
 _NS_PER_MS = 1_000_000
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 class Clock(Protocol):
@@ -27,6 +29,26 @@ class Clock(Protocol):
     def monotonic_ns(self) -> int:
         """Nanoseconds since an arbitrary start. Never goes back; only differences mean much."""
         ...
+
+
+class BootClock(Protocol):
+    """A clock that outlives a process: two processes of one boot read the same line of time."""
+
+    def now_ms(self) -> int:
+        """Wall time in whole milliseconds since 1970 UTC. May jump, even backwards."""
+        ...
+
+    def boottime_ns(self) -> int:
+        """Nanoseconds since the machine started, suspended time included. Never goes back."""
+        ...
+
+    def boot_id(self) -> str:
+        """Which start of the machine that counts from; "" when it cannot be told."""
+        ...
+
+
+class MachineClock(Clock, BootClock, Protocol):
+    """Everything that a running kernel asks of a machine's clocks."""
 
 
 class SystemClock:
@@ -42,6 +64,14 @@ class SystemClock:
         """Time since an arbitrary start, unmoved by NTP or an operator setting the date."""
         return time.monotonic_ns()
 
+    def boottime_ns(self) -> int:
+        """Time since the machine started; unlike monotonic time it counts while suspended."""
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+    def boot_id(self) -> str:
+        """The machine's own name for this start."""
+        return _machine_boot_id()
+
     def sleep_ms(self, duration_ms: int) -> None:
         """Wait; for a command that draws again, never inside the loop."""
         time.sleep(_not_negative(duration_ms, "duration_ms") / 1_000)
@@ -54,11 +84,12 @@ class ManualClock:
     fails in a test instead of in production.
     """
 
-    __slots__ = ("_monotonic_ns", "_now_ms")
+    __slots__ = ("_boot_id", "_monotonic_ns", "_now_ms")
 
-    def __init__(self, now_ms: int = 0) -> None:
+    def __init__(self, now_ms: int = 0, boot_id: str = "manual") -> None:
         self._now_ms = _not_negative(now_ms, "now_ms")
         self._monotonic_ns = 0
+        self._boot_id = boot_id
 
     def now_ms(self) -> int:
         """Wall time as set at the start plus everything advanced since."""
@@ -68,11 +99,28 @@ class ManualClock:
         """Everything advanced so far."""
         return self._monotonic_ns
 
+    def boottime_ns(self) -> int:
+        """The same as the monotonic reading: this machine was started and never suspended."""
+        return self._monotonic_ns
+
+    def boot_id(self) -> str:
+        """As given at the start."""
+        return self._boot_id
+
     def advance_ms(self, step_ms: int) -> None:
         """Move both readings forward. Zero is fine; going back is refused."""
         step_ms = _not_negative(step_ms, "step_ms")
         self._now_ms += step_ms
         self._monotonic_ns += step_ms * _NS_PER_MS
+
+
+@lru_cache(maxsize=1)
+def _machine_boot_id() -> str:
+    try:
+        with open(_BOOT_ID, encoding="ascii") as file:
+            return file.read(64).strip()
+    except OSError:
+        return ""
 
 
 def _not_negative(value: int, field: str) -> int:

@@ -61,7 +61,6 @@ from dita.transitions import RULES, TRANSITIONS
 from dita.units import format_money, format_quantity
 
 _DUST: Final = 2
-_QUARANTINE: Final = ControlAction.QUARANTINE
 #: Which limit a RISK_LIMIT is about, by the name of its field.
 _LIMIT_FIELDS: Final = {
     _kernel.FIELDS[_kernel.NUMBERS["FIELDS"][f"FIELD_LIMIT_{limit}"]]: limit for limit in RiskLimit
@@ -76,9 +75,7 @@ if TYPE_CHECKING:
 def _amount_of(i: KernelIntent) -> int | None:
     # One money field of the packed form serves both: each command has only one of the two.
     if i.command is KernelCommandType.CONTROL:
-        if i.carried_realized:
-            raise BadField("carried_realized", i.carried_realized, "0 for CONTROL")
-        return i.amount
+        return (i.carried_realized or None) if i.amount is None else i.amount
     if i.amount is not None:
         raise BadField("amount", i.amount, "an amount for CONTROL only")
     return i.carried_realized
@@ -257,6 +254,8 @@ class ExecutionKernel:
 
     def _pack_intent(self, i: KernelIntent) -> _kernel.Event:
         rules = i.contract
+        control = i.command is KernelCommandType.CONTROL
+        quarantine = control and i.action is ControlAction.QUARANTINE
         return _kernel.Event().command(
             i.command,
             i.received_ms,
@@ -269,12 +268,12 @@ class ExecutionKernel:
             i.reference_price_e10,
             i.limit_price_e10,
             i.order_type,
-            i.rules_version if i.action is _QUARANTINE else i.leverage,
+            i.rules_version if quarantine else i.leverage,
             i.exit_leg_ratios_e9,
             i.urgent,
-            i.quarantined_seq if i.action is _QUARANTINE else i.expires_ms,
+            i.quarantined_seq if quarantine else i.expires_ms,
             i.working_ms,
-            i.limit or i.role or 0,
+            (i.limit if control else i.role) or 0,
             self._venue_key(i.venue_order_id),
             i.action or 0,
             i.entry_cost,

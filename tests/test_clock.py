@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dita.clock import Clock, ManualClock, SystemClock
+from dita.clock import BootClock, Clock, ManualClock, SystemClock
 from dita.errors import UnitError
 
 
@@ -27,6 +27,15 @@ class TestSystemClock:
         readings = [clock.monotonic_ns() for _ in range(1000)]
         assert readings == sorted(readings)
 
+    def test_time_since_the_boot_is_that_of_the_machine(self) -> None:
+        clock: BootClock = SystemClock()
+        readings = [clock.boottime_ns() for _ in range(1000)]
+        assert readings == sorted(readings)
+        with open("/proc/uptime") as file:
+            uptime_s = float(file.read().split()[0])
+        assert abs(clock.boottime_ns() / 1e9 - uptime_s) < 5
+        assert len(clock.boot_id()) == 36 and clock.boot_id() == SystemClock().boot_id()
+
 
 class TestManualClock:
     def test_stands_still(self) -> None:
@@ -42,6 +51,11 @@ class TestManualClock:
         clock.advance_ms(0)
         clock.advance_ms(1)
         assert read(clock) == (1_251, 251_000_000)
+
+    def test_counts_from_a_boot_of_its_own(self) -> None:
+        clock: BootClock = ManualClock(1_000, "second")
+        assert (clock.boottime_ns(), clock.boot_id()) == (0, "second")
+        assert ManualClock().boot_id() == "manual"
 
     @pytest.mark.parametrize("step_ms", [-1, True, 1.0, "1", None])
     def test_refuses_to_go_back_or_to_guess(self, step_ms: object) -> None:

@@ -43,7 +43,9 @@ from dita.contracts import (
     OrderRole,
     OrderSide,
     OrderType,
+    PositionSide,
     RejectReason,
+    RiskLimit,
     TradeSide,
     VenueEvent,
 )
@@ -74,6 +76,8 @@ from dita.kernel import ExecutionKernel
 SMALL: Final = 8_192
 SECTOR: Final = 512
 HEADER: Final = 64  # of a segment
+PACKED: Final = _journal.INPUT_SIZE
+MARK: Final = 3 * 4_096  # bytes of the high-water mark's file
 SAMPLE: Final = Path(__file__).parent / "data" / "journal-v1"
 #: Of the sample's last state.  A release that reads it otherwise has broken every old journal.
 
@@ -152,10 +156,14 @@ class SimDisk:
         return sorted(n.removeprefix(start) for n in self.names if n.startswith(start))
 
     def size(self, path: str) -> int:
+        if path not in self.names:
+            raise FileNotFoundError(path)
         return len(self.names[path].cache)
 
     def read(self, path: str, start: int = 0, size: int = -1) -> bytes:
         self._call("read")
+        if path not in self.names:
+            raise FileNotFoundError(path)
         rest = self.names[path].cache[start:]
         return bytes(rest if size < 0 else rest[:size])
 
@@ -199,7 +207,10 @@ class SimDisk:
 
     def rename(self, source: str, target: str) -> None:
         self._call("rename")
-        self.names[target] = self.names.pop(source)
+        if source in self.names:
+            self.names[target] = self.names.pop(source)
+        for name in [n for n in self.names if n.startswith(f"{source}/")]:  # a directory
+            self.names[target + name.removeprefix(source)] = self.names.pop(name)
         self._renamed()
 
     def unlink(self, path: str) -> None:
@@ -208,6 +219,9 @@ class SimDisk:
             raise FileNotFoundError(path)
         del self.names[path]
         self._renamed()
+
+    def remove_directory(self, path: str) -> None:
+        self._call("remove_directory")
 
     def free(self, path: str) -> int:
         return self.room - sum(len(f.cache) for f in set(self.names.values()))
@@ -365,7 +379,7 @@ def test_a_sound_record_with_hostile_content_is_refused(data: st.DataObject) -> 
     found = scanned(record, 0, seq, 0)
     assert found[1] <= len(record)
     if found[5]:
-        assert (zero, version) == (0, 1) and kind in (1, 2, 3, 5)
+        assert (zero, version) == (0, 1) and kind in (1, 2, 3, 4, 5)
 
 
 def test_arguments_of_the_scan_are_checked() -> None:
@@ -382,7 +396,13 @@ def test_arguments_of_the_scan_are_checked() -> None:
         _journal.scan(b"", 0, 1, 0, notes=array("Q", [0, 0]))
     with pytest.raises(BadField):
         _journal.scan(
-            b"", 0, 1, 0, inputs=bytearray(512), notes=array("Q", [0, 0]), named=array("I", [0, 0])
+            b"",
+            0,
+            1,
+            0,
+            inputs=bytearray(2 * _journal.INPUT_SIZE),
+            notes=array("Q", [0, 0]),
+            named=array("I", [0, 0]),
         )
     with pytest.raises(BadField):
         _journal.fields(b"short")
@@ -432,7 +452,12 @@ INTENTS = st.builds(
     role=st.none() | st.sampled_from(OrderRole),
     venue_order_id=VENUE_IDS,
     action=st.none() | st.sampled_from(ControlAction),
-)
+    amount=st.none() | MONEY,
+    limit=st.none() | st.sampled_from(RiskLimit),
+    quarantined_seq=st.integers(0, 2**62),
+    rules_version=st.integers(0, 2**31 - 1),
+    deadline_ms=I64,
+).map(lambda intent: only_its_own(intent))
 EVENTS = st.builds(
     VenueEvent,
     kind=st.sampled_from(KernelEventKind),
@@ -459,7 +484,24 @@ EVENTS = st.builds(
     requested_ms=I64,
     balance_reason=st.sampled_from(BalanceReason),
     available_margin=MONEY,
+    position_side=st.sampled_from(PositionSide),
+    error_code=st.integers(-(2**31), 2**31 - 1),
+    message=st.text(st.characters(codec="utf-8"), max_size=100),
 )
+
+
+def only_its_own(intent: KernelIntent) -> KernelIntent:
+    """Without the fields whose place in the packed form another field of the command has."""
+    quarantine = intent.action is ControlAction.QUARANTINE
+    if intent.command is KernelCommandType.CONTROL:
+        other: dict[str, Any] = {"carried_realized": 0, "role": None}
+    else:
+        quarantine = False
+        other = {"amount": None, "limit": None}
+        other["action"] = None if intent.action is ControlAction.QUARANTINE else intent.action
+    rest = {"leverage": 1, "expires_ms": 0} if quarantine else {}
+    none = {} if quarantine else {"quarantined_seq": 0, "rules_version": 0}
+    return msgspec.structs.replace(intent, **other, **rest, **none)
 
 
 @given(st.lists(INTENTS | EVENTS, min_size=1, max_size=5))
@@ -527,16 +569,32 @@ def _floats(value: Any) -> bool:
 # -- torn, or damaged ------------------------------------------------------------------------------
 
 
+def mark_of(folder: Path) -> Path:
+    """The file that says up to where a journal was synced."""
+    return folder.with_name(f"{folder.name}.high-water")
+
+
 @pytest.fixture
-def two_batches(tmp_path: Path) -> Path:
-    """A journal of three synced records and a last batch of three that nothing vouches for."""
+def synced(tmp_path: Path) -> Path:
+    """A journal of three records and then three more, all synced; nothing later vouches for those.
+
+    The third last one is the first of its batch.
+    """
     journal = opened(tmp_path / "j")
     put(journal, tick(1), tick(2))
     journal.write_and_sync()
+    shutil.copy(mark_of(tmp_path / "j"), tmp_path / "earlier")
     put(journal, tick(3), tick(4, venue_order_id="no number"), tick(5))
     journal.write_and_sync()
     journal.close()
     return tmp_path / "j"
+
+
+@pytest.fixture
+def two_batches(synced: Path) -> Path:
+    """The same, but the sync of the last batch was never acknowledged."""
+    shutil.copy(synced.with_name("earlier"), mark_of(synced))
+    return synced
 
 
 def test_a_torn_tail_is_cut_and_told_at_every_byte_of_the_last_batch(two_batches: Path) -> None:
@@ -558,6 +616,7 @@ def test_a_torn_tail_is_cut_and_told_at_every_byte_of_the_last_batch(two_batches
         left = len(whole[:cut].rstrip(b"\0"))
         assert report.torn_bytes == max(0, left - sum(places[kept - 1]))
         assert ("torn tail" in str(report)) == bool(report.torn_bytes)
+        assert ("synced for certain: up to 3" in str(report)) == bool(report.torn_bytes)
         # It is gone for good, and the journal goes on where it was cut.
         put(journal, tick(99))
         journal.write_and_sync()
@@ -566,6 +625,7 @@ def test_a_torn_tail_is_cut_and_told_at_every_byte_of_the_last_batch(two_batches
         assert again.report.torn_bytes == 0
         assert inputs_of(again) == [*map(_two_batches, range(1, kept)), tick(99)]
         again.close()
+        shutil.copy(two_batches.with_name("earlier"), mark_of(two_batches))
 
 
 def _two_batches(number: int) -> VenueEvent:
@@ -601,36 +661,142 @@ def test_a_record_lost_as_zeros_is_damage_too(two_batches: Path) -> None:
         opened(two_batches)
 
 
-def test_a_lost_end_is_damage_when_somebody_knows_it_was_synced(two_batches: Path) -> None:
+@pytest.mark.parametrize("at", [0, 4, 20, 29, 31, 40, 200])
+def test_one_bit_of_the_last_record_that_was_synced_is_never_a_torn_tail(
+    synced: Path, at: int
+) -> None:
+    file = segments(synced)[0]
+    whole = bytearray(file.read_bytes())
+    start, _ = record_places(whole)[5]
+    whole[start + at] ^= 1
+    file.write_bytes(whole)
+    for read in (opened, JournalReader.open):
+        with pytest.raises(JournalFault, match=f"damaged at record 6: .* at byte {start};") as stop:
+            read(synced)
+        error = stop.value
+        assert error.exit_code == ExitCode.JOURNAL
+        assert f"although 6 was synced, the last one, in {file.name} up to byte" in error.found
+        assert "pink-ctl journal retire" in error.action
+    assert file.read_bytes() == whole  # nothing was repaired
+
+
+def test_a_segment_that_became_shorter_is_damage_wherever_it_ends(synced: Path) -> None:
+    file = segments(synced)[0]
+    whole = file.read_bytes()
+    end = sum(record_places(whole)[-1])
+    for size in (0, 40, HEADER, HEADER + 100, end - 1, end, end + 1, SMALL - 1):
+        file.write_bytes(whole[:size])
+        with pytest.raises(JournalFault, match=file.name):
+            opened(synced)
+        assert file.stat().st_size == size
+    # Up to the end of its records all of them are there, and still it is not what was made.
+    file.write_bytes(whole[:end])
+    with pytest.raises(JournalFault, match=f"a file of {end} bytes that was made with {SMALL}"):
+        opened(synced)
+    file.write_bytes(whole)
+    opened(synced).close()
+
+
+def test_a_lost_end_is_damage_when_somebody_else_knows_it_was_synced(two_batches: Path) -> None:
+    """A snapshot, say: the high-water mark itself may be behind after a loss of power."""
     file = segments(two_batches)[0]
     whole = file.read_bytes()
-    assert opened(two_batches, vouched=6).report.records == 6
     start = record_places(whole)[4][0]
     file.write_bytes(whole[:start].ljust(len(whole), b"\0"))
-    with pytest.raises(JournalFault, match=r"damaged at record 5.* 6 was synced"):
+    with pytest.raises(JournalFault, match=r"damaged at record 5.* 6 was synced \(a snapshot"):
         opened(two_batches, vouched=6)
-    shutil.rmtree(two_batches)
-    with pytest.raises(JournalFault, match="none; 6 was synced"):
-        opened(two_batches, vouched=6)
-    assert not segments(two_batches)  # no new journal in the place of a lost one
+    assert opened(two_batches, vouched=4).report.records == 4
 
 
-def test_a_clean_end_leaves_only_its_mark_unprotected(tmp_path: Path) -> None:
-    journal = opened(tmp_path / "j")
-    engine = live(journal, long_day().inputs[:6], 100)
-    journal.close(engine.state_hash())
-    file = segments(tmp_path / "j")[0]
-    whole = file.read_bytes()
-    places = record_places(whole)
-    for number, (start, _) in enumerate(places, 1):
+def test_no_new_journal_takes_the_place_of_a_lost_one(synced: Path) -> None:
+    shutil.rmtree(synced)
+    for vouched in (0, 6):
+        with pytest.raises(JournalFault, match="no segment at all, although 6 was synced"):
+            opened(synced, vouched=vouched)
+    with pytest.raises(JournalFault, match="no segment at all, although 6 was synced"):
+        JournalReader.open(synced)
+    assert not synced.exists()
+    mark_of(synced).unlink()
+    with pytest.raises(JournalFault, match="no segment at all, although 6 was synced .a snapshot"):
+        opened(synced, vouched=6)
+    assert not synced.exists()
+
+
+def test_a_lost_last_segment_is_damage(three_segments: Path) -> None:
+    last = segments(three_segments)[-1]
+    last.unlink()
+    found = f"was synced, the last one, in {last.name} up to byte"
+    with pytest.raises(JournalFault, match=found) as stop:
+        opened(three_segments)
+    assert segments(three_segments)[-1].name in stop.value.expected
+
+
+def gone_on(folder: Path, *numbers: int) -> None:
+    journal = opened(folder)
+    put(journal, *map(tick, numbers))
+    journal.write_and_sync()
+    journal.close()
+
+
+def test_a_backup_that_was_put_back_is_refused(synced: Path, tmp_path: Path) -> None:
+    backup = shutil.copytree(synced, tmp_path / "backup")
+    gone_on(synced, 7, 8)
+    shutil.rmtree(synced)
+    shutil.copytree(backup, synced)
+    with pytest.raises(JournalFault, match="damaged at record 7.* although 8 was synced"):
+        opened(synced)
+
+
+def test_a_copy_that_went_on_elsewhere_is_refused(synced: Path, tmp_path: Path) -> None:
+    """As long as what was synced, and with other records."""
+    copy = shutil.copytree(synced, tmp_path / "k")
+    shutil.copy(mark_of(synced), mark_of(copy))
+    gone_on(synced, 7, 8)
+    gone_on(copy, 70, 80, 90)
+    shutil.rmtree(synced)
+    copy.rename(synced)
+    with pytest.raises(JournalFault, match="damaged at record 8.*another history of this journal"):
+        opened(synced)
+
+
+def test_a_mark_that_is_gone_or_damaged_proves_nothing_and_stops(synced: Path) -> None:
+    mark = mark_of(synced)
+    whole = mark.read_bytes()
+    mark.unlink()
+    with pytest.raises(JournalFault, match=r"no .*/j\.high-water, which says"):
+        opened(synced)
+    for bad in (b"", whole[:50], bytes(len(whole)), b"\xff" * len(whole)):
+        mark.write_bytes(bad)
+        with pytest.raises(JournalFault, match="high-water mark is damaged"):
+            opened(synced)
+    mark.write_bytes(whole)
+    opened(synced).close()
+
+
+def test_a_torn_slot_of_the_mark_leaves_an_older_one(synced: Path) -> None:
+    """Whichever of the three is damaged, another one still vouches, for no more than was synced."""
+    whole = mark_of(synced).read_bytes()
+    known = []
+    for slot in range(3):
         damaged = bytearray(whole)
-        damaged[start + 40] ^= 1
-        file.write_bytes(damaged)
-        if number < len(places):
-            with pytest.raises(JournalFault):
-                JournalReader.open(tmp_path / "j")
-        else:
-            assert JournalReader.open(tmp_path / "j").report.first_lost_seq == number
+        damaged[slot * 4_096 + 30] ^= 1
+        mark_of(synced).write_bytes(damaged)
+        known.append(JournalReader.open(synced).report.synced)
+    assert sorted(known)[1:] == [6, 6] and sorted(known)[0] < 6
+
+
+def test_a_begin_that_died_is_begun_again(tmp_path: Path) -> None:
+    """The mark is first, so that no journal is ever without one."""
+    folder = tmp_path / "j"
+    opened(folder).close()
+    assert mark_of(folder).stat().st_mode & 0o777 == 0o600
+    disk = SimDisk()
+    disk.before = failing("create", errno.EIO, at=2)
+    with pytest.raises(JournalFault):
+        opened(disk=disk)
+    assert [name for name in disk.names if not name.endswith(".tmp")] == ["/j.high-water"]
+    again = Journal.open("/j", namespace="pink", created_ms=9, segment_bytes=SMALL, disk=disk)
+    assert (again.report.created, again.epoch.number) == (True, 9)
 
 
 @pytest.fixture
@@ -656,23 +822,25 @@ def test_damage_before_the_last_segment_is_never_a_torn_tail(three_segments: Pat
     opened(three_segments).close()
 
 
-def test_a_missing_segment_is_damage_and_a_missing_beginning_needs_a_snapshot(
-    three_segments: Path,
-) -> None:
-    first, second, _ = segments(three_segments)
-    second.rename(three_segments / "away")
-    with pytest.raises(JournalFault, match="what came before is missing"):
-        opened(three_segments)
-    (three_segments / "away").rename(second)
-    first.unlink()
+def test_a_missing_segment_is_damage_wherever_it_was(three_segments: Path) -> None:
+    first, second, third = segments(three_segments)
+    for gone, expected in (
+        (first, f"record 1: .*{second.name} is the first segment here"),
+        (second, f"{third.name} begins at record .*; what came before is missing"),
+        (third, f"was synced, the last one, in {third.name}"),
+    ):
+        gone.rename(three_segments / "away")
+        for read in (opened, JournalReader.open):
+            with pytest.raises(JournalFault, match=expected) as stop:
+                read(three_segments)
+            assert stop.value.exit_code == ExitCode.JOURNAL
+        (three_segments / "away").rename(gone)
+
+
+def test_what_a_journal_does_not_have_is_not_replayed(three_segments: Path) -> None:
     journal = opened(three_segments)
-    start = journal.first_seq
-    assert start > 1 and journal.report.epoch == 1
-    assert next(journal.records(start)).seq == start
-    with pytest.raises(OperatorError, match="first segment is not here"):
-        _ = journal.epoch
     with pytest.raises(JournalFault, match="does not have what is asked"):
-        list(journal.records(1))
+        list(journal.records(0))
     with pytest.raises(JournalFault, match="does not have what is asked"):
         journal.replay_into(Engine(), journal.last_seq + 2)
 
@@ -682,6 +850,7 @@ def test_a_segment_of_another_history_of_the_same_journal_is_refused(tmp_path: P
     folders = tmp_path / "j", tmp_path / "k"
     opened(folders[0]).close()
     shutil.copytree(*folders)
+    shutil.copy(mark_of(folders[0]), mark_of(folders[1]))
     for number, folder in enumerate(folders):
         journal = opened(folder)
         for _ in range(60):
@@ -707,6 +876,72 @@ def test_segments_of_another_journal_are_refused(three_segments: Path, tmp_path:
         Journal.open(tmp_path / "k2", namespace="a", created_ms=2).close()
         Journal.open(tmp_path / "k2", namespace="b", created_ms=2)
     assert refused.value.exit_code == ExitCode.SETTINGS
+
+
+# -- time across a restart -------------------------------------------------------------------------
+
+
+def at_clock(disk: SimDisk, clock: ManualClock) -> Journal:
+    return opened(disk=disk, clock=clock)
+
+
+def test_time_goes_on_from_the_last_record_at_real_rate_whatever_the_wall_clock_says() -> None:
+    disk, clock = SimDisk(), ManualClock(50_000)
+    journal = at_clock(disk, clock)
+    clock.advance_ms(7)
+    put(journal, tick(1))  # received at 1,001, by the records' own time
+    clock.advance_ms(400)  # until it is synced
+    journal.write_and_sync()
+    put(journal, tick(2))  # never synced: says nothing
+    point = opened(disk=disk.crashed(Random(1)), clock=clock).resume_point
+    assert (point.record_ms, point.boot_id) == (1_001, "manual")
+    assert point.now_ms(clock) == 1_401
+    clock.advance_ms(60_000)
+    assert point.now_ms(clock) == 61_401
+    # The same boot with the wall clock set an hour back, or a day forward.
+    for wall_ms in (50_000 - 3_600_000 + 3_700_000, 86_450_000):
+        moved = ManualClock(wall_ms)
+        moved.advance_ms(60_407)
+        assert point.now_ms(moved) == 61_401
+
+
+def test_after_another_boot_the_wall_clock_tells_how_much_time_went_by() -> None:
+    disk, clock = SimDisk(), ManualClock(50_000)
+    journal = at_clock(disk, clock)
+    clock.advance_ms(1_000)
+    put(journal, tick(1))
+    clock.advance_ms(300)
+    journal.write_and_sync()
+    point = journal.resume_point
+    assert point.wall_ms == 51_000  # when it was taken, not when it was synced
+    assert point.now_ms(ManualClock(59_000, "next")) == 1_001 + 8_000
+    assert point.now_ms(ManualClock(0, "next")) == 1_001  # never back
+    # The same name and an earlier time: whatever that is, it is not the same boot.
+    assert point.now_ms(ManualClock(59_000)) == 1_001 + 8_000
+
+
+def test_the_point_outlives_starts_that_journal_nothing() -> None:
+    disk, clock = SimDisk(), ManualClock(50_000)
+    journal = at_clock(disk, clock)
+    assert journal.resume_point.now_ms(clock) == 1  # of a new one: when it was created
+    put(journal, tick(1))
+    journal.close()
+    point = journal.resume_point
+    for _ in range(3):
+        clock.advance_ms(1_000)
+        journal = at_clock(disk, clock)
+        journal.append_mark("00" * 32)
+        journal.write_and_sync()
+        journal.close()
+        assert journal.resume_point == point
+    assert journal.resume_point.now_ms(clock) == 1_001 + 3_000
+
+
+def test_records_of_an_export_have_no_time_but_their_own() -> None:
+    lines, _ = exported([tick(1)])
+    journal = import_json(io.StringIO("".join(lines)), "/k", segment_bytes=SMALL, disk=SimDisk())
+    point = journal.resume_point
+    assert (point.boot_id, point.now_ms(ManualClock(4_000))) == ("", 4_000)
 
 
 # -- segments --------------------------------------------------------------------------------------
@@ -845,7 +1080,7 @@ def test_a_full_disk_loses_nothing_and_is_tried_again(operation: str, error: int
 def test_what_a_full_disk_did_take_is_durable_and_the_rest_is_not_half_there() -> None:
     disk = SimDisk()
     journal = opened(disk=disk)
-    disk.room = SMALL
+    disk.room = SMALL + MARK
     put(journal, *map(tick, range(60)))
     with pytest.raises(JournalFull):
         journal.write_and_sync()
@@ -1070,7 +1305,7 @@ for number in range(journal.last_seq, 100):
 @pytest.mark.parametrize("call", ["fdatasync", "pwrite64", "fsync", "rename"])
 def test_kill_9_at_every_kind_of_call_loses_nothing_acknowledged(call: str, tmp_path: Path) -> None:
     last = 0
-    for when in (1, 2, 3):
+    for when in (1, 2, 3, 4, 6):
         inject = f"inject={call}:signal=KILL:when={when}"
         command = ["strace", "-f", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject]
         done = subprocess.run(
@@ -1100,7 +1335,7 @@ def test_the_reserve_is_for_the_end_and_nobody_else_can_take_it() -> None:
     disk = SimDisk()
     journal = opened(disk=disk, reserve_bytes=2 * SMALL - 8)
     assert journal.reserve_bytes == 2 * SMALL
-    disk.room = 3 * SMALL  # full from now on
+    disk.room = 3 * SMALL + MARK  # full from now on
     assert journal.low_space(1) and not journal.low_space(0)
     records = list(map(tick, range(60)))
     put(journal, *records)
@@ -1123,7 +1358,7 @@ def test_the_reserve_is_for_the_end_and_nobody_else_can_take_it() -> None:
 
 def test_a_reserve_that_does_not_fit_is_as_large_as_it_gets() -> None:
     disk = SimDisk()
-    disk.room = 3 * SMALL
+    disk.room = 3 * SMALL + MARK
     journal = opened(disk=disk, reserve_bytes=10 * SMALL)
     assert journal.reserve_bytes == 2 * SMALL
     assert not disk.names.keys() & {"/j/segment.tmp"}
@@ -1167,7 +1402,7 @@ def test_a_mark_that_does_not_fit_the_replay_is_a_fault() -> None:
 def test_replay_goes_through_many_chunks_and_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dita.journal.reader._CHUNK_INPUTS", 3)
     monkeypatch.setattr("dita.journal.reader._CHUNK_RECORDS", 4)
-    monkeypatch.setattr("dita.journal.reader._WINDOW_BYTES", 4_100)
+    monkeypatch.setattr("dita.journal.chunks.WINDOW_BYTES", 4_100)
     journal = opened(disk=SimDisk())
     desk = long_day()
     engine = journal.epoch.engine()
@@ -1340,7 +1575,7 @@ def test_a_snapshot_of_another_journal_or_a_newer_release_is_refused(tmp_path: P
     with pytest.raises(SettingsError, match="another journal"):
         store.restore(journal)
     newer = bytearray(Snapshot.of(engine, journal).encode()[:-4])
-    newer[8] = 2
+    newer[8] = 3
     data = bytes(newer) + _journal.crc32c(newer).to_bytes(4, "little")
     with pytest.raises(SettingsError, match="newer release"):
         Snapshot.decode(data)
@@ -1407,21 +1642,27 @@ def test_the_sample_of_version_1_is_readable_for_ever(tmp_path: Path) -> None:
 
 
 def test_older_payloads_are_brought_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if version 0 had been written with the texts before the packed part."""
-    monkeypatch.setitem(UPCASTERS, 0, _upcast)
+    """As if the version before had been written with the texts before the packed part."""
+    before = _journal.PAYLOAD_VERSION - 1
+    monkeypatch.setitem(UPCASTERS, before, _upcast)
     journal = opened(disk=SimDisk())
     live(journal, long_day().inputs)
-    chunk = next(journal._walk(2))
+    chunk = next(journal._walk(2, journal.last_seq + 1))
     old = array("Q", chunk.notes)
     data = bytearray(chunk.data)
     for index in range(chunk.noted):
         old[2 * index + 1] &= ~(0xFF << 40)
+        old[2 * index + 1] |= before << 40
         start = old[2 * index] + 32
         length = old[2 * index + 1] & 0xFFFFFFFF
         payload = data[start : start + length]
-        data[start : start + length] = payload[264:] + payload[:264]
+        data[start : start + length] = payload[PACKED:] + payload[:PACKED]
     older = chunk._replace(
-        data=bytes(data), notes=old, oldest=0, inputs=bytearray(len(chunk.inputs)), named_count=0
+        data=bytes(data),
+        notes=old,
+        oldest=before,
+        inputs=bytearray(len(chunk.inputs)),
+        named_count=0,
     )
     monkeypatch.setattr(journal, "_walk", lambda *args, **more: iter([older]))
     again = journal.epoch.engine()
@@ -1430,25 +1671,25 @@ def test_older_payloads_are_brought_up_to_date(monkeypatch: pytest.MonkeyPatch) 
     for record in inputs_of(journal):
         reference.apply(record)
     assert again.save() == reference.save()
-    del UPCASTERS[0]
-    with pytest.raises(SettingsError, match="version 0 of record 2"):
+    monkeypatch.delitem(UPCASTERS, before)
+    with pytest.raises(SettingsError, match=f"version {before} of record 2"):
         inputs_of(journal)
 
 
 def _upcast(kind: int, payload: bytes) -> bytes:
-    return payload[-264:] + payload[:-264] if kind == _journal.INPUT else payload
+    return payload[-PACKED:] + payload[:-PACKED] if kind == _journal.INPUT else payload
 
 
 def test_what_a_newer_release_wrote_is_refused_by_its_version(two_batches: Path) -> None:
     file = segments(two_batches)[0]
     whole = file.read_bytes()
     head = bytearray(whole[:60])
-    head[8] = 2
+    head[8] = 3
     file.write_bytes(head + _journal.crc32c(head).to_bytes(4, "little") + whole[64:])
-    with pytest.raises(SettingsError, match="newer release: expected format version up to 1; fo"):
+    with pytest.raises(SettingsError, match="newer release: expected format version up to 2; fo"):
         opened(two_batches)
     start, size = record_places(whole)[-1]
-    for place, value in ((28, 6), (29, 3), (30, 1)):  # an unknown kind, version, flag
+    for place, value in ((28, 99), (29, 99), (30, 1)):  # an unknown kind, version, flag
         record = bytearray(whole[start : start + size])
         record[place] = value
         crc = _journal.crc32c(record[8:], _journal.crc32c(record[:4]))

@@ -16,7 +16,7 @@ import pytest
 from desk import Desk, m, p, q
 from msgspec.structs import replace
 
-from dita.clock import Clock, ManualClock, SystemClock
+from dita.clock import Clock, MachineClock, ManualClock, SystemClock
 from dita.contracts import (
     ControlAction,
     KernelCommandType,
@@ -131,7 +131,7 @@ def on_stage(
     monkeypatch: pytest.MonkeyPatch,
     *,
     config: MockConfig | None = None,
-    clock: Clock | None = None,
+    clock: MachineClock | None = None,
     environment: VenueEnvironment | None = None,
 ) -> None:
     """Start a bundle on a mock, play the scene, stop cleanly."""

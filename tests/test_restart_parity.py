@@ -75,9 +75,10 @@ def some(points: list[str]) -> list[Plan]:
             chosen[plan] = None
     for place, name in enumerate(points):
         if name in DANGEROUS:
+            # The batch, the high-water mark behind it, and what is written after the call.
             written = points[:place].count(WRITE)
-            chosen[Plan((f"{WRITE}:{written}:before",))] = None
-            chosen[Plan((f"{WRITE}:{written + 1}:before",))] = None
+            for number in (written - 1, written, written + 1):
+                chosen[Plan((f"{WRITE}:{number}:before",))] = None
     return list(chosen)
 
 
@@ -146,7 +147,9 @@ async def compared(folder: Path) -> tuple[list[str], str]:
     kinds = set(session) | set(recovery)
     # Only smoke asks for a price, and before it has changed anything.
     calls = VENUE_CALLS - {"price"}
-    missing = {f"disk.{name}" for name in DISK_CALLS} | {f"venue.{name}" for name in calls}
+    # Only an import removes a directory.
+    disk_calls = DISK_CALLS - {"remove_directory"}
+    missing = {f"disk.{name}" for name in disk_calls} | {f"venue.{name}" for name in calls}
     missing -= kinds
     said = (
         f"{2 * len(session)} points in the session, {2 * len(recovery)} in a recovery,"

@@ -20,7 +20,9 @@ from dita.contracts import (
     OrderRole,
     OrderSide,
     OrderType,
+    PositionSide,
     RejectReason,
+    RiskLimit,
     TradeSide,
 )
 from dita.errors import OperatorError, UnitError, shown
@@ -152,6 +154,9 @@ INTENT: Final[Fields] = {
     "role": ("role", named(OrderRole)),
     "venue_id": ("venue_order_id", text),
     "action": ("action", named(ControlAction)),
+    "amount": ("amount", parse_money),
+    "limit": ("limit", named(RiskLimit)),
+    "deadline_ms": ("deadline_ms", whole),
 }
 
 EVENT: Final[Fields] = {
@@ -173,6 +178,8 @@ EVENT: Final[Fields] = {
     "realized": ("realized", parse_money),
     "source": ("source", named(EvidenceSource)),
     "reject": ("reject", named(RejectReason)),
+    "error_code": ("error_code", whole),
+    "position_side": ("position_side", named(PositionSide)),
     "retry_after_ms": ("retry_after_ms", whole),
     "amount": ("amount", parse_money),
     "balance_reason": ("balance_reason", named(BalanceReason)),

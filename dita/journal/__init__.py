@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from dita.journal.commit import GroupCommit
 from dita.journal.disk import Disk, OsDisk
+from dita.journal.highwater import HighWater, ResumePoint
 from dita.journal.lines import export_json, import_json
-from dita.journal.reader import JournalReader, Report
+from dita.journal.reader import JournalReader
 from dita.journal.records import UPCASTERS, Entry, Epoch, Input, Mark, Note
-from dita.journal.salvage import Salvage
+from dita.journal.report import Report
+from dita.journal.salvage import Replayed, Salvage
 from dita.journal.snapshots import Snapshot, SnapshotFailed, SnapshotStore
 from dita.journal.writer import Journal, JournalFull
 
@@ -22,6 +24,7 @@ __all__ = [
     "Entry",
     "Epoch",
     "GroupCommit",
+    "HighWater",
     "Input",
     "Journal",
     "JournalFull",
@@ -29,7 +32,9 @@ __all__ = [
     "Mark",
     "Note",
     "OsDisk",
+    "Replayed",
     "Report",
+    "ResumePoint",
     "Salvage",
     "Snapshot",
     "SnapshotFailed",

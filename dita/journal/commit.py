@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import threading
 from collections import deque
+from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Final
 
@@ -23,6 +24,9 @@ from dita.journal.writer import Journal
 
 #: A disk is quick while each sync takes at most this long.
 QUICK_NS: Final = 1_000_000
+#: So long after a commit its high-water mark is on the disk too; syncing it each time would cost
+#: as much again, and only a loss of power in between takes it back.
+MARK_LAG_S: Final = 0.1
 #: Syncs in a row that a disk has to be quick for, before the loop itself writes to it.
 QUICK_SYNCS: Final = 16
 
@@ -44,7 +48,10 @@ class GroupCommit:
         self._waiters: deque[tuple[int, asyncio.Future[int]]] = deque()
         self._calls: SimpleQueue[asyncio.AbstractEventLoop | None] = SimpleQueue()
         self._busy = False
+        self._mark_is_due = False
         self._thread: threading.Thread | None = None
+        #: Told when the high-water mark could not be made durable: everything has to end then.
+        self.on_failure: Callable[[BaseException], None] = lambda error: None
 
     async def commit(self) -> int:
         """Wait until everything appended before this call is durable; up to where it is then."""
@@ -60,6 +67,7 @@ class GroupCommit:
             error = self._attempt()
             if error is not None:
                 raise error
+            self._sync_mark_soon(loop)
             return journal.synced_up_to
         waiter: asyncio.Future[int] = loop.create_future()
         self._waiters.append((wanted, waiter))
@@ -92,6 +100,20 @@ class GroupCommit:
             self._calls.put(None)
             self._thread.join()
             self._thread = None
+
+    def _sync_mark_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._mark_is_due:
+            self._mark_is_due = True
+            loop.call_later(MARK_LAG_S, self._sync_mark, loop)
+
+    def _sync_mark(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._mark_is_due = False
+        done = loop.run_in_executor(None, self.journal.sync_mark)
+        done.add_done_callback(self._mark_is_synced)
+
+    def _mark_is_synced(self, done: asyncio.Future[None]) -> None:
+        if not done.cancelled() and (error := done.exception()) is not None:
+            self.on_failure(error)
 
     def _begin_turn(self) -> None:
         self._turn_is_used = False
@@ -137,5 +159,7 @@ class GroupCommit:
             elif error is not None:
                 waiter.set_exception(error)
         self._busy = False
+        if error is None:
+            self._sync_mark_soon(loop)
         if self._waiters:
             self._call(loop)

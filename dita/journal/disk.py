@@ -12,6 +12,8 @@ import os
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+#: Closed in children, and the file itself: a symbolic link in the place of one is an error.
+_OURS: Final = os.O_CLOEXEC | os.O_NOFOLLOW
 FULL_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -31,6 +33,7 @@ class Disk(Protocol):
     def fsync_directory(self, path: str) -> None: ...
     def rename(self, source: str, target: str) -> None: ...
     def unlink(self, path: str) -> None: ...
+    def remove_directory(self, path: str) -> None: ...
     def free(self, path: str) -> int: ...
 
 
@@ -42,6 +45,7 @@ class OsDisk:
         """Create a directory for the owner alone, durably; fine when it is there."""
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, 0o700)
+            os.chmod(path, 0o700)  # whatever the umask took away
             self.fsync_directory(os.path.dirname(os.path.abspath(path)))
 
     def list(self, directory: str) -> list[str]:
@@ -54,7 +58,7 @@ class OsDisk:
 
     def read(self, path: str, start: int = 0, size: int = -1) -> bytes:
         """A part of a file, or all.  Copied, not mapped: a read error must not be a SIGBUS."""
-        with open(path, "rb", buffering=0) as file:
+        with open(os.open(path, os.O_RDONLY | _OURS), "rb", buffering=0) as file:
             file.seek(start)
             if size < 0:
                 return file.readall()
@@ -66,12 +70,13 @@ class OsDisk:
 
     def create(self, path: str) -> int:
         """A new file of the owner's, open for writing."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        return os.open(path, flags, 0o600)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _OURS, 0o600)
+        os.fchmod(fd, 0o600)  # whatever the umask took away
+        return fd
 
     def open(self, path: str) -> int:
         """A file that is there, open for writing."""
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        return os.open(path, os.O_RDWR | _OURS)
 
     def close(self, fd: int) -> None:
         """Close a file."""
@@ -105,6 +110,10 @@ class OsDisk:
         """Remove a file."""
         os.unlink(path)
 
+    def remove_directory(self, path: str) -> None:
+        """Remove an empty directory."""
+        os.rmdir(path)
+
     def free(self, path: str) -> int:
         """Bytes that an ordinary user may still write."""
         found = os.statvfs(path)
@@ -128,7 +137,7 @@ def publish(disk: Disk, directory: str, fd: int, temporary: str, name: str) -> N
     """Content first, then the name, then the directory: a name never stands for half a file."""
     try:
         disk.fdatasync(fd)
-        disk.rename(f"{directory}/{temporary}", f"{directory}/{name}")
+        disk.rename(os.path.join(directory, temporary), os.path.join(directory, name))
         disk.fsync_directory(directory)
     except OSError as bad:  # whatever its number: a failed sync is never "disk full, try again"
         raise OSError(errno.EIO, f"a failed sync: {bad}") from bad

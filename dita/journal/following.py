@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 from dita import _journal
 from dita.contracts import KernelIntent, VenueEvent
 from dita.engine import Engine, Outcome
-from dita.journal.reader import Chunk, JournalReader
+from dita.journal.chunks import INPUTS, Chunk
+from dita.journal.reader import JournalReader
 from dita.journal.records import Entry, Input, Note
 from dita.kernel import ExecutionKernel
 
@@ -89,7 +90,7 @@ def _stops(chunk: Chunk, chosen: list[int]) -> list[tuple[int, int]]:
     for index, kind in enumerate(chunk.kinds()):
         if kind == _journal.NOTE:
             stops.append((number, index))
-        elif chunk.is_input(kind):
+        elif kind in INPUTS:
             if number in wanted:
                 stops.append((number, index))
             number += 1

@@ -6,7 +6,9 @@ the same state.  Commands call this.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any, Final, TextIO, TypeVar
 
@@ -31,8 +33,9 @@ from dita.contracts import (
     TradeSide,
     VenueEvent,
 )
-from dita.errors import OperatorError, shown
+from dita.errors import OperatorError, one_line, shown
 from dita.journal.disk import Disk, OsDisk
+from dita.journal.highwater import SUFFIX
 from dita.journal.reader import JournalReader
 from dita.journal.records import Entry, Epoch, Input, Mark, Note
 from dita.journal.writer import SEGMENT_BYTES, Journal
@@ -62,7 +65,15 @@ _ENUMS: Final[dict[type[msgspec.Struct], dict[str, type[IntEnum]]]] = {
         "limit": RiskLimit,
     },
 }
+_KINDS: Final[dict[str, type[Input]]] = {
+    "event": VenueEvent, "intent": KernelIntent, "quarantine": KernelIntent,
+}  # fmt: skip
 _IMPORT_BATCH: Final = 10_000
+#: Characters of a line; a record's payload has 4,000 bytes, of which JSON makes some more.
+LINE_MAX: Final = 65_536
+_NOT_A_LINE: Final = (
+    msgspec.MsgspecError, ValueError, KeyError, TypeError, OverflowError, RecursionError,
+)  # fmt: skip
 
 
 def _plain(struct: msgspec.Struct, brief: bool = True) -> dict[str, Any]:
@@ -130,6 +141,8 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
             }
             return cls(entry.seq, "epoch", {"created_ms": record.created_ms, **parts})
         kind = "event" if isinstance(record, VenueEvent) else "intent"
+        if entry.quarantines:
+            kind = "quarantine"
         return cls(entry.seq, kind, _plain(record), entry.order_no)
 
     def epoch(self) -> Epoch:
@@ -157,16 +170,71 @@ def import_json(
     segment_bytes: int = SEGMENT_BYTES,
     disk: Disk | None = None,
 ) -> Journal:
-    """A new journal with the records of an export, their numbers unchanged."""
+    """A new journal with the records of an export, their numbers unchanged.
+
+    It is built in a folder aside and gets its name when it is whole, so an import that is refused
+    or dies leaves nothing that could be taken for a journal.
+    """
+    used = OsDisk() if disk is None else disk
+    target = os.path.realpath(directory)
+    _refuse_what_is_there(used, target)
+    aside = f"{target}.part"
+    _remove(used, aside)
+    try:
+        epoch = _build(stream, aside, segment_bytes, used)
+    except BaseException:
+        _remove(used, aside)
+        raise
+    used.rename(aside, target)
+    used.rename(f"{aside}{SUFFIX}", f"{target}{SUFFIX}")
+    used.fsync_directory(os.path.dirname(target))
+    return Journal.open(
+        target,
+        namespace=epoch.namespace,
+        created_ms=epoch.created_ms,
+        segment_bytes=segment_bytes,
+        disk=used,
+    )
+
+
+def _refuse_what_is_there(disk: Disk, target: str) -> None:
+    try:
+        found = list(disk.list(target))
+    except FileNotFoundError:
+        found = []
+    with contextlib.suppress(FileNotFoundError):
+        disk.size(f"{target}{SUFFIX}")
+        found.append(f"{os.path.basename(target)}{SUFFIX}")
+    if found:
+        raise OperatorError(
+            "the directory is not empty",
+            expected="a new or an empty one",
+            found=f"{found[0]} in or beside {target}",
+            action="import somewhere else",
+        )
+
+
+def _remove(disk: Disk, aside: str) -> None:
+    """What an import left behind."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in disk.list(aside):
+            disk.unlink(f"{aside}/{name}")
+        disk.remove_directory(aside)
+    with contextlib.suppress(FileNotFoundError):
+        disk.unlink(f"{aside}{SUFFIX}")
+
+
+def _build(stream: TextIO, aside: str, segment_bytes: int, disk: Disk) -> Epoch:
     decode = msgspec.json.Decoder(_Line).decode
     kernel = ExecutionKernel()
     journal: Journal | None = None
     number = 0
     try:
-        for number, text in enumerate(stream, 1):
+        for number, text in enumerate(_lines(stream), 1):
             line = decode(text)
             if journal is None:
-                journal = _imported(line.epoch(), directory, segment_bytes, disk)
+                journal = Journal._locked(aside, disk, segment_bytes, _Unknown(), os.urandom(16))
+                journal._start(line.epoch(), 0, 0)
             else:
                 _take_line(journal, kernel, line)
             if line.seq != journal.last_seq:
@@ -176,50 +244,54 @@ def import_json(
         if journal is None:
             raise ValueError("expected an epoch, found no line")
         journal.write_and_sync()
-        return journal
-    except (msgspec.MsgspecError, ValueError, KeyError, TypeError, OverflowError) as bad:
-        if journal is not None:
-            journal.close()
+        return journal.epoch
+    except _NOT_A_LINE as bad:
         raise OperatorError(
             f"line {number} cannot be imported",
             expected="what `journal export` writes, from record 1 on, without a gap",
-            found=f"{type(bad).__name__}: {bad}",
-            action="remove the new directory, correct the export",
+            found=f"{type(bad).__name__}: {one_line(str(bad))[:200]}",
+            action="nothing was left behind; correct the export",
         ) from bad
+    finally:
+        if journal is not None:
+            journal.close()
 
 
-def _imported(
-    epoch: Epoch, directory: str | os.PathLike[str], segment_bytes: int, disk: Disk | None
-) -> Journal:
-    used = OsDisk() if disk is None else disk
-    journal = Journal._locked(directory, used, segment_bytes)
-    try:
-        used.make_directory(journal.directory)
-        if used.list(journal.directory):
-            raise OperatorError(
-                "the directory is not empty",
-                expected="a new or an empty one",
-                found=journal.directory,
-                action="import somewhere else",
-            )
-        journal._start(epoch, 0, 0)
-    except BaseException:
-        journal._let_go()
-        raise
-    return journal
+def _lines(stream: TextIO) -> Iterator[str]:
+    """The lines, none of them longer than a record's can be: an endless file has an end here."""
+    while text := stream.readline(LINE_MAX):
+        if len(text) == LINE_MAX:
+            raise ValueError(f"a line of {LINE_MAX} characters or more")
+        yield text
+
+
+class _Unknown:
+    """When the records of an export were taken nobody knows: see ``ResumePoint``."""
+
+    def now_ms(self) -> int:
+        return 0
+
+    def boottime_ns(self) -> int:
+        return 0
+
+    def boot_id(self) -> str:
+        return ""
 
 
 def _take_line(journal: Journal, kernel: ExecutionKernel, line: _Line) -> None:
     if line.type == "mark":
         journal.append_mark(line.record["state_hash"])
-    elif line.type == "note":
+        return
+    if line.type == "note":
         journal.append_note(msgspec.convert(line.record, type=Note, strict=True))
-    elif line.type in ("event", "intent"):
-        kind: type[Input] = VenueEvent if line.type == "event" else KernelIntent
-        record = _input(line.record, kind)
-        packed = kernel.pack(record).pack()
-        if line.order_no:
-            packed = _journal.with_order_no(packed, line.order_no)
-        journal.append(record, packed)
+        return
+    if line.type not in _KINDS:
+        raise ValueError(f"expected {', '.join(_KINDS)}, note or mark, found {shown(line.type)}")
+    record = _input(line.record, _KINDS[line.type])
+    packed = kernel.pack(record).pack()
+    if line.order_no:
+        packed = _journal.with_order_no(packed, line.order_no)
+    if line.type == "quarantine" and isinstance(record, KernelIntent):
+        journal.append_quarantine(record, packed)
     else:
-        raise ValueError(f"expected event, intent, note or mark, found {shown(line.type)}")
+        journal.append(record, packed)

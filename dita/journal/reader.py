@@ -9,18 +9,19 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Callable, Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
 from dita import _journal
-from dita.contracts import KernelCommandType, KernelEventKind, KernelIntent, Record, VenueEvent
+from dita.contracts import KernelCommandType, KernelEventKind, KernelIntent, VenueEvent
 from dita.engine import Engine
-from dita.errors import JournalFault, KernelFault, OperatorError, SettingsError
+from dita.errors import JournalFault, KernelFault, OperatorError
+from dita.journal.chunks import WINDOW_BYTES, Chunk, Tail, Window
 from dita.journal.disk import Disk, OsDisk
+from dita.journal.highwater import HighWater, HighWaterFile
 from dita.journal.records import (
     FIRST_EVENT_KIND,
-    UPCASTERS,
     Entry,
     Epoch,
     Mark,
@@ -29,6 +30,7 @@ from dita.journal.records import (
     note_of,
     record_of,
 )
+from dita.journal.report import Report
 from dita.journal.segments import (
     SEGMENT_HEADER,
     SEGMENT_NAME,
@@ -40,154 +42,26 @@ from dita.journal.segments import (
 )
 
 _REBUILD: Final = (
-    "keep the directory as it is; close positions with `pink-ctl flatten --emergency`; start a new"
-    " journal from the exchange's truth"
+    "nothing was changed; close positions with `pink-ctl flatten --emergency --config FILE`, then"
+    " `pink-ctl journal retire --config FILE --reason WHY --apply` sets this journal aside for a"
+    " new one (runbooks/journal.md)"
 )
 _CHUNK_INPUTS: Final = 4_096
 _CHUNK_RECORDS: Final = 2 * _CHUNK_INPUTS
-_WINDOW_BYTES: Final = 2**20
-_RECORD_BYTES_MAX: Final = _journal.HEADER_SIZE + _journal.PAYLOAD_LIMIT
-
-
-class Report(Record, frozen=True, kw_only=True):
-    """What was found in a journal, and what was cut off its end."""
-
-    epoch: int
-    segments: int
-    first_seq: int
-    last_seq: int
-    created: bool = False
-    #: A batch that was never synced, and so never acted upon, was cut: its bytes and first number.
-    torn_bytes: int = 0
-    torn_segment: str = ""
-    first_lost_seq: int = 0
-    #: Half-made files of a process that died, removed.
-    leftovers: tuple[str, ...] = ()
-
-    @property
-    def records(self) -> int:
-        """Records that are there."""
-        return self.last_seq - self.first_seq + 1
-
-    def __str__(self) -> str:
-        """One line for an operator."""
-        text = f"{self.records} records in {self.segments} segments up to {self.last_seq}"
-        if self.created:
-            text += ", new"
-        if self.torn_bytes:
-            text += (
-                f"; torn tail of {self.torn_bytes} bytes in {self.torn_segment},"
-                f" lost from record {self.first_lost_seq} on (never synced, never acted upon)"
-            )
-        if self.leftovers:
-            text += f"; leftovers: {', '.join(self.leftovers)}"
-        return text
-
-
-class _Window:
-    """A piece of a file that moves along with a walk, so that a walk stays in the caches."""
-
-    def __init__(self, read: Callable[[int, int], bytes], limit: int) -> None:
-        self._read = read
-        self._limit = limit
-        self.start = 0
-        self.data = b""
-
-    def place(self, offset: int) -> int:
-        """Where an offset is in ``data``, with room for any one record behind it."""
-        ends = self.start + len(self.data)
-        near_end = offset + _RECORD_BYTES_MAX > ends and ends < self._limit
-        if near_end or offset < self.start:
-            self.start = offset
-            self.data = self._read(offset, min(_WINDOW_BYTES, self._limit - offset))
-        return offset - self.start
-
-
-class Chunk(NamedTuple):
-    """Records that were walked through, and where their parts are.
-
-    The arrays are used again for the next chunk.
-    """
-
-    segment: str
-    data: bytes
-    first_seq: int
-    notes: array[int]
-    noted: int
-    inputs: bytearray
-    inputs_count: int
-    named: array[int]
-    named_count: int
-    oldest: int
-    at_mark: bool
-
-    def kinds(self) -> list[int]:
-        """Kind of each noted record."""
-        return [what >> 32 & 0xFF for what in self.notes[1 : 2 * self.noted : 2]]
-
-    def crc(self, index: int) -> int:
-        """Checksum of a noted record; through it and the chain it stands for all before it."""
-        start = self.notes[2 * index] + 4
-        return int.from_bytes(self.data[start : start + 4], "little")
-
-    @staticmethod
-    def is_input(kind: int) -> bool:
-        """Is a record of this kind among the packed inputs?"""
-        return kind == _journal.INPUT
-
-    def payload(self, index: int) -> tuple[int, bytes]:
-        """(kind, payload in today's version) of a noted record."""
-        offset, what = self.notes[2 * index], self.notes[2 * index + 1]
-        start = offset + _journal.HEADER_SIZE
-        payload = bytes(self.data[start : start + (what & 0xFFFFFFFF)])
-        kind, version = what >> 32 & 0xFF, what >> 40 & 0xFF
-        while version < _journal.PAYLOAD_VERSION:
-            upcast = UPCASTERS.get(version)
-            if upcast is None:
-                raise SettingsError(
-                    "a record of an old version cannot be read",
-                    expected=f"version {_journal.PAYLOAD_VERSION}, or an upcaster to it",
-                    found=f"version {version} of record {self.first_seq + index}",
-                    action="use the release that wrote it",
-                )
-            payload, version = upcast(kind, payload), version + 1
-        return kind, payload
-
-    def bring_up_to_date(self) -> list[tuple[int, int]]:
-        """Put old inputs among the packed ones; every pair (input, record) that may bring names."""
-        if self.oldest == _journal.PAYLOAD_VERSION:
-            pairs = self.named[: 2 * self.named_count]
-            return list(zip(pairs[::2], pairs[1::2], strict=True))
-        found: list[tuple[int, int]] = []
-        for index in range(self.noted):
-            kind, payload = self.payload(index)
-            if kind == _journal.INPUT:
-                place = len(found) * _journal.INPUT_SIZE
-                self.inputs[place : place + _journal.INPUT_SIZE] = payload[: _journal.INPUT_SIZE]
-                found.append((len(found), index))
-        return found
-
-
-class Tail(NamedTuple):
-    """Where a journal ends."""
-
-    end: int
-    next_seq: int
-    crc: int
-    #: The first byte of what no later record vouches for.
-    unsynced_at: int
-    #: Up to here there is something behind the end.
-    torn_end: int
 
 
 class JournalReader:
     """Reads a journal and changes nothing; also beside a process that writes it."""
 
-    def __init__(self, directory: str, disk: Disk) -> None:
-        self.directory = directory
+    def __init__(self, directory: str | os.PathLike[str], disk: Disk) -> None:
+        self.directory = os.path.realpath(directory)
         self._disk = disk
+        self._water = HighWaterFile(disk, self.directory)
+        self._high: HighWater | None = None
         self._segments: list[Segment] = []
         self._ends: dict[str, int] = {}  # by segment: where its records end
+        #: Inputs that broke an invariant, ascending: each one's next record says so.
+        self._quarantined: list[int] = []
         self._epoch: Epoch | None = None
         self._tail = Tail(0, 1, 0, 0, 0)
         self.report = Report(epoch=0, segments=0, first_seq=1, last_seq=0)
@@ -195,7 +69,7 @@ class JournalReader:
     @classmethod
     def open(cls, directory: str | os.PathLike[str], *, disk: Disk | None = None) -> JournalReader:
         """Check every byte.  JournalFault when synced records are damaged."""
-        reader = cls(os.fspath(directory), disk or OsDisk())
+        reader = cls(directory, disk or OsDisk())
         for retry in (True, True, False):
             try:
                 reader._survey(0)
@@ -211,12 +85,17 @@ class JournalReader:
         """Whose journal this is."""
         if self._epoch is None:
             raise OperatorError(
-                "the journal's first segment is not here",
+                "the journal's first segments were archived",
                 expected=name_of(SEGMENT_NAME, 1),
                 found=self._segments[0].name if self._segments else "no segment",
-                action="start from a snapshot, or bring the archived segments back",
+                action=f"copy the archived segments back into {self.directory}",
             )
         return self._epoch
+
+    @property
+    def is_archived(self) -> bool:
+        """Were the oldest segments moved elsewhere, so that only a snapshot knows their state?"""
+        return self.first_seq > 1
 
     @property
     def first_seq(self) -> int:
@@ -234,18 +113,31 @@ class JournalReader:
 
     # -- finding what is there ---------------------------------------------------------------------
 
+    def _numbers(self) -> list[int]:
+        try:
+            return numbers_of(SEGMENT_NAME, self._disk.list(self.directory))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
     def _survey(self, vouched: int) -> None:
         """Walk through all segments; ``vouched`` is a number that is known to have been synced."""
-        found = numbers_of(SEGMENT_NAME, self._disk.list(self.directory))
+        # Read first: beside a writer the segments are then at least as far as it says.
+        self._high = self._water.read()
+        found = self._numbers()
         if not found:
-            raise OperatorError(
-                "no journal here", expected=name_of(SEGMENT_NAME, 1), found=self.directory
-            )
-        self._segments = []
+            raise self._nothing_here(vouched)
+        if found[0] > self._oldest:
+            missing = f"{name_of(SEGMENT_NAME, found[0])} is the first segment here"
+            raise self._damage(name_of(SEGMENT_NAME, self._oldest), 0, self._oldest, missing)
+        self._segments, self._quarantined = [], []
         tail = Tail(0, found[0], -1, 0, 0)
         for number in found:
             is_last = number == found[-1]
             tail = self._survey_segment(name_of(SEGMENT_NAME, number), tail, is_last, vouched)
+        if self._high is None and any(segment.size for segment in self._segments):
+            raise self._damage(name_of(SEGMENT_NAME, number), tail.end, tail.next_seq, (
+                f"no {self._water.path}, which says up to where the journal was synced"
+            ))  # fmt: skip
         self._tail = tail
         torn = tail.torn_end - tail.end
         self.report = Report(
@@ -253,14 +145,34 @@ class JournalReader:
             segments=len(found),
             first_seq=found[0],
             last_seq=tail.next_seq - 1,
+            synced=self._high.seq if self._high else 0,
             torn_bytes=torn,
             torn_segment=self._segments[-1].name if torn else "",
             first_lost_seq=tail.next_seq if torn else 0,
         )
 
+    @property
+    def _oldest(self) -> int:
+        """The oldest record that has to be here."""
+        return self._high.first_seq if self._high else 1
+
+    def _nothing_here(self, vouched: int) -> JournalFault | OperatorError:
+        synced = max(vouched, self._high.seq if self._high else 0)
+        if synced:
+            return self._damage(name_of(SEGMENT_NAME, self._oldest), 0, self._oldest, (
+                f"no segment at all, although {self._who_vouches(synced)}"
+            ))  # fmt: skip
+        return OperatorError(
+            "no journal here",
+            expected=name_of(SEGMENT_NAME, 1),
+            found=self.directory,
+            action="name the --state-dir or the --config of the serve that you mean",
+        )
+
     def _survey_segment(self, name: str, before: Tail, is_last: bool, vouched: int) -> Tail:
         segment = self._segment_of(name, self._read(name, 0, SEGMENT_HEADER.size))
-        if self._segments and segment.journal != self._segments[0].journal:
+        first = self._segments[0] if self._segments else self._high
+        if first is not None and segment.journal != (first.namespace_hash, first.epoch):
             raise self._damage(name, 0, before.next_seq, "a segment of another journal")
         chained = before.crc in (-1, segment.previous)
         if segment.first_seq != before.next_seq or not chained:
@@ -271,6 +183,10 @@ class JournalReader:
             raise newer(f"record {seq} in {name}", "a newer kind or version")
         if not is_last and why == _journal.BAD:
             found = "bad bytes, although the next segment says that all of this one was synced"
+            raise self._damage(name, at, seq, found)
+        size = self._disk.size(self._path(name))
+        if size < segment.size:
+            found = f"a file of {size} bytes that was made with {segment.size}"
             raise self._damage(name, at, seq, found)
         if not self._segments and segment.first_seq == 1:
             self._epoch = self._read_epoch(name)
@@ -285,10 +201,21 @@ class JournalReader:
         at, seq, crc = SEGMENT_HEADER.size, segment.first_seq, segment.previous
         synced = seq - 1  # the segment before was, when this one was begun
         places = [(at, seq, crc)]  # of each window's start
+        marked = self._high.seq if self._high else 0
         while True:
             local = window.place(at)
-            why, end, seq, crc, found, *_ = _journal.scan(window.data, local, seq, crc)
+            stop = marked + 1 if seq <= marked else 0
+            why, end, seq, crc, found, *_ = _journal.scan(
+                window.data, local, seq, crc, until=stop, stop_at_quarantine=True
+            )
             at, synced = window.start + end, max(synced, found)
+            if why == _journal.AT_QUARANTINE:
+                self._quarantined.append(seq - 2)  # the record before it; seq is the one behind
+            if self._high and seq == stop and crc != self._high.crc:
+                raise self._damage(segment.name, at, marked, (
+                    "another record of that number than was synced: another history of this"
+                    " journal, perhaps out of a backup"
+                ))  # fmt: skip
             if end == local:
                 break
             places.append((at, seq, crc))
@@ -308,10 +235,18 @@ class JournalReader:
         if synced >= seq:
             found = f"bad bytes, although record {witness} says that all up to {synced} was synced"
             raise self._damage(name, at, seq, found)
-        if vouched >= seq:
-            found = f"the end of the journal, although {vouched} was synced (a snapshot has it)"
+        known = max(vouched, self._high.seq if self._high else 0)
+        if known >= seq:
+            found = f"the end of what is sound, although {self._who_vouches(known)}"
             raise self._damage(name, at, seq, found)
         return at + _journal.used(rest, 0)
+
+    def _who_vouches(self, synced: int) -> str:
+        high = self._high
+        if high is None or high.seq < synced:
+            return f"{synced} was synced (a snapshot has it)"
+        segment = name_of(SEGMENT_NAME, high.segment)
+        return f"{synced} was synced, the last one, in {segment} up to byte {high.end}"
 
     def _path(self, name: str) -> str:
         return f"{self.directory}/{name}"
@@ -322,8 +257,8 @@ class JournalReader:
         except OSError as bad:
             raise self._damage(name, start, 0, f"a read error: {bad}") from bad
 
-    def _window(self, name: str, limit: int) -> _Window:
-        return _Window(lambda start, size: self._read(name, start, size), limit)
+    def _window(self, name: str, limit: int) -> Window:
+        return Window(lambda start, size: self._read(name, start, size), limit)
 
     def _segment_of(self, name: str, head: bytes) -> Segment:
         segment = read_header(name, head)
@@ -333,7 +268,7 @@ class JournalReader:
         return segment
 
     def _read_epoch(self, name: str) -> Epoch:
-        data = self._read(name, 0, _WINDOW_BYTES)
+        data = self._read(name, 0, WINDOW_BYTES)
         notes, named = array("Q", bytes(16)), array("I", bytes(8))
         inputs = bytearray(_journal.INPUT_SIZE)
         _, _, seq, *_ = _journal.scan(
@@ -364,20 +299,30 @@ class JournalReader:
 
     # -- reading what is there ---------------------------------------------------------------------
 
-    def _walk(self, from_seq: int, stop_at_mark: bool = False) -> Iterator[Chunk]:
-        """Every record from a number on, in chunks; checked again while it is read."""
-        until = self._until
-        if not self.first_seq <= from_seq <= until:
+    def _walk(
+        self, from_seq: int, until: int, *, applied: bool = False, stop_at_mark: bool = False
+    ) -> Iterator[Chunk]:
+        """Records from a number on and before another, in chunks; checked again while it is read.
+
+        With ``applied`` only those that are applied: a quarantined one is passed over.
+        """
+        if not self.first_seq <= from_seq <= until <= self._until:
             raise JournalFault(
                 "the journal does not have what is asked of it",
-                expected=f"a first record from {self.first_seq} to {until}",
-                found=f"{from_seq}: a snapshot or a cursor is older or newer than the journal",
+                expected=f"records from {self.first_seq} to {self._until - 1}",
+                found=f"{from_seq} to {until - 1}: a snapshot or a cursor is older or newer than"
+                " the journal",
                 action="bring the missing segments back; else: " + _REBUILD,
             )
+        hidden = [n for n in self._quarantined if from_seq <= n < until] if applied else []
+        for start, end in zip([from_seq, *(n + 1 for n in hidden)], [*hidden, until], strict=True):
+            yield from self._walk_segments(start, end, stop_at_mark)
+
+    def _walk_segments(self, from_seq: int, until: int, stop_at_mark: bool) -> Iterator[Chunk]:
         segments = list(self._segments)
         ends = [s.first_seq for s in segments[1:]] + [until]
         for segment, end in zip(segments, ends, strict=True):
-            if from_seq < min(end, until):
+            if from_seq < min(end, until) and segment.first_seq < until:
                 yield from self._walk_segment(segment, from_seq, min(end, until), stop_at_mark)
 
     def _walk_segment(
@@ -402,23 +347,30 @@ class JournalReader:
                 named_count, oldest, why == _journal.AT_MARK,
             )  # fmt: skip
 
+    @property
+    def quarantined(self) -> tuple[int, ...]:
+        """Numbers of the inputs that are never applied, oldest first."""
+        return tuple(self._quarantined)
+
     def chunks(self, from_seq: int) -> Iterator[Chunk]:
-        """Every record from a number on, in pieces, for whoever applies many at once."""
-        return self._walk(from_seq)
+        """What is applied from a number on, in pieces, for whoever applies many at once; marks and
+        notes are among it."""
+        return self._walk(from_seq, self._until, applied=True)
 
     def entry(self, chunk: Chunk, index: int) -> Entry:
         """A record of a chunk, decoded; ``time_ms`` of a MARK is not known here."""
         return self._entry(chunk, index, chunk.first_seq + index, 0)
 
     def records(self, from_seq: int = 1) -> Iterator[Entry]:
-        """Every record from a number on, decoded."""
+        """Every record from a number on, decoded; also what is quarantined, which says so."""
         time_ms = 0
-        for chunk in self._walk(from_seq):
+        hidden = frozenset(self._quarantined)
+        for chunk in self._walk(from_seq, self._until):
             for index in range(chunk.noted):
                 seq = chunk.first_seq + index
                 entry = self._entry(chunk, index, seq, time_ms)
                 time_ms = entry.time_ms
-                yield entry
+                yield entry._replace(quarantined=True) if seq in hidden else entry
 
     def _entry(self, chunk: Chunk, index: int, seq: int, time_ms: int) -> Entry:
         kind, payload = chunk.payload(index)
@@ -432,12 +384,19 @@ class JournalReader:
             return Entry(seq, note.time_ms, note)
         packed, texts = payload[: _journal.INPUT_SIZE], payload[_journal.INPUT_SIZE :]
         record = self._decoded(lambda t: record_of(packed, t), texts, chunk.segment, seq)
-        return Entry(seq, record.received_ms, record, _journal.order_no(packed))
+        quarantines = kind == _journal.QUARANTINE
+        order_no = _journal.order_no(packed)
+        return Entry(seq, record.received_ms, record, order_no, quarantines=quarantines)
 
-    def replay_into(self, engine: Engine, from_seq: int = 1) -> int:
-        """Apply every input from a number on; how many.  Every MARK is checked where it stands."""
+    def replay_into(self, engine: Engine, from_seq: int = 1, until: int = 0) -> int:
+        """Apply every input from a number on (and before ``until``, if given); how many.
+
+        What is quarantined is passed over, in every release, and every MARK is checked where it
+        stands.  A KernelFault from the engine is an input that breaks an invariant; when that is
+        the newest record, its quarantine was not yet written when the process died.
+        """
         done = 0
-        for chunk in self._walk(from_seq, stop_at_mark=True):
+        for chunk in self._walk(from_seq, until or self._until, applied=True, stop_at_mark=True):
             names = chunk.bring_up_to_date()
             if chunk.inputs_count:
                 inputs = memoryview(chunk.inputs)[: chunk.inputs_count * _journal.INPUT_SIZE]

@@ -118,6 +118,10 @@ class Entry(NamedTuple):
     record: Input | Mark | Epoch | Note
     #: Own order number that a client order id stood for when the input came; 0 for none.
     order_no: int = 0
+    #: It broke an invariant and is not part of the state: the next record says so.
+    quarantined: bool = False
+    #: It says so of the record before it.
+    quarantines: bool = False
 
 
 def epoch_payload(epoch: Epoch) -> bytes:
@@ -175,8 +179,28 @@ def texts_of(record: Input, packed: bytes) -> bytes:
         if reason and not _is_short(reason):
             raise BadField("reason", reason, f"text of at most {REASON_BYTES_MAX} bytes of UTF-8")
         texts = (record.intent_id, record.trade_id, record.asset, venue, reason)
-        rest = {"contract": ""} if record.contract == _EMPTY_CONTRACT else None
+        rest = _intent_rest(record)
     return _encode((*texts, rest) if rest else texts)
+
+
+def _intent_rest(i: KernelIntent) -> dict[str, str] | None:
+    # Fields that mean nothing for this command, or share their place with another's.
+    odd: dict[str, Any] = {}
+    control = i.command is KernelCommandType.CONTROL
+    if control:
+        odd = {"carried_realized": i.carried_realized, "role": i.role}
+        if i.carried_realized and i.amount is None:
+            odd["amount"] = ""
+    else:
+        odd = {"limit": i.limit}
+    if control and i.action is ControlAction.QUARANTINE:
+        odd |= {"leverage": i.leverage - 1, "expires_ms": i.expires_ms}
+    else:
+        odd |= {"quarantined_seq": i.quarantined_seq, "rules_version": i.rules_version}
+    found = {name: str(value) for name, value in odd.items() if value == "" or value}
+    if i.contract == _EMPTY_CONTRACT:
+        found["contract"] = ""
+    return found or None
 
 
 def _is_short(reason: Any) -> bool:
@@ -284,6 +308,9 @@ def _intent_of(n: dict[str, Any], texts: list[str], rest: dict[str, str]) -> Ker
     contract = None
     control = n["kind"] == KernelCommandType.CONTROL
     quarantine = control and n["reason"] == ControlAction.QUARANTINE
+    odd = {name: int(text) for name, text in rest.items() if text}
+    role, limit = (0, n["role"]) if control else (n["role"], 0)
+    role, limit = odd.get("role", role), odd.get("limit", limit)
     if any(n["contract"]) or "contract" in rest:
         contract = ContractRules(**dict(zip(_CONTRACT_FIELDS, n["contract"], strict=True)))
     return KernelIntent(
@@ -298,21 +325,21 @@ def _intent_of(n: dict[str, Any], texts: list[str], rest: dict[str, str]) -> Ker
         reference_price_e10=n["price_e10"],
         order_type=_member(OrderType, n["order_type"]),
         limit_price_e10=n["last_price_e10"],
-        leverage=1 if quarantine else n["leverage"],
+        leverage=odd.get("leverage", 0) + 1 if quarantine else n["leverage"],
         exit_leg_ratios_e9=n["legs_e9"],
         contract=contract,
         urgent=n["urgent"],
-        expires_ms=0 if quarantine else n["limit_ms"],
+        expires_ms=odd.get("expires_ms", 0) if quarantine else n["limit_ms"],
         working_ms=n["wait_ms"],
         reason=reason,
         entry_cost=n["cost"],
-        carried_realized=0 if control else n["realized"],
-        role=_member(OrderRole, n["role"]) if n["role"] and not control else None,
+        carried_realized=odd.get("carried_realized", 0) if control else n["realized"],
+        role=_member(OrderRole, role) if role else None,
         venue_order_id=_venue_text(n, venue_id),
         action=_member(ControlAction, n["reason"]) if n["reason"] else None,
-        amount=n["reported_realized"] if control else None,
-        limit=_member(RiskLimit, n["role"]) if n["role"] and control else None,
-        quarantined_seq=n["limit_ms"] if quarantine else 0,
-        rules_version=n["leverage"] if quarantine else 0,
+        amount=n["reported_realized"] if control and "amount" not in rest else None,
+        limit=_member(RiskLimit, limit) if limit else None,
+        quarantined_seq=n["limit_ms"] if quarantine else odd.get("quarantined_seq", 0),
+        rules_version=n["leverage"] if quarantine else odd.get("rules_version", 0),
         deadline_ms=n["deadline_ms"],
     )

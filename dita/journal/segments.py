@@ -14,11 +14,12 @@ from dita import _journal
 from dita.errors import SettingsError, shown
 
 #: Of segment and snapshot files.  A file with a newer number is refused.
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 _MAGIC: Final = b"DITAJRNL"
-#: Magic, version, previous checksum, namespace, epoch, first number; room; its own checksum.
-SEGMENT_HEADER: Final = struct.Struct("<8sB3xIQQQ20xI")
+#: Magic, version, previous checksum, namespace, epoch, first number, bytes of the file; room; its
+#: own checksum.  Version 1 had no bytes of the file, and no high-water mark beside the journal.
+SEGMENT_HEADER: Final = struct.Struct("<8sB3xIQQQQ12xI")
 TEMPORARY: Final = "segment.tmp"
 SEGMENT_NAME: Final = ("journal-", ".seg")
 RESERVE_NAME: Final = ("reserve-", ".seg")
@@ -50,6 +51,8 @@ class Segment(NamedTuple):
     previous: int
     namespace_hash: int
     epoch: int
+    #: As it was made, all its blocks given to it; 0 in files of version 1, which did not say.
+    size: int
 
     @property
     def journal(self) -> tuple[int, int]:
@@ -65,6 +68,7 @@ class Segment(NamedTuple):
             self.namespace_hash,
             self.epoch,
             self.first_seq,
+            self.size,
             0,
         )[:-4]
         return head + _journal.crc32c(head).to_bytes(4, "little")
@@ -84,11 +88,11 @@ def read_header(name: str, head: bytes) -> Segment | None:
     """The header of a segment's file, None for what is none.  SettingsError for a newer one."""
     if len(head) != SEGMENT_HEADER.size:
         return None
-    magic, version, previous, space, epoch, first, crc = SEGMENT_HEADER.unpack(head)
+    magic, version, previous, space, epoch, first, size, crc = SEGMENT_HEADER.unpack(head)
     if magic != _MAGIC or crc != _journal.crc32c(head[:-4]):
         return None
     if version > FORMAT_VERSION:
         raise newer(f"segment {name}", version)
     if name != name_of(SEGMENT_NAME, first):
         return None
-    return Segment(name, first, previous, space, epoch)
+    return Segment(name, first, previous, space, epoch, size)

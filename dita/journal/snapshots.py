@@ -15,7 +15,7 @@ from typing import Final
 from dita import _journal
 from dita.contracts import Record
 from dita.engine import Engine
-from dita.errors import OperatorError, SettingsError
+from dita.errors import JournalFault, OperatorError, SettingsError
 from dita.journal.disk import Disk, OsDisk, publish, write_all
 from dita.journal.reader import JournalReader
 from dita.journal.segments import FORMAT_VERSION, SNAPSHOT_NAME, name_of, newer, numbers_of
@@ -138,9 +138,12 @@ class SnapshotStore:
             else:
                 yield found
 
-    def restore(self, journal: JournalReader) -> tuple[Engine, int]:
-        """The state at the journal's end, and how many inputs were replayed to get there."""
+    def restore(self, journal: JournalReader, until: int = 0) -> tuple[Engine, int]:
+        """The state at the journal's end, or before record ``until``; and how many inputs were
+        replayed to get there."""
         for snapshot in self._sound():
+            if until and snapshot.seq >= until:
+                continue
             if snapshot.epoch != journal.report.epoch:
                 raise SettingsError(
                     "the snapshots belong to another journal",
@@ -153,6 +156,14 @@ class SnapshotStore:
             except OperatorError as bad:  # of another release
                 self.problems += (f"{name_of(SNAPSHOT_NAME, snapshot.seq)}: {bad}",)
                 continue
-            return engine, journal.replay_into(engine, snapshot.seq + 1)
+            return engine, journal.replay_into(engine, snapshot.seq + 1, until)
+        if journal.is_archived:
+            raise JournalFault(
+                "no snapshot goes on from what was archived",
+                expected=f"a sound one of record {journal.first_seq - 1} or later in"
+                f" {self.directory}",
+                found="; ".join(self.problems) or "none",
+                action=f"copy the archived segments back into {journal.directory}",
+            )
         engine = journal.epoch.engine()
-        return engine, journal.replay_into(engine)
+        return engine, journal.replay_into(engine, 1, until)

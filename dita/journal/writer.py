@@ -16,6 +16,8 @@ import msgspec
 
 from dita import _journal
 from dita.account import AccountConfig
+from dita.clock import BootClock, SystemClock
+from dita.contracts import KernelIntent
 from dita.errors import (
     AlreadyRunning,
     BadField,
@@ -27,18 +29,18 @@ from dita.errors import (
     shown,
 )
 from dita.journal.disk import FULL_ERRORS, Disk, OsDisk, publish, write_all
+from dita.journal.highwater import Marker, ResumePoint
 from dita.journal.reader import JournalReader
 from dita.journal.records import Epoch, Input, Note, epoch_payload, note_payload, texts_of
 from dita.journal.segments import (
-    RESERVE_NAME,
     SEGMENT_HEADER,
     SEGMENT_NAME,
     TEMPORARY,
     Segment,
     name_of,
     namespace_hash_of,
-    numbers_of,
 )
+from dita.journal.space import SegmentFiles
 from dita.kernel import KernelConfig
 
 SEGMENT_BYTES: Final = 64 * 2**20
@@ -66,9 +68,12 @@ class Journal(JournalReader):
     The two may run in different threads; everything else belongs to the thread that appends.
     """
 
-    def __init__(self, directory: str, disk: Disk, segment_bytes: int) -> None:
+    def __init__(
+        self, directory: str, disk: Disk, segment_bytes: int, clock: BootClock, identity: bytes
+    ) -> None:
         super().__init__(directory, disk)
         self._segment_bytes = segment_bytes
+        self._marker = Marker(self._water, clock, identity)
         self._lock = threading.Lock()
         self._broken = ""
         self._fd = -1
@@ -78,8 +83,7 @@ class Journal(JournalReader):
         self._batch = b""  # sealed, and not yet all written
         self._batch_at = 0
         self._writer = _journal.Writer(1, 0, PENDING_BYTES_MAX)
-        self._reserve: list[str] = []
-        self._reserve_is_free = False
+        self._files = SegmentFiles(disk, self.directory, segment_bytes)
         #: Every record up to this number is durable.
         self.synced_up_to = 0
 
@@ -95,18 +99,21 @@ class Journal(JournalReader):
         segment_bytes: int = SEGMENT_BYTES,
         reserve_bytes: int = 0,
         vouched: int = 0,
+        identity: bytes = b"",
         disk: Disk | None = None,
+        clock: BootClock | None = None,
     ) -> Journal:
         """Open for writing; an empty directory becomes a new journal.
 
-        ``created_ms``, ``kernel`` and ``account`` count only then: its epoch is minted from the
-        time.  ``vouched`` is a number that the caller knows to have been synced (its newest
+        ``created_ms``, ``kernel``, ``account`` and ``identity`` (up to 16 random bytes, which
+        copies of the directory then share) count only then: its epoch is minted from the time.
+        ``vouched`` is a number that the caller knows to have been synced (its newest
         snapshot's, a sink's): a journal that ends before it is damaged, not torn.
         """
         fixed = {"namespace": namespace, "epoch": created_ms}
         config = msgspec.structs.replace(kernel or KernelConfig(), **fixed)
         epoch = Epoch(created_ms=created_ms, kernel=config, account=account or AccountConfig())
-        journal = cls._locked(directory, disk or OsDisk(), segment_bytes)
+        journal = cls._locked(directory, disk or OsDisk(), segment_bytes, clock, identity)
         try:
             journal._start(epoch, vouched, reserve_bytes)
         except BaseException:
@@ -115,7 +122,14 @@ class Journal(JournalReader):
         return journal
 
     @classmethod
-    def _locked(cls, directory: str | os.PathLike[str], disk: Disk, segment_bytes: int) -> Journal:
+    def _locked(
+        cls,
+        directory: str | os.PathLike[str],
+        disk: Disk,
+        segment_bytes: int,
+        clock: BootClock | None,
+        identity: bytes,
+    ) -> Journal:
         path = os.path.realpath(directory)
         if segment_bytes < SEGMENT_BYTES_MIN or segment_bytes % 8:
             raise SettingsError(
@@ -129,7 +143,7 @@ class Journal(JournalReader):
                 found=path,
                 action="use the one that is open, or close it",
             )
-        journal = cls(path, disk, segment_bytes)
+        journal = cls(path, disk, segment_bytes, clock or SystemClock(), identity)
         _open_here.add(journal)
         return journal
 
@@ -137,14 +151,15 @@ class Journal(JournalReader):
 
     def _start(self, epoch: Epoch, vouched: int, reserve_bytes: int) -> None:
         disk = self._disk
+        self._high = self._water.read()
+        created = not self._numbers()
+        if created and (vouched or (self._high and self._high.seq)):
+            raise self._nothing_here(vouched)
         disk.make_directory(self.directory)
         leftovers = [n for n in disk.list(self.directory) if n.endswith(".tmp")]
         for name in leftovers:
             disk.unlink(f"{self.directory}/{name}")
-        created = not numbers_of(SEGMENT_NAME, disk.list(self.directory))
         if created:
-            if vouched:
-                raise self._damage(name_of(SEGMENT_NAME, 1), 0, 1, f"none; {vouched} was synced")
             self._create(epoch)
         self._survey(vouched)
         if self._segments[0].namespace_hash != namespace_hash_of(epoch.namespace):
@@ -161,13 +176,17 @@ class Journal(JournalReader):
         self.hold_reserve(reserve_bytes)
 
     def _create(self, epoch: Epoch) -> None:
-        """The first segment, its first record in it before it gets its name."""
+        """The high-water mark, then the first segment: a journal never lacks its mark.
+
+        The first record is in the segment before that gets its name.
+        """
         space = namespace_hash_of(epoch.namespace)
-        segment = Segment(name_of(SEGMENT_NAME, 1), 1, 0, space, epoch.number)
         writer = _journal.Writer(1, 0, PENDING_BYTES_MAX)
         writer.put_other(_journal.EPOCH, epoch_payload(epoch))
         try:
-            fd, _ = self._new_file()
+            self._high = self._marker.begin(space, epoch.number)
+            fd, size = self._files.new()
+            segment = Segment(name_of(SEGMENT_NAME, 1), 1, 0, space, epoch.number, size)
             try:
                 write_all(self._disk, fd, segment.header() + writer.take(0), 0)
                 publish(self._disk, self.directory, fd, TEMPORARY, segment.name)
@@ -192,7 +211,14 @@ class Journal(JournalReader):
         except OSError as bad:
             raise self._failed(bad) from bad
         self._sync(self._fd)
-        self._crc, self.synced_up_to = tail.crc, tail.next_seq - 1
+        self._crc = tail.crc
+        first = self._segments[0]
+        try:
+            self._marker.adopt(self._high, first.namespace_hash, first.epoch)
+        except OSError as bad:
+            raise self._failed(bad) from bad
+        self._note_synced(tail.next_seq - 1)
+        self.sync_mark()
         self._writer = _journal.Writer(tail.next_seq, tail.crc, PENDING_BYTES_MAX)
 
     # -- appending ---------------------------------------------------------------------------------
@@ -202,13 +228,27 @@ class Journal(JournalReader):
 
         BadField for a reason that is too long, JournalFull when nothing more can wait.
         """
+        return self._append(record, packed, False)
+
+    def append_quarantine(self, record: KernelIntent, packed: bytes) -> int:
+        """Collect the intent that takes the newest record, an input, out of the state.
+
+        Whoever replays passes over that input then and applies this one.  Gives its number.
+        """
+        seq = self._append(record, packed, True)
+        self._quarantined.append(seq - 1)
+        return seq
+
+    def _append(self, record: Input, packed: bytes, quarantines: bool) -> int:
         if self._broken:
             raise self._refusal()
         texts = texts_of(record, packed)
         try:
-            return self._writer.put_input(packed, texts)
+            seq = self._writer.put_input(packed, texts, quarantines)
         except BufferError:
             raise self._full("an input was not accepted: too many wait already") from None
+        self._marker.appended(record.received_ms)
+        return seq
 
     def append_mark(self, state_hash: str) -> int:
         """Collect the hash of the state after everything appended so far.  Gives its number."""
@@ -230,6 +270,16 @@ class Journal(JournalReader):
             return self._writer.put_other(_journal.NOTE, note_payload(note))
         except BufferError:
             raise self._full("a note was not accepted: too many records wait already") from None
+
+    @property
+    def resume_point(self) -> ResumePoint:
+        """Where the records' time goes on from: at a start, after it has ended."""
+        return self._marker.water.resume
+
+    @property
+    def identity(self) -> bytes:
+        """What this journal shares with copies of its files, and with nothing else."""
+        return self._marker.water.identity
 
     @property
     def last_seq(self) -> int:
@@ -265,6 +315,7 @@ class Journal(JournalReader):
                 if self._batch:
                     self._write_batch()
                 if self._writer.pending:
+                    self._marker.seal()
                     self._batch, self._batch_at = self._writer.take(self.synced_up_to), 0
                     self._write_batch()
             except OSError as bad:
@@ -286,10 +337,30 @@ class Journal(JournalReader):
                 self._sync(self._fd)
                 self._end += end - start
                 self._ends[self._segments[-1].name] = self._end
-                self._batch_at, self._crc, self.synced_up_to = end, crc, last
+                self._batch_at, self._crc = end, crc
+                self._note_synced(last)
             if end < len(batch):
                 self._roll()
         self._batch = b""
+
+    def _note_synced(self, seq: int) -> None:
+        """Write the high-water mark; from then on others may act upon what was synced."""
+        try:
+            self._marker.synced(seq, self._crc, self._segments[-1].first_seq, self._end)
+        except OSError as bad:
+            raise self._break(f"a failed write of {self._water.path}: {bad}") from bad
+        self._high = self._marker.water
+        self.synced_up_to = seq
+
+    def sync_mark(self) -> None:
+        """Make the high-water mark durable; beside commits, in a thread of its own.
+
+        JournalFault when that fails, and nothing is tried again.
+        """
+        try:
+            self._water.sync()
+        except OSError as bad:
+            raise self._break(f"a failed sync of {self._water.path}: {bad}") from bad
 
     def _sync(self, fd: int) -> None:
         try:
@@ -299,16 +370,16 @@ class Journal(JournalReader):
 
     def _roll(self) -> None:
         """Begin the next segment.  All of the current one is synced: its successor says so."""
-        first = self._segments[0]
-        name = name_of(SEGMENT_NAME, self.synced_up_to + 1)
-        segment = Segment(name, self.synced_up_to + 1, self._crc, first.namespace_hash, first.epoch)
-        fd, size = self._new_file()
+        first, seq = self._segments[0], self.synced_up_to + 1
+        name = name_of(SEGMENT_NAME, seq)
+        fd, size = self._files.new()
+        segment = Segment(name, seq, self._crc, first.namespace_hash, first.epoch, size)
         try:
             write_all(self._disk, fd, segment.header(), 0)
             self._sync(fd)
             self._disk.rename(f"{self.directory}/{TEMPORARY}", f"{self.directory}/{name}")
         except BaseException:
-            self._drop(fd)
+            self._files.drop(fd)
             raise
         try:
             self._disk.fsync_directory(self.directory)
@@ -320,72 +391,25 @@ class Journal(JournalReader):
         self._ends[name] = self._end
         self._segments.append(segment)
 
-    def _new_file(self) -> tuple[int, int]:
-        """A segment's file with all its blocks; from the reserve when there is no other space."""
-        path = f"{self.directory}/{TEMPORARY}"
-        fd = -1
-        try:
-            fd = self._disk.create(path)
-            self._disk.fallocate(fd, self._segment_bytes)
-            return fd, self._segment_bytes
-        except OSError as bad:
-            self._drop(fd)
-            if bad.errno not in FULL_ERRORS or not (self._reserve_is_free and self._reserve):
-                raise
-        reserve = f"{self.directory}/{self._reserve[-1]}"
-        self._disk.rename(reserve, path)
-        self._reserve.pop()
-        return self._disk.open(path), self._disk.size(path)
-
-    def _drop(self, fd: int) -> None:
-        with contextlib.suppress(OSError):
-            if fd >= 0:
-                self._disk.close(fd)
-        with contextlib.suppress(OSError):
-            self._disk.unlink(f"{self.directory}/{TEMPORARY}")
-
     # -- space -------------------------------------------------------------------------------------
 
     @property
     def reserve_bytes(self) -> int:
         """Space that is kept for exits."""
-        paths = (f"{self.directory}/{name}" for name in self._reserve)
-        return sum(self._disk.size(path) for path in paths)
+        return self._files.reserve_bytes
 
     def hold_reserve(self, at_least: int) -> int:
         """Set space aside, in whole segments; how much there is now, less than asked if full."""
         with self._lock:
-            self._reserve_is_free = False
-            numbers = numbers_of(RESERVE_NAME, self._disk.list(self.directory))
-            self._reserve = [name_of(RESERVE_NAME, number) for number in numbers]
-            number = numbers[-1] if numbers else 0
-            while self.reserve_bytes < at_least:
-                number += 1
-                if not self._set_aside(name_of(RESERVE_NAME, number)):
-                    break
-        return self.reserve_bytes
-
-    def _set_aside(self, name: str) -> bool:
-        try:
-            fd, _ = self._new_file()
             try:
-                publish(self._disk, self.directory, fd, TEMPORARY, name)
-            finally:
-                self._disk.close(fd)
-        except OSError as bad:
-            if bad.errno in FULL_ERRORS:
-                return False
-            raise self._failed(bad) from bad
-        self._reserve.append(name)
-        return True
+                self._files.hold(at_least)
+            except OSError as bad:
+                raise self._failed(bad) from bad
+        return self.reserve_bytes
 
     def free_reserve(self) -> int:
-        """Let the coming segments use the space set aside; how much that is.
-
-        The files become segments as they are, so nobody else can take the space in between.
-        """
-        self._reserve_is_free = True
-        return self.reserve_bytes
+        """Let the coming segments use the space set aside; how much that is."""
+        return self._files.free()
 
     def low_space(self, limit: int) -> bool:
         """Is less than this many bytes left on the disk, the reserve not counted?"""
@@ -405,12 +429,15 @@ class Journal(JournalReader):
                 if state_hash:
                     self.append_mark(state_hash)
                     self.write_and_sync()
+                self.sync_mark()
         finally:
             self._broken = self._broken or "it was closed"
             self._let_go()
 
     def _let_go(self) -> None:
         _open_here.discard(self)
+        with contextlib.suppress(OSError):
+            self._water.close()
         if self._fd >= 0:
             with contextlib.suppress(OSError):
                 self._disk.close(self._fd)

@@ -224,7 +224,7 @@ def read_plan(body: bytes) -> Plan:
         plan = msgspec.json.decode(body, type=Plan)
     except (msgspec.DecodeError, UnicodeDecodeError) as bad:
         raise UsageError(
-            "plan refused", expected="a file from `pink-ctl reconcile --out`", found=str(bad)
+            "plan refused", expected="a file from `pink-ctl reconcile --out PLAN`", found=str(bad)
         ) from bad
     if plan.version != PLAN_VERSION or plan.plan_id != _digest(plan):
         raise RefusedForSafety(

@@ -152,6 +152,19 @@ class Cause(StrEnum):
     UNEXPLAINED = "unexplained"
 
 
+#: Explained by something that is known, and settled by time or not ours: nobody has to act.
+REMARKS = frozenset(
+    {
+        Cause.SIZE_CUT,
+        Cause.FOREIGN_ORDER,
+        Cause.PENDING_FEE,
+        Cause.FUNDING_UNREAD,
+        Cause.TRANSFER_UNREAD,
+        Cause.ROUNDING,
+    }
+)
+
+
 class Row(Record, frozen=True, kw_only=True):
     """One line side by side; ``cause`` is None where both sides agree.
 
@@ -182,3 +195,8 @@ class Comparison(Record, frozen=True, kw_only=True):
     def differences(self) -> tuple[Row, ...]:
         """The rows that differ.  Rounding is bounded by definition, and shown only."""
         return tuple(row for row in self.rows if row.cause and row.cause is not Cause.ROUNDING)
+
+    @property
+    def to_settle(self) -> tuple[Row, ...]:
+        """The differences that are more than a remark."""
+        return tuple(row for row in self.differences if row.cause not in REMARKS)

@@ -240,11 +240,11 @@ cdef int32_t slot_closed_by(const State* st, const Input* e) noexcept nogil:
 
 
 cdef int apply_unmatched(State* st, const Input* e, Result* out) except -1 nogil:
-    # Its ids match nothing: not ours until proven.  It may belong to a submit without an answer yet,
-    # or have closed what was ours; else it changes nothing.
+    # Its ids match nothing: not ours until proven.  A frame may belong to a submit without an answer
+    # yet; the venue's own records name our orders by our client ids, so theirs are not ours.
     cdef bint closes = e.kind == IN_LIQUIDATION or e.kind == IN_ADL
     cdef Request* r
-    if not closes and unanswered_submit(st, e.asset_key, st.next_order_no):
+    if not closes and e.source <= FROM_STREAM and unanswered_submit(st, e.asset_key, st.next_order_no):
         if st.held_count == HELD_MAX:
             r = request(st, DO_QUERY_POSITION, -1, -1, -1)
             r.asset_key = e.asset_key
@@ -333,6 +333,31 @@ cdef int release_held(State* st, uint64_t asset_key, Result* out) except -1 nogi
     return 0
 
 
+cdef int release_strangers(State* st, const Input* e, Result* out) except -1 nogil:
+    # The venue's records show this order without a client id of ours: what was held of it is not
+    # the answer to any submit.
+    cdef int32_t i = 0
+    cdef Input held
+    if e.venue_key == 0 or e.flags & OWN_SHAPE:
+        return 0
+    while i < st.held_count:
+        held = st.held[i]
+        if held.venue_key != e.venue_key:
+            i += 1
+            continue
+        st.held_count -= 1
+        memmove(&st.held[i], &st.held[i + 1], (st.held_count - i) * sizeof(Input))
+        memset(&st.held[st.held_count], 0, sizeof(Input))
+        accept(st, e, out)          # the held event is no longer part of the state
+        held.received_ms = st.now_ms
+        note(out, D_HELD_RELEASED)
+        if order_by_venue(st, held.venue_key) >= 0:
+            apply_to_order(st, &held, order_by_venue(st, held.venue_key), out)
+        elif apply_stranger(st, &held, out) == D_OK:
+            out.released += 1
+    return 0
+
+
 cdef inline int apply_order_event(State* st, const Input* e, Result* out) except -1 nogil:
     cdef int conflict = 0
     cdef uint64_t asset_key
@@ -343,10 +368,17 @@ cdef inline int apply_order_event(State* st, const Input* e, Result* out) except
     order = order_by_ids(st, e, &conflict)
     if conflict:
         return refuse_field(out, FIELD_ORDER, D_INVALID_EVENT)
+    if order < 0 and e.source > FROM_STREAM and st.held_count > 0:
+        release_strangers(st, e, out)
+        order = order_by_ids(st, e, &conflict)
     if order < 0:
+        if out.accepted:
+            return D_OK
         return apply_unmatched(st, e, out)
     asset_key = st.trades[st.orders[order].trade].asset_key
     code = apply_to_order(st, e, order, out)
+    if out.accepted:
+        code = D_OK                 # what it released was applied, whatever it was itself
     if code == D_OK and st.held_count > 0:
         release_held(st, asset_key, out)
     return code
@@ -455,15 +487,15 @@ cdef int apply_position(State* st, const Input* e, Result* out) except -1 nogil:
         return refuse_field(out, FIELD_ASSET, D_INVALID_EVENT)
     if e.quantity_e8 > 0 and e.side == 0:
         return refuse_field(out, FIELD_SIDE, D_INVALID_EVENT)
-    if is_ahead(st, e):
-        return refuse_field(out, FIELD_TIME, D_INVALID_EVENT)
     if not st.config.hedge or e.side != 0:
         return apply_position_of(st, e, e.side, theirs, out)
-    code = apply_position_of(st, e, 1, 0, out)      # hedge: flat on both sides
-    if code != D_OK and not out.accepted:
-        return apply_position_of(st, e, -1, 0, out)
-    apply_position_of(st, e, -1, 0, out)
-    return code
+    # Hedge: flat on both sides.
+    if is_old_position(st, e, 1) or is_old_position(st, e, -1):
+        return D_STALE_STATE
+    code = apply_position_of(st, e, 1, 0, out)
+    if code != D_OK:
+        return code
+    return apply_position_of(st, e, -1, 0, out)
 
 
 cdef int apply_position_of(State* st, const Input* e, int side, int64_t theirs, Result* out) except -1 nogil:

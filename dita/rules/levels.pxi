@@ -177,6 +177,9 @@ cdef int level_withdrawn(const Order* o, const Trade* t, const Input* e, Level* 
     if e.flags & HAS_FEE:
         new.fee = e.fee
         new.fee_rank = fee_rank_of(e.source)
+    elif old.fee_rank > 1:
+        new.fee = signed_share(old.fee, e.quantity_e8, old.filled_e8)
+        new.fee_rank = old.fee_rank
     else:
         new.fee = money_share(
             new.cost, t.maker_fee_e9 if o.order_type == 1 else t.taker_fee_e9, 1_000_000_000)
@@ -186,25 +189,6 @@ cdef int level_withdrawn(const Order* o, const Trade* t, const Input* e, Level* 
         new.realized_rank = rank
         new.figure_e8 = new.filled_e8
     return D_OK
-
-
-cdef void share_of(const Level* whole, int64_t booked_e8, Level* level) noexcept nogil:
-    # Our part of an external order: price and fee by quantity.  The venue's realized is of all that
-    # the order closed, so it is ours only where the whole order is.
-    memset(level, 0, sizeof(Level))
-    level.filled_e8 = booked_e8
-    if booked_e8 == 0:
-        return
-    if whole.priced_e8 == whole.filled_e8:
-        level.priced_e8 = booked_e8
-        level.cost = money_share(whole.cost, booked_e8, whole.filled_e8)
-        level.cost_rank = whole.cost_rank
-    level.fee = signed_share(whole.fee, booked_e8, whole.filled_e8)
-    level.fee_rank = whole.fee_rank
-    if booked_e8 == whole.filled_e8 and is_known(whole):
-        level.realized = whole.realized
-        level.realized_rank = whole.realized_rank
-        level.figure_e8 = booked_e8
 
 
 cdef inline bint level_equal(const Level* a, const Level* b) noexcept nogil:
@@ -354,6 +338,11 @@ cdef int external_change(const State* st, const Order* o, const Input* e, Change
     # An event of an order that is not ours changes what is known of the whole order; which part of
     # it is ours follows from the trade (rebook).
     cdef int code = level_after(o, &st.trades[o.trade], e, &o.whole, &c.whole)
+    if c.whole.fee_rank == 1:
+        c.whole.fee = 0             # only what was told: our share is estimated where it is booked
+        c.whole.fee_rank = 0
+        if code == D_OK and level_equal(&c.whole, &o.whole):
+            code = D_DUPLICATE_EVENT
     c.grown = c.whole.filled_e8 > o.whole.filled_e8
     c.repaired = 0
     if code == D_OK and is_too_wide(&c.whole):
@@ -409,6 +398,8 @@ cdef void fill_dated(State* st, Order* o, int64_t when_ms, int64_t before_e8) no
     # What was filled before the newest anchor stays apart: a later correction is dated by both.
     cdef int after[2]
     cdef int near[2]
+    memset(after, 0, sizeof(after))
+    memset(near, 0, sizeof(near))
     if o.last_fill_ms > 0 and when_ms > o.last_fill_ms and st.ledger.anchored and before_e8 > 0:
         flow_class(&st.ledger, o.last_fill_ms, &after[0], &near[0])
         flow_class(&st.ledger, when_ms, &after[1], &near[1])
@@ -425,8 +416,9 @@ cdef void flow_of_order(State* st, const Order* o, money_t amount, bint split) n
     # noexcept: parts of a flow that is in range.
     cdef money_t part = 0
     cdef money_t rest = amount
-    if split and 0 < o.old_e8 < o.level.filled_e8:
-        part = signed_share(amount, o.old_e8, o.level.filled_e8)
+    cdef int64_t filled_e8 = o.whole.filled_e8 if o.flags & EXTERNAL else o.level.filled_e8
+    if split and 0 < o.old_e8 < filled_e8:
+        part = signed_share(amount, o.old_e8, filled_e8)
         money_sub(amount, part, &rest)
         flow_add(st, o.old_ms, part, 1)
     flow_add(st, o.last_fill_ms, rest, 1)
@@ -435,16 +427,20 @@ cdef void flow_of_order(State* st, const Order* o, money_t amount, bint split) n
 cdef void flow_of_exits(State* st, const Trade* t, money_t amount) noexcept nogil:
     # What an entry's late figure does to money was earned by the exits, when they filled.
     cdef int32_t order = t.orders
+    cdef int32_t newest = -1
     cdef money_t left = amount
     cdef money_t part
-    cdef int64_t quantity = t.sums.exited_e8
-    while order >= 0 and quantity > 0:
+    while order >= 0:
         if st.orders[order].role == EXIT and st.orders[order].level.filled_e8 > 0:
-            part = signed_share(left, st.orders[order].level.filled_e8, quantity)
-            flow_of_order(st, &st.orders[order], part, True)
-            money_sub(left, part, &left)
-            quantity -= st.orders[order].level.filled_e8
+            if newest < 0:
+                newest = order          # takes what rounding leaves
+            else:
+                part = signed_share(amount, st.orders[order].level.filled_e8, t.sums.exited_e8)
+                flow_of_order(st, &st.orders[order], part, True)
+                money_sub(left, part, &left)
         order = st.orders[order].next
+    if newest >= 0:
+        flow_of_order(st, &st.orders[newest], left, True)
 
 
 cdef inline void flows_of_change(State* st, const Order* o, const Trade* t, const Level* before,
@@ -493,98 +489,6 @@ cdef inline void change_commit(State* st, int32_t order, const Input* e, const C
         o.intended_e8 = o.whole.filled_e8
         return
     change_write(st, o, c, out)
-
-
-# -- closes that were not ours: which part of them is ----------------------------------------------
-
-cdef int book_share(State* st, int32_t order, int64_t booked_e8, Result* out) except -1 nogil:
-    # Books this much of an external order as ours; the rest of it is its owner's.
-    cdef Order* o = &st.orders[order]
-    cdef Change c
-    memset(&c, 0, sizeof(Change))
-    share_of(&o.whole, booked_e8, &c.level)
-    if level_equal(&c.level, &o.level):
-        return 0
-    if money_of_change(st, o, &st.trades[o.trade], &c) != D_OK:
-        return 0                # beyond the range of money: what is booked stays
-    change_write(st, o, &c, out)
-    return 0
-
-
-cdef int32_t external_after(const State* st, const Trade* t, uint64_t order_no) noexcept nogil:
-    # The external order of a trade that came next after this one; -1 when there is none.
-    cdef int32_t order = t.orders
-    cdef int32_t found = -1
-    while order >= 0:
-        if st.orders[order].flags & EXTERNAL and st.orders[order].order_no > order_no:
-            found = order       # newest first: the last one that fits is the next
-        order = st.orders[order].next
-    return found
-
-
-cdef int rebook(State* st, int32_t trade, Result* out) except -1 nogil:
-    # Of what others closed, ours is what our own orders left open: a function of levels, so that it
-    # does not matter who was heard first.  A position settles it, and then it is locked.
-    cdef Trade* t = &st.trades[trade]
-    cdef int32_t order = external_after(st, t, 0)
-    cdef Order* o
-    cdef int64_t room = t.sums.entered_e8 - t.sums.exited_e8
-    cdef int64_t share
-    if t.externals == 0:
-        return 0
-    while order >= 0:
-        if not st.orders[order].flags & LOCKED:
-            room += st.orders[order].level.filled_e8
-        order = external_after(st, t, st.orders[order].order_no)
-    order = external_after(st, t, 0)
-    while order >= 0:
-        o = &st.orders[order]
-        share = o.level.filled_e8
-        if not o.flags & LOCKED:
-            share = o.whole.filled_e8 if o.whole.filled_e8 < room else room
-            if share < 0:
-                share = 0
-            room -= share
-        if not o.flags & NETTED:
-            book_share(st, order, share, out)
-        order = external_after(st, t, o.order_no)
-    return foreign_share(st, trade)
-
-
-cdef int foreign_share(State* st, int32_t trade) except -1 nogil:
-    # What the others' part of those orders did to the wallet: flows of theirs, named once.
-    cdef Trade* t = &st.trades[trade]
-    cdef int32_t order = t.orders
-    cdef const Order* o
-    cdef money_t total = 0
-    cdef money_t ours = 0
-    cdef money_t delta = 0
-    cdef money_t level = 0
-    cdef bint known = t.sums.entry_priced_e8 == t.sums.entered_e8
-    while order >= 0 and known:
-        o = &st.orders[order]
-        order = o.next
-        if not o.flags & EXTERNAL or o.flags & NETTED or o.whole.filled_e8 == 0:
-            continue
-        if not is_known(&o.whole):
-            known = False
-            break
-        if o.level.filled_e8 == o.whole.filled_e8:
-            continue            # all of it is ours
-        if estimate(t, &t.sums, o.level.filled_e8, o.level.cost, &ours):
-            known = False
-            break
-        if (money_add(total, o.whole.realized, &total) or money_sub(total, o.whole.fee, &total)
-                or money_sub(total, ours, &total) or money_add(total, o.level.fee, &total)):
-            known = False
-    if not known:
-        total = 0
-    if money_sub(total, t.foreign, &delta) or money_add(st.ledger.foreign, delta, &level):
-        return 0
-    t.foreign = total
-    st.ledger.foreign = level
-    st.ledger.flow_total += money_sign(delta) != 0
-    return 0
 
 
 cdef inline void notes_of(const State* st, const Order* o, const Trade* t, const Change* c, Result* out) noexcept nogil:

@@ -57,15 +57,20 @@ cdef void slot_open(State* st, int32_t slot, int32_t trade) noexcept nogil:
 
 cdef int go_stale(State* st, int32_t slot) except -1 nogil:
     # Asked once, when doubt begins: an answer that disagrees must not ask for the next one.
+    if not st.slots[slot].flags & STALE:
+        doubt(st, slot)
+        request(st, DO_QUERY_POSITION, slot, -1, st.slots[slot].trade)
+    return 0
+
+
+cdef void doubt(State* st, int32_t slot) noexcept nogil:
     cdef Slot* s = &st.slots[slot]
     if s.flags & STALE:
-        return 0
+        return
     s.flags |= STALE
     s.stale_ms = st.now_ms
     s.futile_ms = 0
     s.proven_e8 = size_of(&st.trades[s.trade])
-    request(st, DO_QUERY_POSITION, slot, -1, s.trade)
-    return 0
 
 
 cdef int doubt_again(State* st, int32_t slot) except -1 nogil:
@@ -151,6 +156,13 @@ cdef inline int64_t floor_to_step(int64_t quantity_e8, int64_t step_e8) noexcept
     return quantity_e8 - quantity_e8 % step_e8 if step_e8 > 0 else quantity_e8
 
 
+cdef inline int64_t market_left(const Slot* s, const Trade* t) noexcept nogil:
+    # What has been sent once already, or is to go at any price: MARKET, whatever a later EXIT asks.
+    if s.market_e8 == ALL:
+        return ALL
+    return floor_to_step(s.market_e8 - t.sums.exited_e8, t.step_e8) if s.market_e8 > t.sums.exited_e8 else 0
+
+
 cdef inline int64_t unfilled(const Order* o) noexcept nogil:
     # What an order can still fill, as far as we know.
     if o.flags & (FINAL | EXTERNAL) or o.level.filled_e8 >= o.intended_e8:
@@ -204,16 +216,24 @@ cdef int64_t exit_quantity(const State* st, const Slot* s, const Trade* t) noexc
     cdef int64_t room
     if s.exit_goal_e8 != ALL and s.exit_goal_e8 - t.sums.exited_e8 < left:
         quantity = s.exit_goal_e8 - t.sums.exited_e8
-    if s.market_e8 != ALL and t.sums.exited_e8 < s.market_e8 < t.sums.exited_e8 + quantity:
-        quantity = s.market_e8 - t.sums.exited_e8
+    if 0 < market_left(s, t) < quantity:
+        quantity = market_left(s, t)
     if s.flags & STALE and 0 < s.proven_e8 < quantity:
         quantity = s.proven_e8
     if st.active > 1:
         room = room_on_symbol(st, t)
         quantity = room if room < quantity else quantity
-    if quantity < left:
+    if quantity < size_of(t):
         quantity = floor_to_step(quantity, t.step_e8)
     return quantity
+
+
+cdef int64_t exit_wanted(const Slot* s, const Trade* t) noexcept nogil:
+    # What the latch still wants, whatever stands in its way.
+    cdef int64_t wanted = size_of(t)
+    if s.exit_goal_e8 != ALL and s.exit_goal_e8 - t.sums.exited_e8 < wanted:
+        wanted = floor_to_step(s.exit_goal_e8 - t.sums.exited_e8, t.step_e8)
+    return wanted
 
 
 cdef inline int plan_exit(State* st, int32_t slot, Result* out) except -1 nogil:
@@ -225,12 +245,10 @@ cdef inline int plan_exit(State* st, int32_t slot, Result* out) except -1 nogil:
         return 0
     quantity = exit_quantity(st, s, t)
     if quantity <= 0:
-        if exits_out(st, t) > 0:
-            return 0            # another exit may still take it: its end decides
-        if s.flags & STALE or room_on_symbol(st, t) <= 0:
-            s.retry_ms = st.now_ms + FUTILE_MS
-        else:
+        if not s.flags & STALE and exit_wanted(s, t) <= 0:
             latch_drop(s)
+        elif exits_out(st, t) == 0:     # else another exit may still take it: its end decides
+            s.retry_ms = st.now_ms + FUTILE_MS
         return 0
     order = order_new(st, s.trade, EXIT, -t.side, quantity)
     if order < 0:
@@ -251,7 +269,7 @@ cdef int submit_exit(State* st, int32_t slot, Order* o) except -1 nogil:
     cdef Trade* t = &st.trades[s.trade]
     cdef Request* r
     cdef int64_t covered = t.sums.exited_e8 + o.intended_e8
-    if t.sums.exited_e8 >= s.market_e8:
+    if market_left(s, t) == 0:
         o.order_type = s.exit_type
         o.limit_price_e10 = s.exit_price_e10
         if s.exit_wait_ms > 0:
@@ -418,6 +436,8 @@ cdef int settle_slot(State* st, int32_t slot, Result* out) except -1 nogil:
     t = &st.trades[trade]
     st.values[slot].known = 0
     leg_done(st, s, t)
+    if s.latched and is_dust(s, t) and not entry_may_fill(st, t):
+        latch_drop(s)
     plan_exit(st, slot, out)
     size = size_of(t)
     if size != 0 or t.sums.entered_e8 == 0:
@@ -468,7 +488,10 @@ cdef int recover(State* st, int32_t trade, bint latched, Result* out) except -1 
     st.ledger.frozen |= FREEZE_RECOVERY
     if latched:
         latch_exit(&st.slots[slot], ALL)
-    st.slots[slot].next_child = t.recovery_child    # children of no intent, numbered by the trade
+    # Children of no intent, numbered by the trade: never twice, also after orders were given up.
+    if t.recovery_child < t.order_count:
+        t.recovery_child = t.order_count
+    st.slots[slot].next_child = t.recovery_child
     go_stale(st, slot)
     note(out, D_RECOVERY_SLOT)
     out.slot = <int16_t>slot

@@ -11,42 +11,23 @@ import asyncio
 import json
 import os
 import socket
+import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
-from dita.errors import (
-    DitaError,
-    ExitCode,
-    NotRunning,
-    OperatorError,
-    RefusedForSafety,
-    SettingsError,
-    UsageError,
-    VenueError,
-)
+from dita.errors import DitaError, OperatorError, UsageError, VenueError
+from dita.runtime.calling import call, socket_path, user_name
 
-SOCKET_NAME: Final = "control.sock"
+__all__ = ["ControlServer", "Verb", "call", "refusal", "socket_path"]
+
 #: A plan for every slot of a big table fits.
 LINE_MAX: Final = 4_194_304
-#: Linux: sizeof(sockaddr_un.sun_path) less the closing 0.
-SOCKET_PATH_BYTES_MAX: Final = 107
+
+#: struct ucred: pid, uid, gid.
+_CREDENTIALS: Final = struct.Struct("3i")
 
 Verb = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
-
-
-def socket_path(directory: Path) -> Path:
-    """Where the socket of a state directory is.  SettingsError when no socket can be there."""
-    path = directory / SOCKET_NAME
-    size = len(os.fsencode(path))
-    if size > SOCKET_PATH_BYTES_MAX:
-        raise SettingsError(
-            "the state directory's path is too long for a socket in it",
-            expected=f"at most {SOCKET_PATH_BYTES_MAX} bytes",
-            found=f"{size}: {path}",
-            action="choose a shorter --state-dir",
-        )
-    return path
 
 
 class ControlServer:
@@ -76,9 +57,10 @@ class ControlServer:
             self.path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = peer_of(writer.get_extra_info("socket"))
         try:
             while line := await reader.readline():
-                writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
+                writer.write(json.dumps(await self._answer(line, peer)).encode() + b"\n")
                 await writer.drain()
         except (ConnectionError, ValueError):
             pass  # the peer went away, or sent a line beyond the limit: nothing was done
@@ -87,7 +69,7 @@ class ControlServer:
         finally:
             writer.close()
 
-    async def _answer(self, line: bytes) -> dict[str, Any]:
+    async def _answer(self, line: bytes, peer: str) -> dict[str, Any]:
         try:
             request = json.loads(line)
             verb = self.verbs.get(str(request.get("verb"))) if isinstance(request, dict) else None
@@ -97,7 +79,7 @@ class ControlServer:
                     expected=f"an object with a verb of {', '.join(sorted(self.verbs))}",
                     found=line[:80].decode(errors="replace"),
                 )
-            return {"ok": True, **await verb(request)}
+            return {"ok": True, **await verb({**request, "peer": peer})}
         except ValueError as bad:
             return refusal(
                 UsageError("request refused", expected="one JSON object", found=str(bad))
@@ -106,10 +88,11 @@ class ControlServer:
             return refusal(refused)
 
 
-_REFUSALS: Final[dict[object, type[DitaError]]] = {
-    int(ExitCode.REFUSED): RefusedForSafety,
-    int(ExitCode.VENUE): VenueError,
-}
+def peer_of(connection: socket.socket) -> str:
+    """The user at the other end, by the system's own word; a number where it has no name."""
+    record = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, uid, _ = _CREDENTIALS.unpack(record)
+    return user_name(uid)
 
 
 def refusal(error: DitaError) -> dict[str, Any]:
@@ -122,35 +105,3 @@ def refusal(error: DitaError) -> dict[str, Any]:
         "action": error.action,
         "exit_code": int(error.exit_code),
     }
-
-
-def call(directory: Path, request: dict[str, Any], timeout_s: float = 5.0) -> dict[str, Any]:
-    """Ask the serve of a state directory.
-
-    NotRunning when nobody listens; TimeoutError when it does not answer; OperatorError with its own
-    words when it refuses, RefusedForSafety and VenueError where those are the reason.
-    """
-    path = socket_path(directory)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(timeout_s)
-        try:
-            connection.connect(str(path))
-        except (FileNotFoundError, ConnectionRefusedError) as nobody:
-            raise NotRunning(
-                "serve is not running",
-                expected=f"a serve that listens on {path}",
-                found="nobody",
-                action="start it with `pink-ctl serve`, or name its --state-dir",
-            ) from nobody
-        connection.sendall(json.dumps(request).encode() + b"\n")
-        with connection.makefile("rb") as answers:
-            line = answers.readline()
-    answer = json.loads(line) if line else {"ok": False, "message": "serve closed the connection"}
-    if not answer.pop("ok", False):
-        raise _REFUSALS.get(answer.get("exit_code"), OperatorError)(
-            str(answer.get("message", "refused")),
-            expected=str(answer.get("expected", "")),
-            found=str(answer.get("found", "")),
-            action=str(answer.get("action", "")),
-        )
-    return dict(answer)

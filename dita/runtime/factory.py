@@ -12,24 +12,17 @@ from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING, Final
 
-from dita.clock import Clock
+from dita.clock import Clock, MachineClock
 from dita.contracts import ControlAction
-from dita.errors import RefusedForSafety, SettingsError
-from dita.journal import (
-    Disk,
-    GroupCommit,
-    Journal,
-    JournalFull,
-    OsDisk,
-    SnapshotFailed,
-    SnapshotStore,
-)
-from dita.runtime.begun import hold_to_the_journal, hold_to_the_money
+from dita.errors import SettingsError
+from dita.journal import GroupCommit, OsDisk
+from dita.runtime.begun import hold_to_the_money
 from dita.runtime.failpoints import Failpoints
 from dita.runtime.inquiry import Inquiry
 from dita.runtime.lock import StartBudget, StateLock
-from dita.runtime.loop import Input, RunState, Runtime
+from dita.runtime.loop import RunState, Runtime
 from dita.runtime.service import Cadence, Service
+from dita.runtime.store import JOURNAL_FOLDER, JournalLog, Store
 from dita.settings import Settings, VenueEnvironment, VenueKind, fallback_url
 from dita.venues import Venue
 
@@ -37,111 +30,20 @@ if TYPE_CHECKING:
     from dita.venues.bingx.venue import BingxVenue
     from dita.venues.mock import MockVenue
 
-JOURNAL_FOLDER: Final = "journal"
-SNAPSHOT_FOLDER: Final = "snapshots"
+__all__ = [
+    "JOURNAL_FOLDER",
+    "Bundle",
+    "JournalLog",
+    "Store",
+    "bingx_venue",
+    "mock_venue",
+    "venue_of",
+]
+
 #: Twenty minutes of tape in half a minute.
 DEMO_SPEED: Final = 40
 #: How many of its orders the embedded mock remembers at least.
 MOCK_ORDERS: Final = 1_000
-
-
-class Store:
-    """The journal of a state directory and the engine that is a function of it."""
-
-    def __init__(
-        self, directory: Path, settings: Settings, clock: Clock, disk: Disk | None = None
-    ) -> None:
-        self.snapshots = SnapshotStore(directory / SNAPSHOT_FOLDER, disk=disk)
-        newest = self.snapshots.newest()
-        self.journal = Journal.open(
-            directory / JOURNAL_FOLDER,
-            namespace=settings.kernel.namespace,
-            created_ms=clock.now_ms(),
-            kernel=settings.kernel_config(epoch=1),
-            account=settings.account_config(),
-            segment_bytes=settings.journal.segment_bytes,
-            reserve_bytes=settings.journal.reserve_bytes,
-            vouched=newest.seq if newest else 0,
-            disk=disk,
-        )
-        self.snapshot_every = settings.journal.snapshot_every
-        self.reserve_bytes = settings.journal.reserve_bytes
-        try:
-            hold_to_the_journal(self.journal.epoch, settings, str(directory))
-            self.engine, self.replayed = self.snapshots.restore(self.journal)
-        except BaseException:
-            self.journal.close()
-            raise
-
-    @property
-    def found(self) -> str:
-        """What was found, for an operator."""
-        problems = "".join(f"; {problem}" for problem in self.snapshots.problems)
-        return f"{self.journal.report}{problems}; {self.replayed} inputs replayed"
-
-
-class JournalLog:
-    """The journal as the loop sees it: append, commit, and a snapshot now and then."""
-
-    def __init__(self, store: Store, commit: GroupCommit) -> None:
-        self._store = store
-        self._commit = commit
-        self._since_snapshot = 0
-        self._reserve_is_free = False
-        #: Called once when the disk is full and only the reserve is left: no new risk from then on.
-        self.on_full: Callable[[], None] = lambda: None
-        #: Told what went wrong without ending anything.
-        self.complain: Callable[[str], None] = lambda problem: None
-
-    def append(self, record: Input, packed: bytes) -> int:
-        """Take a record; durable after the next commit."""
-        self._since_snapshot += 1
-        return self._store.journal.append(record, packed)
-
-    async def commit(self) -> int:
-        """Make everything appended durable, and take a snapshot when it is time for one."""
-        synced = await self._synced()
-        if self._since_snapshot >= self._store.snapshot_every:
-            await self.snapshot()
-        return synced
-
-    async def _synced(self) -> int:
-        try:
-            return await self._commit.commit()
-        except JournalFull:
-            # The reserve is for this: exits still have to be journalled before they are sent.
-            if not self._store.journal.free_reserve():
-                raise
-            self._reserve_is_free = True
-            self.on_full()
-            return await self._commit.commit()
-
-    def keep_reserve(self) -> None:
-        """Set space for exits aside again after a full disk.  RefusedForSafety: there is none."""
-        journal, wanted = self._store.journal, self._store.reserve_bytes
-        found = journal.hold_reserve(wanted)
-        if found < wanted:
-            if self._reserve_is_free:
-                journal.free_reserve()
-            raise RefusedForSafety(
-                "the journal's disk is still full",
-                expected=f"room for {wanted} bytes that are kept for exits",
-                found=f"{found}",
-                action="make room first; exits go on",
-            )
-        self._reserve_is_free = False
-
-    async def snapshot(self) -> None:
-        """Save the whole state as of now; the loop does not wait for the disk.
-
-        One that cannot be written ends nothing: the journal has everything.
-        """
-        self._since_snapshot = 0
-        journal = self._store.journal
-        try:
-            await self._commit.snapshot(self._store.snapshots, journal.last_seq, self._store.engine)
-        except SnapshotFailed as bad:
-            self.complain(str(bad))
 
 
 def venue_of(settings: Settings, clock: Clock, *, demo: bool = False) -> Venue:
@@ -168,6 +70,7 @@ def bingx_venue(settings: Settings, clock: Clock) -> BingxVenue:
         fallback_url=fallback_url(settings),
         receive_window_ms=venue.recv_window_ms,
         hedge=settings.kernel.hedge,
+        trust_store=venue.trust_store,
         assets=("VST", "USDT") if venue.environment is VenueEnvironment.VST else ("USDT",),
     )
     return BingxVenue(
@@ -207,7 +110,7 @@ class Bundle:
         self,
         settings: Settings,
         directory: Path,
-        clock: Clock,
+        clock: MachineClock,
         *,
         demo: bool = False,
         failpoints: Failpoints | None = None,
@@ -233,22 +136,24 @@ class Bundle:
         # What is refused up to here is not a crash: it ends the same way each time, unsent.
         self.crash_loop = self.budget.start(clock.now_ms())
         self.commit = GroupCommit(self.store.journal)
+        self.commit.on_failure = lambda error: self.runtime.fail(error, "high-water mark")
         self.log = JournalLog(self.store, self.commit)
         self.runtime = Runtime(
             engine=self.store.engine, log=self.log, venue=self.venue, clock=clock
         )
+        self.runtime.faults = self.store.quarantine
         self.runtime.state = RunState.RECOVERING
         inquiry = Inquiry(self.runtime, absence_fence_ms=1_000 * settings.venue.absence_fence_s)
         self.service = Service(self.runtime, inquiry, _cadence(settings))
         self.service.reconcile_on_restart = settings.runtime.reconcile_on_restart
         self.log.on_full = self._disk_full
 
-    async def start(self, say: Callable[[str], None]) -> None:
-        """Recover and become READY, or HOLD after too many crashes."""
+    async def start(self, say: Callable[[str], None], *, hold: str = "") -> None:
+        """Recover and become READY; HOLD for a given reason, or after too many crashes."""
         say(f"journal: {self.store.found}")
         self.log.complain = say
         hold = self.budget.problem or (
-            "crash loop: start budget used up" if self.crash_loop else ""
+            "crash loop: start budget used up" if self.crash_loop else hold
         )
         if self.store.journal.reserve_bytes < self.store.reserve_bytes:
             hold = "disk full: no room for what is kept for exits"

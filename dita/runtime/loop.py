@@ -31,6 +31,10 @@ from dita.venues import NotSent, OrderRef, OutcomeUnknown, SubmitOrder, Venue
 
 Input = KernelIntent | VenueEvent
 
+#: How the engine ends when an invariant is broken: by its own word, or as pure code does that was
+#: handed something it does not expect.
+ENGINE_FAULTS = (KernelFault, ArithmeticError, AssertionError, LookupError, TypeError, ValueError)
+
 INBOX_MAX = 65_536
 BATCH_MAX = 512
 
@@ -65,6 +69,16 @@ class Publisher(Protocol):
         """One applied input; must not block and must not raise."""
 
 
+class FaultGuard(Protocol):
+    """What the loop asks about inputs that break an invariant of the engine."""
+
+    def told_before(self, record: Input) -> Outcome | None:
+        """The answer to a fact that was taken out of the state and is told again."""
+
+    def take_out(self, record: Input, seq: int, fault: BaseException) -> Outcome:
+        """The state is that before the record again; the answer, and what to do.  KernelFault."""
+
+
 class _Entry:
     __slots__ = ("outcome", "record", "seq", "waiter")
 
@@ -84,11 +98,13 @@ class Runtime:
         self.venue = venue
         self.clock = clock
         self._state = RunState.STARTING
-        self.publishers: list[Publisher] = []
         #: Called with the run state and the reason when it changes.
         self.on_state: list[Callable[[RunState, str], None]] = []
         #: Called at once when an input was applied, before it is durable: to take note, not to act.
         self.on_applied: list[Callable[[Input, Outcome], None]] = []
+        #: What takes inputs that break an invariant out of the state; without it they end all.
+        self.faults: FaultGuard | None = None
+        self.publishers: list[Publisher] = []
         self.on_effect: dict[EffectKind, Callable[[Effect], Awaitable[None]]] = {
             EffectKind.SUBMIT: self._submit,
             EffectKind.CANCEL: self._cancel,
@@ -174,23 +190,28 @@ class Runtime:
 
     def _apply(self, entry: _Entry) -> None:
         entry.record = self.stamped(entry.record)
+        if self.faults is not None:
+            entry.outcome = self.faults.told_before(entry.record)
+            if entry.outcome is not None:
+                return
         try:
             packed = self.engine.kernel.pack(entry.record).pack()
         except BadField:
             # No journal record can hold it; it is refused by name, and replay never meets it.
             entry.outcome = self.engine.apply(entry.record)
-            self._note(entry.record, entry.outcome)
             return
         entry.seq = self.log.append(entry.record, packed)
-        entry.outcome = self.engine.apply(entry.record)
-        self._note(entry.record, entry.outcome)
+        try:
+            entry.outcome = self.engine.apply(entry.record)
+        except ENGINE_FAULTS as fault:
+            if self.faults is None:
+                raise
+            entry.outcome = self.faults.take_out(entry.record, entry.seq, fault)
+        for listener in self.on_applied:
+            listener(entry.record, entry.outcome)
         for effect in entry.outcome.effects:
             if effect.kind is EffectKind.SUBMIT:
                 self.submitting.add(effect.client_order_id)
-
-    def _note(self, record: Input, outcome: Outcome) -> None:
-        for listener in self.on_applied:
-            listener(record, outcome)
 
     # -- effects -----------------------------------------------------------------------------------
 

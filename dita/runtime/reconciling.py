@@ -243,7 +243,8 @@ def told(seen: Look, found: Comparison, plan: Plan) -> dict[str, Any]:
         "namespace": seen.ours.namespace,
         "epoch": seen.ours.epoch,
         "difference": format_money(found.difference),
-        "differences": len(found.differences),
+        "differences": len(found.to_settle),
+        "remarks": len(found.differences) - len(found.to_settle),
         "calm": seen.calm,
         "rows": [
             {

@@ -7,8 +7,9 @@ behalf; cadences come from the settings and are never slowed down.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from dita.contracts import (
     ENDED_STATUSES,
@@ -104,6 +105,7 @@ class Service:
         self.stop_requested = asyncio.Event()
         #: Who holds, and why; "" when nobody does or it was before this start (the journal knows).
         self.held_because = ""
+        self._controls = itertools.count(1)
         runtime.publishers.append(self.feeds)
         self._worker: asyncio.Task[None] | None = None
 
@@ -147,7 +149,7 @@ class Service:
         if self.reconcile_on_restart or not self.runtime.engine.kernel.event_seq:
             return ""
         seen = await self._seen()
-        found = compare(seen.ours, seen.theirs).differences
+        found = compare(seen.ours, seen.theirs).to_settle
         if not found:
             return ""
         first = found[0]
@@ -309,18 +311,29 @@ class Service:
 
     # -- operator ----------------------------------------------------------------------------------
 
-    async def control(self, action: ControlAction, reason: str, operator: str) -> Outcome:
-        """HOLD, RESUME or DRAIN, journalled with who and why."""
+    async def control(
+        self, action: ControlAction, reason: str, operator: str, **fields: Any
+    ) -> Outcome:
+        """HOLD, RESUME or DRAIN, journalled with who and why; ``fields`` of the intent: its id, the
+        symbol, the deadline."""
+        # Numbered: two of ours in one batch see the same event_seq, and must not share an id.
+        number = next(self._controls)
+        fields.setdefault("intent_id", f"control-{self.runtime.engine.kernel.event_seq}-{number}")
         outcome = await self.runtime.ask(
             KernelIntent(
                 command=KernelCommandType.CONTROL,
                 received_ms=1,
-                intent_id=f"control-{self.runtime.engine.kernel.event_seq}",
                 action=action,
                 reason=f"{operator}: {reason}",
+                **fields,
             )
         )
-        if outcome.kernel.accepted and action in (ControlAction.HOLD, ControlAction.RESUME):
+        whole = not fields.get("asset")
+        if (
+            outcome.kernel.accepted
+            and whole
+            and action in (ControlAction.HOLD, ControlAction.RESUME)
+        ):
             self.held_because = f"{operator}: {reason}" if action is ControlAction.HOLD else ""
         if self.runtime.state in (RunState.READY, RunState.HOLD):
             self._back_to_work()

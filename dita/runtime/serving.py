@@ -9,32 +9,30 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
-from msgspec.structs import replace
-
 from dita import __version__
-from dita.contracts import ControlAction, KernelCommandType, KernelIntent
+from dita.contracts import ControlAction
 from dita.engine import Outcome
-from dita.errors import DitaError, UsageError
+from dita.errors import DitaError, UsageError, VenueError
 from dita.runtime.anchoring import anchor
 from dita.runtime.control import ControlServer, Verb
 from dita.runtime.eventlog.chronicle import Chronicle
 from dita.runtime.factory import Bundle
+from dita.runtime.intents import Intents
 from dita.runtime.reconciling import Reconciling
 from dita.runtime.roundtrip import round_trip
 from dita.runtime.sampling import sample
 from dita.runtime.status import status_of
+from dita.runtime.whose import place_by_settings
+from dita.venues import UnknownSymbol
 
-HANDS_ON = (
-    KernelCommandType.ENTER,
-    KernelCommandType.EXIT,
-    KernelCommandType.CANCEL,
-    KernelCommandType.RECONCILE,
-)
+#: Of an operator's name and of a reason, so much is journalled.
+NAME_MAX = 24
+REASON_MAX = 200
 
 
 class Verbs:
@@ -42,12 +40,15 @@ class Verbs:
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
+        self.intents = Intents(bundle)
 
     def table(self) -> dict[str, Verb]:
         """Verb by name."""
         return {
+            "about": self.about,
             "status": self.status,
             "intent": self.intent,
+            "intent_plan": self.intent_plan,
             "hold": self.hold,
             "resume": self.resume,
             "stop": self.stop,
@@ -63,48 +64,82 @@ class Verbs:
         del request
         return {"status": current_status(self.bundle)}
 
+    async def about(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Who this is: place, settings, release, and what keeps entries out."""
+        del request
+        settings, kernel = self.bundle.settings, self.bundle.runtime.engine.kernel
+        return {
+            "about": {
+                **place_by_settings(settings, self.bundle.directory),
+                "version": __version__,
+                "pid": os.getpid(),
+                "state": self.bundle.runtime.state.name,
+                "epoch": kernel.config.epoch,
+                "leverage_cap": kernel.config.leverage_cap,
+                "entries_frozen": list(kernel.freeze_causes()),
+                "held_symbols": list(kernel.held_symbols()),
+                "held_because": self.bundle.service.held_because,
+                "trades": [slot.trade_id for slot in kernel.active_slots()],
+                "symbols": sorted({kernel.asset_of(t.trade_no) for t in kernel.trades()}),
+                "settings_hash": settings.settings_hash,
+                "settings": settings.written(),
+            }
+        }
+
     async def intent(self, request: dict[str, Any]) -> dict[str, Any]:
         """A person's hand on the controls: ENTER, EXIT, CANCEL or RECONCILE."""
-        intent = await self._intent(request)
-        outcome = await self.bundle.runtime.ask(intent)
-        return told(outcome)
+        sent = await self.intents.send_and_wait(request, ": ".join(_who_and_why(request)))
+        return {**told(sent["outcome"]), "answer": sent["answer"]}
 
-    async def _intent(self, request: dict[str, Any]) -> KernelIntent:
-        operator, reason = _who_and_why(request)
-        try:
-            intent = msgspec.convert(
-                {"received_ms": 1, **dict(request["intent"])}, KernelIntent, strict=True
-            )
-        except (msgspec.ValidationError, KeyError, TypeError, ValueError) as bad:
-            raise UsageError(
-                "intent refused", expected="the fields of a KernelIntent", found=str(bad)
-            ) from bad
-        if intent.command not in HANDS_ON:
-            raise UsageError(
-                "intent refused",
-                expected=", ".join(command.name for command in HANDS_ON),
-                found=intent.command.name,
-            )
-        if intent.command is KernelCommandType.ENTER and intent.contract is None:
-            contract = await self.bundle.venue.contract(intent.asset)
-            intent = replace(intent, contract=contract)
-        if not intent.intent_id:
-            number = self.bundle.runtime.engine.kernel.event_seq
-            intent = replace(intent, intent_id=f"{operator}-{number}")
-        return replace(intent, reason=f"{operator}: {reason}")
+    async def intent_plan(self, request: dict[str, Any]) -> dict[str, Any]:
+        """What such an intent would do, from the same checks; nothing is journalled or sent."""
+        kernel = self.bundle.runtime.engine.kernel
+        return {
+            **await self.intents.plan(request),
+            "trades": [slot.trade_id for slot in kernel.active_slots()],
+            "state": self.bundle.runtime.state.name,
+            "entries_frozen": list(kernel.freeze_causes()),
+        }
 
     async def hold(self, request: dict[str, Any]) -> dict[str, Any]:
-        """No new entries; exits go on."""
+        """No new entries, of everything or of one symbol; exits go on."""
         return await self._control(ControlAction.HOLD, request)
 
     async def resume(self, request: dict[str, Any]) -> dict[str, Any]:
         """Entries may come again; not while a full disk has no room for exits."""
-        self.bundle.log.keep_reserve()
+        if not request.get("asset"):
+            self.bundle.log.keep_reserve()
         return await self._control(ControlAction.RESUME, request)
 
     async def _control(self, action: ControlAction, request: dict[str, Any]) -> dict[str, Any]:
         operator, reason = _who_and_why(request)
-        return told(await self.bundle.service.control(action, reason, operator))
+        fields = await self._control_fields(request)
+        outcome = await self.bundle.service.control(action, reason, operator, **fields)
+        kernel = self.bundle.runtime.engine.kernel
+        return {
+            **told(outcome),
+            "entries_frozen": list(kernel.freeze_causes()),
+            "held_symbols": list(kernel.held_symbols()),
+        }
+
+    async def _control_fields(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Id, symbol and deadline of a hold or a resume.  UsageError for a symbol that is not
+        listed: it would hold nothing."""
+        asset, deadline_ms = str(request.get("asset", "")), request.get("deadline_ms", 0)
+        if asset:
+            try:
+                await self.bundle.venue.contract(asset)
+            except UnknownSymbol as bad:
+                raise UsageError(
+                    "unknown symbol", expected="one that the exchange lists", found=asset
+                ) from bad
+            except VenueError:
+                pass  # not known now; a hold does not wait for it
+        return {
+            "intent_id": str(request.get("intent_id") or uuid.uuid4().hex),
+            "asset": asset,
+            "deadline_ms": deadline_ms if type(deadline_ms) is int else 0,
+        }
 
     async def reconcile(self, request: dict[str, Any]) -> dict[str, Any]:
         """Our view and the exchange's side by side, and a plan."""
@@ -135,10 +170,28 @@ class Verbs:
 
 
 def _who_and_why(request: dict[str, Any]) -> tuple[str, str]:
+    """Operator and reason for the journal.
+
+    The operator is whom the caller names; when that is another one than the user at the other end
+    of the socket, both are journalled.
+    """
     operator, reason = request.get("operator"), request.get("reason")
-    if not isinstance(operator, str) or not operator or not isinstance(reason, str) or not reason:
-        raise UsageError("request refused", expected="an operator and a reason", found="neither")
-    return operator[:24], reason[:200]
+    if not _is_text(operator) or not _is_text(reason):
+        raise UsageError(
+            "request refused",
+            expected="an operator and a reason, in letters that UTF-8 has",
+            found="something else",
+        )
+    operator, peer = str(operator)[:NAME_MAX], str(request.get("peer", ""))[:NAME_MAX]
+    named = operator if peer in ("", operator) else f"{operator} as {peer}"
+    return named, str(reason)[:REASON_MAX]
+
+
+def _is_text(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(value.strip().encode())
+    except UnicodeEncodeError:  # half of a character, from bytes that no text had
+        return False
 
 
 def told(outcome: Outcome) -> dict[str, Any]:
@@ -185,11 +238,13 @@ async def serve(
     once: bool = False,
     seen: Callable[[dict[str, Any]], None] = lambda status: None,
     beside: Callable[[Bundle], Awaitable[None]] | None = None,
+    hold: str = "",
 ) -> bool:
     """Run until stopped; True when nothing is unknown at the end.
 
     ``once`` stops as soon as READY is reached, and shows the status then to ``seen``.  ``beside``
-    runs next to the service (a table, a demo strategy); when it ends, serve ends.
+    runs next to the service (a table, a demo strategy); when it ends, serve ends.  ``hold``: the
+    reason for which a person wants it held from the start.
     """
     loop = asyncio.get_running_loop()
     service = bundle.service
@@ -201,7 +256,7 @@ async def serve(
     control = ControlServer(bundle.directory, Verbs(bundle).table())
     try:
         await control.open()
-        await bundle.start(chronicle.say)
+        await bundle.start(chronicle.say, hold=hold)
         if once:
             seen(current_status(bundle))
             service.stop_requested.set()

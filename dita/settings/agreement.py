@@ -102,8 +102,6 @@ def _check_presence(settings: Settings) -> None:
             "env:NAME or file:/PATH with venue.kind bingx",
             "say where it is, for example file:/etc/pink/vst.key",
         )
-        if secret is not None:
-            secret.check_file()
     _demand(
         settings,
         "venue.api_secret",
@@ -111,6 +109,13 @@ def _check_presence(settings: Settings) -> None:
         "another place than that of venue.api_key",
         "correct the one that is wrong",
     )
+
+
+def check_key_files(settings: Settings) -> None:
+    """Refuse files of keys that others could have read."""
+    for secret in (settings.venue.api_key, settings.venue.api_secret):
+        if secret is not None:
+            secret.check_file()
 
 
 def _check_addresses(settings: Settings) -> None:
@@ -190,6 +195,7 @@ def _check_journal(settings: Settings) -> None:
 CHECKS: Final = (
     _check_environment,
     _check_presence,
+    check_key_files,
     _check_addresses,
     _check_limits,
     _check_journal,

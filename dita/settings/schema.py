@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from dita.kernel import KernelConfig
 
 
+#: What the packaged file is called where a file is named.
+PACKAGED: Final = "packaged demo.toml"
+
+
 class VenueKind(StrEnum):
     """What executes: the mock in this process, the mock behind a socket, or BingX's protocol."""
 
@@ -78,6 +82,8 @@ class VenueSettings(_Section, frozen=True, kw_only=True):
     stream_url: Annotated[str, Address(("wss", "ws"))] = ""
     api_key: Annotated[Secret | None, Reference()] = None
     api_secret: Annotated[Secret | None, Reference()] = None
+    #: A PEM file with the certificates that REST and stream trust; empty for certifi's.
+    trust_store: Annotated[str, Place()] = ""
     #: How long after a request's validity an order is called absent at the earliest.
     absence_fence_s: Annotated[int, Whole(1, 600)] = 15
     recv_window_ms: Annotated[int, Whole(500, 60_000)] = 5_000
@@ -190,7 +196,14 @@ def _entries() -> Iterator[tuple[str, _Entry]]:
 
 SCHEMA: Final[dict[str, _Entry]] = dict(_entries())
 
-_ONLY_BINGX: Final = ("allow_live", "rest_url", "stream_url", "api_key", "api_secret")
+_ONLY_BINGX: Final = (
+    "allow_live",
+    "rest_url",
+    "stream_url",
+    "api_key",
+    "api_secret",
+    "trust_store",
+)
 #: Keys that only one kind of venue reads.  Given for another they are refused, not ignored.
 KIND_OF: Final = {
     **{f"venue.{key}": VenueKind.BINGX for key in _ONLY_BINGX},
@@ -226,6 +239,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     alerts: AlertSettings
     file: str
     origins: Mapping[str, str]
+
+    @property
+    def packaged(self) -> bool:
+        """Are these the packaged demo's settings, and no installation's?"""
+        return self.file == PACKAGED
+
+    def written(self) -> dict[str, str | int | bool]:
+        """Every value that has an effect as it would be written, by section.key; no secrets."""
+        return dict(self._effective())
 
     def shown(self) -> Iterator[Setting]:
         """Every value that has an effect, without secrets."""

@@ -8,6 +8,7 @@ from typing import Final
 from dita.contracts import KernelCommandType, KernelIntent
 from dita.identity import plain_symbol
 from dita.journal import JournalReader
+from dita.journal.chunks import INPUTS
 from dita.kernel import ExecutionKernel
 
 #: So many prices at most: a picture has no more columns.
@@ -30,7 +31,7 @@ def prices(
         chunk.bring_up_to_date()
         kinds = _KIND.iter_unpack(memoryview(chunk.inputs)[: chunk.inputs_count * _SIZE])
         for index, kind in enumerate(chunk.kinds()):
-            if not chunk.is_input(kind) or next(kinds)[0] != _MARK:
+            if kind not in INPUTS or next(kinds)[0] != _MARK:
                 continue
             seen += 1
             if seen % every or chunk.first_seq + index > last_seq:
