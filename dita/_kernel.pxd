@@ -500,6 +500,10 @@ cdef struct Value:              # of an open slot, worked out when asked for; no
     money_t unrealized
     uint8_t known
 
+cdef union Figure:
+    int64_t order[2]            # of an order: quantity, price
+    money_t realized            # of a trade
+
 cdef struct Request:            # an effect
     int16_t kind
     int16_t slot
@@ -508,9 +512,7 @@ cdef struct Request:            # an effect
     uint64_t trade_no
     uint64_t trade_key
     uint64_t asset_key
-    int64_t quantity_e8
-    int64_t price_e10
-    money_t realized
+    Figure figure
     money_t fees
 
 cdef struct Flow:

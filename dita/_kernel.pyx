@@ -223,7 +223,7 @@ cdef class Core:
     def effects(self) -> list:
         """What the last input asked for: tuples (kind, slot, order_no, trade_no, asset_key,
         quantity_e8, price_e10, realized, fees, side, order_type, reduce_only, venue_key, child,
-        intent_key, trade_key, external)."""
+        intent_key, trade_key, external, leverage)."""
         cdef int32_t i
         cdef Request* r
         cdef Order* o
@@ -232,13 +232,14 @@ cdef class Core:
             r = &self.st.requests[i]
             if r.order >= 0:
                 o = &self.st.orders[r.order]
-                found.append((r.kind, r.slot, r.order_no, r.trade_no, r.asset_key, r.quantity_e8,
-                              r.price_e10, 0, 0, o.side, o.order_type, o.role == EXIT, o.venue_key,
-                              o.child, o.intent_key, r.trade_key, (o.flags & EXTERNAL) != 0))
+                found.append((r.kind, r.slot, r.order_no, r.trade_no, r.asset_key, r.figure.order[0],
+                              r.figure.order[1], 0, 0, o.side, o.order_type, o.role == EXIT, o.venue_key,
+                              o.child, o.intent_key, r.trade_key, (o.flags & EXTERNAL) != 0,
+                              self.st.trades[o.trade].leverage))
             else:
-                found.append((r.kind, r.slot, r.order_no, r.trade_no, r.asset_key, r.quantity_e8,
-                              r.price_e10, (r.realized), (r.fees), 0, 0, False,
-                              0, 0, 0, r.trade_key, False))
+                found.append((r.kind, r.slot, r.order_no, r.trade_no, r.asset_key, 0, 0,
+                              (r.figure.realized), (r.fees), 0, 0, False, 0, 0, 0, r.trade_key,
+                              False, 1))
         return found
 
     # -- views -------------------------------------------------------------------------------------

@@ -420,7 +420,17 @@ class ExecutionKernel:
 
     def _effect(self, raw: tuple[Any, ...]) -> Effect:
         kind, slot, order_no, trade_no, asset_key, quantity, price, realized, fees = raw[:9]
-        side, order_type, reduce_only, venue_key, child, intent_key, trade_key, external = raw[9:]
+        (
+            side,
+            order_type,
+            reduce_only,
+            venue_key,
+            child,
+            intent_key,
+            trade_key,
+            external,
+            leverage,
+        ) = raw[9:]
         client_id = ""
         if order_no:
             client_id = self._client_id_of(order_no, intent_key, trade_no, child, external)
@@ -428,7 +438,7 @@ class ExecutionKernel:
         return Effect(
             _EFFECTS[kind], slot, trade_no, names.trades.get(trade_key, ""), order_no, client_id,
             names.venue_id(venue_key), names.assets.get(asset_key, ""), _SIDES[side],
-            _TYPES[order_type], quantity, price, bool(reduce_only), realized, fees,
+            _TYPES[order_type], quantity, price, bool(reduce_only), realized, fees, leverage,
         )  # fmt: skip
 
     def _client_id_of(

@@ -170,8 +170,8 @@ cdef int enter(State* st, const Input* e, int32_t slot, Result* out) except -1 n
     out.trade_no = st.trades[trade].trade_no
     out.order_no = o.order_no
     r = request(st, DO_SUBMIT, slot, order, -1)
-    r.quantity_e8 = o.intended_e8
-    r.price_e10 = o.limit_price_e10
+    r.figure.order[0] = o.intended_e8
+    r.figure.order[1] = o.limit_price_e10
     return D_OK
 
 

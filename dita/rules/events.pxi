@@ -393,8 +393,8 @@ cdef int send_entry_again(State* st, int32_t slot, int32_t old) except -1 nogil:
     o.child = st.orders[old].child + 1
     st.slots[slot].entry_order = order
     r = request(st, DO_SUBMIT, slot, order, -1)
-    r.quantity_e8 = o.intended_e8
-    r.price_e10 = o.limit_price_e10
+    r.figure.order[0] = o.intended_e8
+    r.figure.order[1] = o.limit_price_e10
     return 0
 
 
