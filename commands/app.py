@@ -18,9 +18,11 @@ import typer
 
 from dita import __version__
 from dita.errors import ExitCode, UsageError
+from dita.streams import secure
 
 from .anchor import anchor
 from .config import config, config_show
+from .events import events
 from .exchange import exchange
 from .explain import explain
 from .flatten import flatten
@@ -37,6 +39,7 @@ from .serve import serve
 from .smoke import smoke
 from .soak import soak
 from .status import status
+from .trades import trades
 
 # In the order in which `pink-ctl --help` lists them.
 COMMANDS: tuple[Callable[..., None], ...] = (
@@ -50,6 +53,8 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     anchor,
     smoke,
     soak,
+    trades,
+    events,
     explain,
     journal,
     exchange,
@@ -122,6 +127,7 @@ for command in COMMANDS:
 
 def main() -> None:
     """Run pink-ctl. A bug ends with its traceback and 70, which no check's result uses."""
+    secure()
     code = _run()
     # A supervisor has to tell serve's bad usage from everything that a restart may mend.
     if code == ExitCode.USAGE and sys.argv[1:2] == ["serve"]:

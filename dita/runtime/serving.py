@@ -16,10 +16,11 @@ from typing import Any
 from dita import __version__
 from dita.contracts import ControlAction
 from dita.engine import Outcome
-from dita.errors import Unforeseen, UsageError, VenueError
+from dita.errors import DitaError, Unforeseen, UsageError, VenueError
 from dita.runtime.anchoring import anchor
 from dita.runtime.control import ControlServer, Verb
 from dita.runtime.deadlines import deadline_ms
+from dita.runtime.eventlog.chronicle import Chronicle
 from dita.runtime.factory import Bundle, DiskHangs
 from dita.runtime.intents import Intents
 from dita.runtime.reconciling import Reconciling
@@ -222,7 +223,7 @@ def current_status(bundle: Bundle) -> dict[str, Any]:
 
 async def serve(
     bundle: Bundle,
-    say: Callable[[str], None],
+    chronicle: Chronicle,
     *,
     once: bool = False,
     seen: Callable[[dict[str, Any]], None] = lambda status: None,
@@ -237,15 +238,15 @@ async def serve(
     more the process ends here: nothing else frees the threads that wait for it.
     """
     try:
-        return await _served(bundle, say, once, seen, beside, hold)
+        return await _served(bundle, chronicle, once, seen, beside, hold)
     except DiskHangs as hangs:
-        say(str(hangs))
+        chronicle.say(str(hangs))
         os._exit(int(hangs.exit_code))
 
 
 async def _served(
     bundle: Bundle,
-    say: Callable[[str], None],
+    chronicle: Chronicle,
     once: bool,
     seen: Callable[[dict[str, Any]], None],
     beside: Callable[[Bundle], Awaitable[None]] | None,
@@ -255,6 +256,9 @@ async def _served(
     service = bundle.service
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop_requested.set)
+    loop.add_signal_handler(signal.SIGHUP, chronicle.note, "TERMINAL")
+    chronicle.attach(bundle.runtime, bundle.store.journal.append_note)
+    chronicle.note("STARTED", **_start_of(bundle))
     control = ControlServer(
         bundle.directory,
         Verbs(bundle).table(),
@@ -264,24 +268,38 @@ async def _served(
     try:
         await service.begin()  # no new risk, before anybody can ask for it
         await control.open()
-        await bundle.start(say, hold=hold)
+        await bundle.start(chronicle.say, hold=hold)
         if not service.stop_requested.is_set():
-            say(f"{bundle.runtime.state.name}: {bundle.settings.kernel.namespace}")
             if once:
                 seen(current_status(bundle))
                 service.stop_requested.set()
             elif beside is not None:
                 bundle.runtime.spawn(_then_stop(beside(bundle), service.stop_requested), "beside")
         await service.run()
-        say("draining")
         return await bundle.stop()
     except Unforeseen as bad:
+        chronicle.note("FAILED", why=str(bad))
         await service.hold_for_a_look(bad.what)
+        raise
+    except DitaError as bad:
+        chronicle.note("FAILED", why=str(bad))
         raise
     finally:
         await control.close()
         await service.close()
         bundle.close()
+
+
+def _start_of(bundle: Bundle) -> dict[str, str | int]:
+    """What a start says of itself."""
+    settings = bundle.settings
+    return {
+        "version": __version__,
+        "whose": f"{settings.kernel.namespace} ({settings.venue.environment})",
+        "pid": os.getpid(),
+        "settings": settings.settings_hash[:12],
+        "unclean": bundle.budget.unclean,
+    }
 
 
 async def _then_stop(work: Awaitable[None], stop: asyncio.Event) -> None:
