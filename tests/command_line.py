@@ -9,6 +9,7 @@ import importlib
 import io
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,10 +63,16 @@ def typed(*words: str, width: int = 0, environ: Mapping[str, str] | None = None)
 
 
 @contextmanager
-def another_user(folder: Path, uid: int = 12_345) -> Iterator[None]:
-    """Be a user that the system has no name for; the folder and what is above it may be entered."""
-    for path in (folder, *folder.parents[:3]):
-        path.chmod(path.stat().st_mode | 0o055)
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter; pytest's own are for one user."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@contextmanager
+def another_user(uid: int = 12_345) -> Iterator[None]:
+    """Be a user that the system has no name for."""
     os.setresuid(uid, uid, 0)
     try:
         yield
