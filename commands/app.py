@@ -132,7 +132,7 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        code = app(standalone_mode=False) or ExitCode.DONE
+        code = app(standalone_mode=False, prog_name="pink-ctl") or ExitCode.DONE
         if sys.stdout is not None:
             sys.stdout.flush()
         return int(code)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,10 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 app: Any = importlib.import_module("dita.commands.app")
+
+
+#: Colours and weights, which a person sees and a comparison does not.
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Done(NamedTuple):
@@ -45,7 +50,7 @@ def _streams(*, terminal: bool) -> Iterator[tuple[io.StringIO, io.StringIO]]:
 
 def typed(*words: str, width: int = 0, environ: Mapping[str, str] | None = None) -> Done:
     """Run a command; with a width on a terminal of so many columns, else into a pipe."""
-    variables = {"NO_COLOR": "1", "TERM": "dumb", **(environ or {})}
+    variables = {"TERM": "xterm-256color", **(environ or {})}
     if width:
         variables["COLUMNS"] = str(width)
     with (
@@ -59,7 +64,8 @@ def typed(*words: str, width: int = 0, environ: Mapping[str, str] | None = None)
             code = 0
         except SystemExit as end:
             code = int(end.code or 0)
-    return Done(code, out.getvalue(), err.getvalue())
+    said = (out.getvalue(), err.getvalue())
+    return Done(code, *(_ESCAPES.sub("", text) if width else text for text in said))
 
 
 @contextmanager
