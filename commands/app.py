@@ -140,8 +140,10 @@ def _run() -> int:
         return _usage(bad)
     except typer.Abort:
         return ExitCode.INTERRUPTED
-    except (BrokenPipeError, SystemExit):  # typer and rich exit when the reader is gone, alone then
+    except BrokenPipeError:
         return ExitCode.PIPE
+    except SystemExit as end:  # of typer and rich: completion is done, or the reader is gone
+        return ExitCode.PIPE if end.code else ExitCode.DONE
     except OSError as refused:  # stdout itself: it is full, or closed
         note(f"pink-ctl: {by_the_system(refused)}")
         return ExitCode.USAGE

@@ -27,7 +27,6 @@ class TestSystemClock:
         readings = [clock.monotonic_ns() for _ in range(1000)]
         assert readings == sorted(readings)
 
-
     def test_time_since_the_boot_is_that_of_the_machine(self) -> None:
         clock: BootClock = SystemClock()
         readings = [clock.boottime_ns() for _ in range(1000)]

@@ -396,7 +396,13 @@ def test_arguments_of_the_scan_are_checked() -> None:
         _journal.scan(b"", 0, 1, 0, notes=array("Q", [0, 0]))
     with pytest.raises(BadField):
         _journal.scan(
-            b"", 0, 1, 0, inputs=bytearray(2 * _journal.INPUT_SIZE), notes=array("Q", [0, 0]), named=array("I", [0, 0])
+            b"",
+            0,
+            1,
+            0,
+            inputs=bytearray(2 * _journal.INPUT_SIZE),
+            notes=array("Q", [0, 0]),
+            named=array("I", [0, 0]),
         )
     with pytest.raises(BadField):
         _journal.fields(b"short")

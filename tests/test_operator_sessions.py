@@ -342,6 +342,18 @@ def test_the_first_line_says_whose_money_and_where(desk: TradingDesk) -> None:
         assert place["directory"] == str(desk.state)
 
 
+def test_the_symbols_that_the_exchange_lists_are_offered(desk: TradingDesk) -> None:
+    completing = importlib.import_module("dita.commands.completing")
+    typer = importlib.import_module("typer")
+    context = typer.Context(importlib.import_module("typer.main").get_command(desk_app()))
+    context.params = {"state_dir": desk.state}
+    assert completing.symbols(context, "f") == [FET]
+
+
+def desk_app() -> Any:
+    return importlib.import_module("dita.commands.app").app
+
+
 def test_another_settings_file_than_serve_s_is_refused(desk: TradingDesk) -> None:
     other = desk.folder / "other.toml"
     other.write_text(desk.config.read_text() + "snapshot_every = 77\n")

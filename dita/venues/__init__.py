@@ -201,6 +201,9 @@ class Venue(Protocol):
         """The stream of events, from connect to close.  It ends when the stream is lost; whoever
         iterates has to ask about everything again before trusting it (design §8)."""
 
+    def symbols(self) -> tuple[str, ...]:
+        """What is listed, as far as it was read; for somebody who types a symbol."""
+
     def health(self) -> dict[str, Any]:
         """How the way to the venue does, in plain values, for an operator; {}: nothing to say.
 
