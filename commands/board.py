@@ -233,8 +233,8 @@ def _disk(journal: dict[str, Any]) -> Text:
 
 
 def mebibytes(count: int) -> str:
-    """Bytes in whole MiB."""
-    return f"{count // 2**20:,}"
+    """Bytes in whole MiB; below 0 nobody knows."""
+    return f"{count // 2**20:,}" if count >= 0 else "–"
 
 
 def way_to_the_venue(health: dict[str, Any]) -> list[Text]:

@@ -9,8 +9,12 @@
 #   registry   tables of orders and trades, duplicate detection, flows, effects
 #   levels     what an event does to an order's levels and to the money that follows from them
 #   slots      a slot's state as a function of its facts; exit planning; freeing
+#   limits     what a person allows entries to risk
 #   commands   ENTER, EXIT, CANCEL, MARK_PRICE, RECONCILE, CONTROL
-#   events     acks, fills, ends, rejects, evidence, settlements, external closes
+#   events     acks, fills, ends, rejects, evidence, settlements
+#   externals  closes that were not ours, and which part of them is
+#   positions  the venue's position against ours: agreement, doubt, what is foreign
+#   write_off  a position that is gone without a record
 #   clockwork  account frames and the passing of time
 #   dispatch   check, route, look up the table, apply
 #   border     Event and Outcome: Python ints to packed records and back
@@ -496,6 +500,10 @@ cdef struct Value:              # of an open slot, worked out when asked for; no
     money_t unrealized
     uint8_t known
 
+cdef union Figure:
+    int64_t order[2]            # of an order: quantity, price
+    money_t realized            # of a trade
+
 cdef struct Request:            # an effect
     int16_t kind
     int16_t slot
@@ -504,9 +512,7 @@ cdef struct Request:            # an effect
     uint64_t trade_no
     uint64_t trade_key
     uint64_t asset_key
-    int64_t quantity_e8
-    int64_t price_e10
-    money_t realized
+    Figure figure
     money_t fees
 
 cdef struct Flow:

@@ -412,7 +412,17 @@ class ExecutionKernel:
 
     def _effect(self, raw: tuple[Any, ...]) -> Effect:
         kind, slot, order_no, trade_no, asset_key, quantity, price, realized, fees = raw[:9]
-        side, order_type, reduce_only, venue_key, child, intent_key, trade_key, external = raw[9:]
+        (
+            side,
+            order_type,
+            reduce_only,
+            venue_key,
+            child,
+            intent_key,
+            trade_key,
+            external,
+            leverage,
+        ) = raw[9:]
         client_id = ""
         if order_no:
             client_id = self._client_id_of(order_no, intent_key, trade_no, child, external)
@@ -420,7 +430,7 @@ class ExecutionKernel:
         return Effect(
             _EFFECTS[kind], slot, trade_no, names.trades.get(trade_key, ""), order_no, client_id,
             names.venue_id(venue_key), names.assets.get(asset_key, ""), _SIDES[side],
-            _TYPES[order_type], quantity, price, bool(reduce_only), realized, fees,
+            _TYPES[order_type], quantity, price, bool(reduce_only), realized, fees, leverage,
         )  # fmt: skip
 
     def _client_id_of(
@@ -706,6 +716,11 @@ class ExecutionKernel:
     def foreign_quantity_e8(self, asset: str, side: TradeSide = TradeSide.LONG) -> int:
         """Signed quantity on a symbol (in hedge mode on that side of it) that is not ours."""
         return self._core.foreign_here(asset_key_of(asset), side)
+
+    def missing_e8(self, slot_id: int) -> int:
+        """Quantity of a slot that WRITE_OFF would take now: a position shows less, everything of
+        ours is certain, and income was read well past it.  0 while any record may still tell."""
+        return self._core.missing(slot_id)
 
     def proof_of(self, slot_id: int) -> tuple[int, int, int]:
         """(proven quantity, when that was asked for, since when less than ours was shown) of a

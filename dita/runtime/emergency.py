@@ -41,7 +41,7 @@ from dita.venues import (
     SubmitOrder,
     Venue,
 )
-from dita.venues.evidence import AbsenceProof, Verdict
+from dita.venues.absence import AbsenceProof, Verdict
 
 LOOK_BACK_MS: Final = 3_600_000
 PAUSE_MIN_S: Final = 0.1

@@ -23,7 +23,7 @@ from dita.settings import VenueEnvironment
 from dita.venues import Venue
 
 VARIABLE: Final = "PINK_FAILPOINT"
-_ASKING: Final = frozenset({"list", "size", "read", "open", "close", "free"})
+_ASKING: Final = frozenset({"list", "size", "read", "open", "close", "free", "is_at"})
 #: Taken from the protocols, so that what is added to them becomes a point by itself.
 DISK_CALLS: Final = frozenset(n for n in vars(Disk) if not n.startswith("_")) - _ASKING
 VENUE_CALLS: Final = frozenset(n for n in vars(Venue) if not n.startswith("_"))

@@ -13,18 +13,16 @@ from typing import Any, Final, TypeVar
 
 from dita.contracts import ENDED_STATUSES, Effect, EffectKind, KernelEventKind, VenueEvent
 from dita.contracts import VenueOrder as Order
+from dita.identity import same_client_id
 from dita.runtime.loop import Runtime
 from dita.venues import OrderRef, OrderReport, OutcomeUnknown, QueryFailed
+from dita.venues.absence import ABSENCE_FENCE_MS, AbsenceProof, Verdict
 from dita.venues.evidence import (
-    ABSENCE_FENCE_MS,
-    AbsenceProof,
-    Verdict,
     balance_event,
     fills_cover,
     final_event,
     found_event,
     position_events,
-    same_client_id,
 )
 
 RETRY_MIN_S: Final = 0.2

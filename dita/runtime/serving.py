@@ -7,11 +7,9 @@ running kernel; each that changes something is journalled with its operator and 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import uuid
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 from dita import __version__
@@ -215,19 +213,7 @@ def current_status(bundle: Bundle) -> dict[str, Any]:
         epoch=bundle.runtime.engine.kernel.config.epoch,
         settings_hash=bundle.settings.settings_hash,
     )
-    return {**status, "journal": _journal_size(bundle)}
-
-
-def _journal_size(bundle: Bundle) -> dict[str, Any]:
-    """What the journal takes and what is left for it, in bytes: it only grows."""
-    folder = Path(bundle.store.journal.directory)
-    disk = os.statvfs(folder)
-    return {
-        "records": bundle.store.journal.last_seq,
-        "bytes": sum(file.stat().st_size for file in folder.glob("*.seg")),
-        "free_bytes": disk.f_bavail * disk.f_frsize,
-        "reserve_bytes": bundle.settings.journal.reserve_bytes,
-    }
+    return {**status, "journal": bundle.journal_status()}
 
 
 async def serve(

@@ -74,6 +74,8 @@ class VenueSettings(_Section, frozen=True, kw_only=True):
     stream_url: Annotated[str, Address(("wss", "ws"))] = ""
     api_key: Annotated[Secret | None, Reference()] = None
     api_secret: Annotated[Secret | None, Reference()] = None
+    #: A PEM file with the certificates that REST and stream trust; empty for certifi's.
+    trust_store: Annotated[str, Place()] = ""
     #: How long after a request's validity an order is called absent at the earliest.
     absence_fence_s: Annotated[int, Whole(1, 600)] = 15
     recv_window_ms: Annotated[int, Whole(500, 60_000)] = 5_000
@@ -164,7 +166,14 @@ def _entries() -> Iterator[tuple[str, _Entry]]:
 
 SCHEMA: Final[dict[str, _Entry]] = dict(_entries())
 
-_ONLY_BINGX: Final = ("allow_live", "rest_url", "stream_url", "api_key", "api_secret")
+_ONLY_BINGX: Final = (
+    "allow_live",
+    "rest_url",
+    "stream_url",
+    "api_key",
+    "api_secret",
+    "trust_store",
+)
 #: Keys that only one kind of venue reads.  Given for another they are refused, not ignored.
 KIND_OF: Final = {
     **{f"venue.{key}": VenueKind.BINGX for key in _ONLY_BINGX},
