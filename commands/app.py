@@ -138,7 +138,7 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        code = app(standalone_mode=False) or ExitCode.DONE
+        code = app(standalone_mode=False, prog_name="pink-ctl") or ExitCode.DONE
         if sys.stdout is not None:
             sys.stdout.flush()
         return int(code)
@@ -146,8 +146,10 @@ def _run() -> int:
         return _usage(bad)
     except typer.Abort:
         return ExitCode.INTERRUPTED
-    except (BrokenPipeError, SystemExit):  # typer and rich exit when the reader is gone, alone then
+    except BrokenPipeError:
         return ExitCode.PIPE
+    except SystemExit as end:  # of typer and rich: completion is done, or the reader is gone
+        return ExitCode.PIPE if end.code else ExitCode.DONE
     except OSError as refused:  # stdout itself: it is full, or closed
         note(f"pink-ctl: {by_the_system(refused)}")
         return ExitCode.USAGE

@@ -80,7 +80,7 @@ class Verbs:
                 "held_symbols": list(kernel.held_symbols()),
                 "held_because": self.bundle.service.held_because,
                 "trades": [slot.trade_id for slot in kernel.active_slots()],
-                "symbols": sorted({kernel.asset_of(t.trade_no) for t in kernel.trades()}),
+                "symbols": list(self.bundle.venue.symbols()),
                 "settings_hash": settings.settings_hash,
                 "settings": settings.written(),
             }
