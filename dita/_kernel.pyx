@@ -14,7 +14,7 @@ from libc.stdint cimport (
     int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t,
 )
 from libc.stdlib cimport calloc, free, qsort
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memcmp, memcpy, memmove, memset
 
 from dita.errors import BadField
 
@@ -762,3 +762,6 @@ cdef class Core:
             "seen": 2 * (st.seen_mask + 1) * sizeof(uint64_t),
             "effects": st.config.requests * sizeof(Request),
         }
+
+
+include "rules/branching.pxi"
