@@ -13,8 +13,9 @@ from typing import NamedTuple
 from dita.contracts import EffectKind, KernelIntent, VenueEvent
 from dita.engine import Engine
 from dita.errors import JournalFault, KernelFault, OperatorError
+from dita.journal.chunks import Chunk
 from dita.journal.disk import Disk, OsDisk
-from dita.journal.reader import Chunk, JournalReader
+from dita.journal.reader import JournalReader
 from dita.journal.records import Input
 from dita.journal.segments import SEGMENT_HEADER, SEGMENT_NAME, name_of, numbers_of
 
@@ -72,14 +73,15 @@ class Salvage(JournalReader):
                     self._play(engine, chunk, seen)
         except (OSError, OperatorError, JournalFault):
             pass  # in the words of ``problems``; what was sound up to there is the answer
-        except KernelFault:
+        except (KernelFault, ArithmeticError, AssertionError, LookupError, TypeError, ValueError):
             engine = None  # what a broken invariant left behind says nothing
         return Replayed(engine, frozenset(seen), begun_ms)
 
     def _play(self, engine: Engine, chunk: Chunk, seen: set[str]) -> None:
         for index in range(chunk.noted):
-            record = self._entry(chunk, index, chunk.first_seq + index, 0).record
-            if not isinstance(record, KernelIntent | VenueEvent):
+            seq = chunk.first_seq + index
+            record = self._entry(chunk, index, seq, 0).record
+            if not isinstance(record, KernelIntent | VenueEvent) or seq in self._quarantined:
                 continue
             if isinstance(record, VenueEvent):
                 seen.update((record.client_order_id.lower(), record.venue_order_id))
