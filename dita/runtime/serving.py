@@ -7,6 +7,7 @@ running kernel; each that changes something is journalled with its operator and 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import uuid
 from collections.abc import Awaitable, Callable
