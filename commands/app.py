@@ -18,9 +18,11 @@ import typer
 
 from dita import __version__
 from dita.errors import ExitCode, UsageError
+from dita.streams import secure
 
 from .anchor import anchor
 from .config import config, config_show
+from .events import events
 from .exchange import exchange
 from .explain import explain
 from .flatten import flatten
@@ -45,6 +47,7 @@ from .serve import serve
 from .smoke import smoke
 from .soak import soak
 from .status import status
+from .trades import trades
 
 # In the order in which `pink-ctl --help` lists them.
 COMMANDS: tuple[Callable[..., None], ...] = (
@@ -58,6 +61,8 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     anchor,
     smoke,
     soak,
+    trades,
+    events,
     explain,
     journal,
     exchange,
@@ -137,6 +142,7 @@ for command in COMMANDS:
 
 def main() -> None:
     """Run pink-ctl. A bug ends with its traceback and 70, which no check's result uses."""
+    secure()
     code = _run()
     # A supervisor has to tell serve's bad usage from everything that a restart may mend.
     if code == ExitCode.USAGE and sys.argv[1:2] == ["serve"]:
@@ -147,7 +153,7 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        code = app(standalone_mode=False) or ExitCode.DONE
+        code = app(standalone_mode=False, prog_name="pink-ctl") or ExitCode.DONE
         if sys.stdout is not None:
             sys.stdout.flush()
         return int(code)
@@ -155,8 +161,10 @@ def _run() -> int:
         return _usage(bad)
     except typer.Abort:
         return ExitCode.INTERRUPTED
-    except (BrokenPipeError, SystemExit):  # typer and rich exit when the reader is gone, alone then
+    except BrokenPipeError:
         return ExitCode.PIPE
+    except SystemExit as end:  # of typer and rich: completion is done, or the reader is gone
+        return ExitCode.PIPE if end.code else ExitCode.DONE
     except OSError as refused:  # stdout itself: it is full, or closed
         note(f"pink-ctl: {by_the_system(refused)}")
         return ExitCode.USAGE

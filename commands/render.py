@@ -127,6 +127,11 @@ def show_table(
     _stdout().print(table)
 
 
+def output_width() -> int:
+    """Columns of stdout; very many where no terminal is: whatever reads that gets whole values."""
+    return _stdout().width
+
+
 def print_rich(drawn: Callable[[int], Any]) -> None:
     """Print to stdout what a function draws for the width that there is."""
     console = _stdout()

@@ -18,8 +18,7 @@ from serve_session import fill_up, small_disk
 from test_serve import Station, is_flat, is_open, pink, venue_process
 
 from dita.contracts import OrderSide, OrderType
-from dita.identity import client_order_id
-from dita.runtime.watching import OUR_SHAPE
+from dita.identity import client_order_id, is_own_client_id
 from dita.units import parse_price, parse_quantity
 from dita.venues import SubmitOrder
 from dita.venues.mock import Do, Dump, Rule, Verb
@@ -130,7 +129,7 @@ def test_plan_first_then_flat_and_nothing_of_others(station: Station) -> None:
     ]  # fmt: skip
     assert steps(station) == ["cancel", "submit", "ended", "end"]
     assert after.orders[-1].client_order_id.startswith("flatten0")
-    assert not OUR_SHAPE.fullmatch(after.orders[-1].client_order_id)
+    assert not is_own_client_id(after.orders[-1].client_order_id)
     assert "end: flat" in done.stdout
     again = flatten(station, "--symbol", FET, "--apply", "--json")
     assert (again.returncode, json.loads(again.stdout)["flat"]) == (0, True)

@@ -33,6 +33,8 @@ LAYERS = {
     "transitions": 0,
     "identity": 0,
     "refusals": 0,
+    "display": 0,
+    "streams": 0,
     "kernel": 1,
     "account": 1,
     "policy": 1,

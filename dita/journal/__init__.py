@@ -14,7 +14,7 @@ from dita.journal.highwater import HighWater, ResumePoint
 from dita.journal.latency import CommitLatency
 from dita.journal.lines import export_json, import_json
 from dita.journal.reader import JournalReader
-from dita.journal.records import UPCASTERS, Entry, Epoch, Input, Mark
+from dita.journal.records import UPCASTERS, Entry, Epoch, Input, Mark, Note
 from dita.journal.report import Report
 from dita.journal.salvage import Replayed, Salvage
 from dita.journal.snapshots import Snapshot, SnapshotFailed, SnapshotStore
@@ -33,6 +33,7 @@ __all__ = [
     "JournalFull",
     "JournalReader",
     "Mark",
+    "Note",
     "OsDisk",
     "Replayed",
     "Report",

@@ -37,7 +37,7 @@ from dita.errors import OperatorError, one_line, shown
 from dita.journal.disk import Disk, OsDisk
 from dita.journal.highwater import SUFFIX
 from dita.journal.reader import JournalReader
-from dita.journal.records import Entry, Epoch, Input, Mark
+from dita.journal.records import Entry, Epoch, Input, Mark, Note
 from dita.journal.writer import SEGMENT_BYTES, Journal
 from dita.kernel import ExecutionKernel, KernelConfig
 from dita.units import format_money, parse_money
@@ -132,6 +132,8 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         record = entry.record
         if isinstance(record, Mark):
             return cls(entry.seq, "mark", {"state_hash": record.state_hash})
+        if isinstance(record, Note):
+            return cls(entry.seq, "note", _plain(record, brief=False))
         if isinstance(record, Epoch):
             parts = {
                 "kernel": _plain(record.kernel, brief=False),
@@ -281,8 +283,11 @@ def _take_line(journal: Journal, kernel: ExecutionKernel, line: _Line) -> None:
     if line.type == "mark":
         journal.append_mark(line.record["state_hash"])
         return
+    if line.type == "note":
+        journal.append_note(msgspec.convert(line.record, type=Note, strict=True))
+        return
     if line.type not in _KINDS:
-        raise ValueError(f"expected {', '.join(_KINDS)} or mark, found {shown(line.type)}")
+        raise ValueError(f"expected {', '.join(_KINDS)}, note or mark, found {shown(line.type)}")
     record = _input(line.record, _KINDS[line.type])
     packed = kernel.pack(record).pack()
     if line.order_no:

@@ -81,7 +81,7 @@ class Salvage(JournalReader):
                         self._play(engine, chunk, seen)
         except (OSError, JournalFault):
             pass
-        except KernelFault:
+        except (KernelFault, ArithmeticError, AssertionError, LookupError, TypeError, ValueError):
             engine = None  # what a broken invariant left behind says nothing
         return Replayed(engine, frozenset(seen), begun_ms)
 

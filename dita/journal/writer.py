@@ -31,7 +31,7 @@ from dita.errors import (
 from dita.journal.disk import FULL_ERRORS, Disk, OsDisk, publish, write_all
 from dita.journal.highwater import Marker, ResumePoint
 from dita.journal.reader import JournalReader
-from dita.journal.records import Epoch, Input, epoch_payload, texts_of
+from dita.journal.records import Epoch, Input, Note, epoch_payload, note_payload, texts_of
 from dita.journal.segments import (
     SEGMENT_HEADER,
     SEGMENT_NAME,
@@ -266,6 +266,15 @@ class Journal(JournalReader):
             return self._writer.put_other(_journal.MARK, payload)
         except BufferError:
             raise self._full("a mark was not accepted: too many records wait already") from None
+
+    def append_note(self, note: Note) -> int:
+        """Collect a note of the runtime.  Gives its number."""
+        if self._broken:
+            raise self._refusal()
+        try:
+            return self._writer.put_other(_journal.NOTE, note_payload(note))
+        except BufferError:
+            raise self._full("a note was not accepted: too many records wait already") from None
 
     @property
     def resume_point(self) -> ResumePoint:

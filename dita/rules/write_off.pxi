@@ -3,6 +3,16 @@
 # A person proposes nothing here: the quantity is what the last position lacked, the money is what
 # income rows say, and what the wallet lost beyond that stays unexplained.
 
+cdef int64_t missing_of(const State* st, const Slot* s) noexcept nogil:
+    # What no record of the venue's can explain any more, 0 while one may still come.
+    cdef const Trade* t = &st.trades[s.trade]
+    if not is_over(st, t) or s.proven_ms < s.last_fill_ms or s.short_ms == 0:
+        return 0
+    if st.ledger.income_read_ms < s.short_ms + EXPECTED_MS:
+        return 0
+    return size_of(t) - s.proven_e8
+
+
 cdef int check_write_off(const State* st, const Slot* s, const Input* e, Result* out) noexcept nogil:
     # Only what every record of the venue's lacks is written off, and only all of it.
     cdef const Trade* t = &st.trades[s.trade]

@@ -7,6 +7,8 @@ that needs any of it comes here; nothing else opens a journal or makes a venue.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Awaitable, Callable
 from importlib import resources
 from pathlib import Path
@@ -122,6 +124,10 @@ def tape_of(settings: Settings) -> str:
         ) from bad
 
 
+class DiskHangs(JournalFault):
+    """Threads of ours wait for a disk that does not answer: the process ends without them."""
+
+
 class Bundle:
     """Everything that runs for one state directory."""
 
@@ -162,20 +168,28 @@ class Bundle:
         except BaseException:
             self._unlock()
             raise
-        # What is refused up to here is not a crash: it ends the same way each time, unsent.
-        self.crash_loop = self.budget.start(clock.now_ms())
         self.commit = GroupCommit(self.store.journal)
         self.commit.on_failure = lambda error: self.runtime.fail(error, "high-water mark")
         self.log = JournalLog(self.store, self.commit)
         self.runtime = Runtime(
-            engine=self.store.engine, log=self.log, venue=self.venue, clock=clock
+            engine=self.store.engine,
+            log=self.log,
+            venue=self.venue,
+            clock=clock,
+            start_ms=self.store.journal.resume_point.now_ms(clock),
         )
+        # What is refused up to here is not a crash: it ends the same way each time, unsent.
+        self.crash_loop = self.budget.start(self.runtime.time.now_ms())
         self.runtime.faults = self.store.quarantine
         self.runtime.state = RunState.RECOVERING
         inquiry = Inquiry(self.runtime, absence_fence_ms=1_000 * settings.venue.absence_fence_s)
         self.service = Service(self.runtime, inquiry, _cadence(settings))
         self.service.reconcile_on_restart = settings.runtime.reconcile_on_restart
         self.log.on_full = self._disk_full
+        #: It was drained: this start was no crash.
+        self.is_stopped = False
+        self._closing: threading.Thread | None = None
+        self._close_failure: Exception | None = None
 
     def _lock_account(self, name: str, what: str) -> None:
         self._account_locks.append(AccountLock(name, what))
@@ -185,8 +199,11 @@ class Bundle:
             lock.release()
         self.lock.release()
 
-    async def start(self, say: Callable[[str], None], *, hold: str = "") -> None:
-        """Recover and become READY; HOLD for a given reason, or after too many crashes."""
+    async def start(self, say: Callable[[str], None], *, hold: str = "", stay: bool = True) -> None:
+        """Recover and become READY; HOLD for a given reason, or after too many crashes.
+
+        See ``Service.start`` for ``stay``.
+        """
         self.runtime.spawn(self._watch_the_directory(say), "state directory")
         say(f"journal: {self.store.found}")
         self.log.complain = say
@@ -197,7 +214,7 @@ class Bundle:
             hold = "the journal before this one was retired: pink-ctl reconcile, then resume"
         if self.store.journal.reserve_bytes < self.store.reserve_bytes:
             hold = "disk full: no room for what is kept for exits"
-        await self.service.start(hold=hold)
+        await self.service.start(hold=hold, stay=stay)
 
     async def _watch_the_directory(self, say: Callable[[str], None]) -> None:
         """When it is removed or moved nothing complains: what was opened can still be written.
@@ -238,16 +255,44 @@ class Bundle:
         """Drain, take a last snapshot, let go of everything; True when nothing is unknown."""
         quiet = await self.service.drain()
         await self.service.close()
-        await self.log.snapshot()
+        with contextlib.suppress(TimeoutError):  # the journal has everything
+            async with asyncio.timeout(self.service.left_s()):
+                await self.log.snapshot()
+        self.is_stopped = True
         self.close()
-        self.budget.stopped_cleanly()
         return quiet
 
     def close(self) -> None:
-        """Let go of files and the lock; also after a failure."""
-        self.commit.close()
-        self.store.journal.close()
-        self._unlock()
+        """Let go of files and the lock; also after a failure.
+
+        JournalFault when the disk does not answer in time: nobody but the process's end can free
+        what waits for it.
+        """
+        if self._closing is None:
+            self._closing = threading.Thread(target=self._close_files, name="close", daemon=True)
+            self._closing.start()
+        self._closing.join(self.service.left_s())
+        if self._closing.is_alive():
+            raise DiskHangs(
+                "the journal's disk does not answer",
+                expected="files closed within a few seconds",
+                found="nothing",
+                action="the journal is good up to its last sync, and nothing behind that was sent; "
+                "mend the disk and start again",
+            )
+        if self._close_failure is not None:
+            failure, self._close_failure = self._close_failure, None
+            raise failure
+
+    def _close_files(self) -> None:
+        try:
+            self.commit.close()
+            self.store.journal.close()
+            self._unlock()
+            if self.is_stopped:
+                self.budget.stopped_cleanly()
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            self._close_failure = error
 
 
 async def _ignore(work: Awaitable[object]) -> None:

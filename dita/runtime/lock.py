@@ -166,6 +166,8 @@ class StartBudget:
         self.window_ms = window_ms
         #: Why starts cannot be counted; "" while they can.
         self.problem = ""
+        #: Starts before this one that did not end in a clean stop, as far as they count.
+        self.unclean = 0
 
     def _read(self) -> list[int]:
         try:
@@ -183,6 +185,7 @@ class StartBudget:
         Also when it cannot be counted: what is open still has to be closed, but no more than that.
         """
         starts = [s for s in self._read() if now_ms - s < self.window_ms] + [now_ms]
+        self.unclean = len(starts) - 1
         try:
             self._write(starts)
         except OSError as bad:

@@ -15,8 +15,11 @@ from dita.settings.merging import load
 from dita.settings.names import ALIASES
 from dita.settings.schema import (
     AccountSettings,
+    AlertSettings,
     JournalSettings,
     KernelSettings,
+    LogFormat,
+    LogSettings,
     RuntimeSettings,
     Setting,
     Settings,
@@ -29,8 +32,11 @@ from dita.settings.secret import Secret
 __all__ = [
     "ALIASES",
     "AccountSettings",
+    "AlertSettings",
     "JournalSettings",
     "KernelSettings",
+    "LogFormat",
+    "LogSettings",
     "RuntimeSettings",
     "Secret",
     "Setting",

@@ -55,6 +55,14 @@ class VenueEnvironment(StrEnum):
     LIVE = "live"
 
 
+class LogFormat(StrEnum):
+    """How a line of the log looks: for people, or one JSON object for programs."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+_OR_NONE: Final = Place("an absolute path, or nothing", absolute_or_empty=True)
 _AMOUNT_MAX: Final = 1_000_000 * MONEY_ONE
 
 
@@ -141,6 +149,26 @@ class JournalSettings(_Section, frozen=True, kw_only=True):
     snapshot_every: Annotated[int, Whole(1, 10_000_000)] = 10_000
 
 
+class LogSettings(_Section, frozen=True, kw_only=True):
+    """Where serve says what happens."""
+
+    #: Empty: stderr.
+    file: Annotated[str, _OR_NONE] = ""
+    format: Annotated[LogFormat, Choice(LogFormat)] = LogFormat.TEXT
+    #: Of the file: it rolls over at that size, and so many old ones are kept.
+    max_bytes: Annotated[int, Whole(65_536, 2**34)] = 50 * 2**20
+    keep: Annotated[int, Whole(1, 1_000)] = 10
+
+
+class AlertSettings(_Section, frozen=True, kw_only=True):
+    """Who is called when a person must know."""
+
+    #: An executable that gets one line on its standard input; empty: nobody is called.
+    command: Annotated[str, _OR_NONE] = ""
+    #: The same is not told again within this time.
+    throttle_s: Annotated[int, Whole(1, 86_400)] = 600
+
+
 # In the order in which they are shown: what decides about money first.
 SECTIONS: Final[dict[str, type[_Section]]] = {
     "venue": VenueSettings,
@@ -148,6 +176,8 @@ SECTIONS: Final[dict[str, type[_Section]]] = {
     "account": AccountSettings,
     "runtime": RuntimeSettings,
     "journal": JournalSettings,
+    "log": LogSettings,
+    "alerts": AlertSettings,
 }
 
 
@@ -205,6 +235,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     account: AccountSettings
     runtime: RuntimeSettings
     journal: JournalSettings
+    log: LogSettings
+    alerts: AlertSettings
     file: str
     origins: Mapping[str, str]
 
