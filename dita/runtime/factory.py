@@ -22,7 +22,12 @@ from dita.contracts import ControlAction, RiskLimit
 from dita.errors import JournalFault, SettingsError
 from dita.files import read_limited
 from dita.journal import GroupCommit, OsDisk
-from dita.runtime.begun import hold_to_the_money, hold_to_the_owner, remember_the_journal
+from dita.runtime.begun import (
+    hold_to_the_money,
+    hold_to_the_owner,
+    known_epoch,
+    remember_the_journal,
+)
 from dita.runtime.confinement import keep_no_core
 from dita.runtime.failpoints import Failpoints
 from dita.runtime.inquiry import Inquiry
@@ -147,16 +152,16 @@ class Bundle:
         )
         try:
             hold_to_the_owner(directory)
-            memory = hold_to_the_money(directory, settings)
+            hold_to_the_money(directory, settings)
             if account := account_of(settings):
                 self._lock_account(account, f"of namespace {settings.kernel.namespace}")
             venue = venue_of(settings, clock, demo=demo)
             self.venue = failpoints.venue(venue) if failpoints else venue
             disk = failpoints.disk(OsDisk()) if failpoints else None
-            self.store = Store(directory, settings, clock, disk, memory.epoch)
+            self.store = Store(directory, settings, clock, disk, known_epoch(directory))
             try:
                 self._lock_account(f"journal {self.store.journal.identity.hex()}", "of a journal")
-                remember_the_journal(directory, memory, self.store.journal.report.epoch)
+                remember_the_journal(directory, self.store.journal.report.epoch)
             except BaseException:
                 self.store.journal.close()
                 raise
