@@ -538,6 +538,8 @@ cdef int check_write_off(const State* st, const Slot* s, const Input* e, Result*
         return refuse_field(out, FIELD_TIME, D_STALE_STATE)
     if e.quantity_e8 == 0 or e.quantity_e8 != size_of(t) - s.proven_e8:
         return refuse_field(out, FIELD_QUANTITY, D_INVALID_INTENT)
+    if not st.ledger.seeded or st.ledger.income_read_ms <= st.ledger.income_from_ms:
+        return refuse_field(out, FIELD_TIME, D_STALE_STATE)     # nobody has read any row
     if st.ledger.income_read_ms < s.short_ms + EXPECTED_MS:
         return refuse_field(out, FIELD_TIME, D_STALE_STATE)
     if st.order_free < 0 and st.retired_live == 0:
