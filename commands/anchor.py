@@ -11,9 +11,10 @@ import typer
 
 from dita.errors import ExitCode
 
-from .hands import Reason
+from .hands import Operator, Reason, Typed
 from .options import Apply, AsJson, ConfigFile, StateDir
 from .render import emit_json, note, show
+from .typed import again
 
 Everything = Annotated[
     bool, typer.Option("--everything", help="Book also what may still get its cause.")
@@ -23,6 +24,7 @@ Everything = Annotated[
 def anchor(
     reason: Reason,
     everything: Everything = False,
+    operator: Operator = "",
     config: ConfigFile = None,
     state_dir: StateDir = None,
     apply: Apply = False,
@@ -40,8 +42,9 @@ def anchor(
     """
     from .asking import ask
 
-    request = {"verb": "anchor", "reason": reason, "apply": apply, "everything": everything}
-    record = ask(request, config, state_dir)["anchor"]
+    request = {"verb": "anchor", "apply": apply, "everything": everything}
+    typed = Typed(reason, config, state_dir, apply, as_json, operator)
+    record = ask(request, typed)["anchor"]
     if as_json:
         emit_json(record)
     else:
@@ -65,7 +68,8 @@ def _tell(record: dict[str, Any]) -> None:
         entries = f"frozen: {frozen}" if frozen else "free"
         show(f"drift now {record['drift_after']}; entries {entries}")
     elif parts:
-        note("nothing was booked; add --apply to do it")
+        note("nothing was booked; to do it:")
+        note(f"next: {again(add=('--apply',))}")
 
 
 def _signed(amount: str) -> str:

@@ -8,6 +8,7 @@ No domain logic here.
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -16,10 +17,12 @@ from typing import Annotated
 import typer
 
 from dita import __version__
-from dita.errors import ExitCode
+from dita.errors import ExitCode, UsageError
+from dita.streams import secure
 
 from .anchor import anchor
 from .config import config, config_show
+from .events import events
 from .exchange import exchange
 from .explain import explain
 from .flatten import flatten
@@ -28,13 +31,15 @@ from .hold import hold
 from .intent import intent, intent_cancel, intent_enter, intent_exit, intent_flatten
 from .journal import journal, journal_export, journal_import, journal_tail, journal_verify
 from .reconcile import reconcile
-from .render import note, reported, show
+from .render import by_the_system, emit_error, note, reported, show
 from .replay import replay
 from .resume import resume
+from .runbook import runbook
 from .serve import serve
 from .smoke import smoke
 from .soak import soak
 from .status import status
+from .trades import trades
 
 # In the order in which `pink-ctl --help` lists them.
 COMMANDS: tuple[Callable[..., None], ...] = (
@@ -48,12 +53,15 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     anchor,
     smoke,
     soak,
+    trades,
+    events,
     explain,
     journal,
     exchange,
     replay,
     golden,
     config,
+    runbook,
 )
 
 # A command that is a group only explains itself; `config_show` is typed `pink-ctl config show`.
@@ -119,14 +127,54 @@ for command in COMMANDS:
 
 def main() -> None:
     """Run pink-ctl. A bug ends with its traceback and 70, which no check's result uses."""
+    secure()
+    code = _run()
+    # A supervisor has to tell serve's bad usage from everything that a restart may mend.
+    if code == ExitCode.USAGE and sys.argv[1:2] == ["serve"]:
+        code = ExitCode.SERVE_USAGE
+    _let_go_of_stdout()
+    sys.exit(int(code))
+
+
+def _run() -> int:
     try:
-        app()
-    except SystemExit as end:
-        # A supervisor has to tell serve's bad usage from everything that a restart may mend.
-        if end.code == ExitCode.USAGE and sys.argv[1:2] == ["serve"]:
-            sys.exit(ExitCode.SERVE_USAGE)
-        raise
+        code = app(standalone_mode=False, prog_name="pink-ctl") or ExitCode.DONE
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return int(code)
+    except typer.TyperException as bad:  # the command line itself
+        return _usage(bad)
+    except typer.Abort:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        return ExitCode.PIPE
+    except SystemExit as end:  # of typer and rich: completion is done, or the reader is gone
+        return ExitCode.PIPE if end.code else ExitCode.DONE
+    except OSError as refused:  # stdout itself: it is full, or closed
+        note(f"pink-ctl: {by_the_system(refused)}")
+        return ExitCode.USAGE
     except Exception:  # noqa: BLE001  (reported in full, and the process ends)
         traceback.print_exc()
         note("pink-ctl: this is a bug in pink-ctl, nothing you typed; do: report the lines above")
-        sys.exit(ExitCode.INVARIANT)
+        return ExitCode.INVARIANT
+
+
+def _usage(bad: typer.TyperException) -> int:
+    show_help = getattr(bad, "show", None)  # what is public of it has no `show`
+    if show_help is not None:
+        show_help()
+    else:
+        note(f"Error: {bad.format_message()}")
+    if "--json" in sys.argv[1:]:
+        emit_error(UsageError("the command line makes no sense", found=bad.format_message()))
+    return bad.exit_code
+
+
+def _let_go_of_stdout() -> None:
+    """What cannot be written any more must not change the exit code."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(nowhere, 1)

@@ -1,27 +1,42 @@
 """Asking a verb of the running kernel, or of its journal when nobody runs.
 
-Shared by `reconcile`, `anchor` and `smoke`: settings, state directory, operator, and where the
-answer comes from.
+Shared by `reconcile`, `anchor` and `smoke`: which installation, who asks, and where the answer
+comes from.
 """
 
 from __future__ import annotations
 
-import getpass
 import os
-from pathlib import Path
 from typing import Any
 
-from .render import note
+from dita.clock import SystemClock
+from dita.errors import NotRunning
+
+from .hands import PATIENCE_S, Typed, operator_of, reach
+from .render import note, speak_of
 
 
-def ask(
-    request: dict[str, Any], config: Path | None, state_dir: Path | None, timeout_s: int = 120
-) -> dict[str, Any]:
+def ask(request: dict[str, Any], typed: Typed, timeout_s: int = 120) -> dict[str, Any]:
     """The answer; errors end the command with their words and exit code."""
-    from dita.clock import SystemClock
-    from dita.runtime.start import prepared
-    from dita.runtime.visiting import ask as ask_verb
+    from dita.runtime.calling import call
 
-    settings, directory = prepared(config, state_dir, os.environ)
-    request = {"operator": getpass.getuser(), **request}
-    return ask_verb(settings, directory, SystemClock(), request, note, timeout_s)
+    request = {**request, "operator": operator_of(typed.operator), "reason": typed.reason}
+    try:
+        serve = reach(typed, visits=True)
+    except NotRunning:
+        return _visit(request, typed)
+    # What serve has not begun by then is not done any more; what it has begun may take longer.
+    deadline_ms = SystemClock().now_ms() + PATIENCE_S * 1_000
+    return call(serve.directory, {**request, "deadline_ms": deadline_ms}, timeout_s)
+
+
+def _visit(request: dict[str, Any], typed: Typed) -> dict[str, Any]:
+    """Nobody runs: be serve for one question, with the settings of the installation."""
+    from dita.runtime.start import directory_of, installed
+    from dita.runtime.visiting import check_there, visit
+    from dita.runtime.whose import place_by_settings
+
+    check_there(directory_of(typed.config, typed.state_dir, os.environ), request["verb"])
+    settings, directory = installed(typed.config, typed.state_dir, os.environ)
+    speak_of(place_by_settings(settings, directory), quiet=typed.as_json)
+    return visit(settings, directory, SystemClock(), request, note)

@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import typer
+
+from dita.errors import ExitCode, SettingsError
 
 from .options import AsJson, ConfigFile
 from .render import emit_json, note, show, show_table
@@ -38,7 +43,8 @@ def config() -> None:
 def config_show(file: ConfigFile = None, as_json: AsJson = False) -> None:
     """Print every setting with its value and origin, and their hash.
 
-    What is wrong is named, with exit code 78, as serve would.
+    What is wrong is named, with exit code 78, as serve would; a key that cannot be
+    read as well.
 
     \b
     Example:
@@ -46,15 +52,30 @@ def config_show(file: ConfigFile = None, as_json: AsJson = False) -> None:
     """
     from dita.settings import load
 
-    settings = load(file, os.environ, {})
+    settings = load(_file(file), os.environ, {})
     rows = list(settings.shown())
     if as_json:
         emit_json(_as_json(settings, rows))
     else:
         _show(settings, rows)
-    for row in rows:
-        if row.state not in ("", "set"):
-            note(f"{row.section}.{row.key}: {row.value} is {row.state}; serve would end with 78")
+    unusable = [row for row in rows if row.state not in ("", "set")]
+    for row in unusable:
+        note(f"{row.section}.{row.key}: {row.value} is {row.state}; serve would end with 78")
+    if unusable:
+        raise typer.Exit(ExitCode.SETTINGS)
+
+
+def _file(given: Path | None) -> Path | None:
+    """The file of the installation; without one the packaged demo's, and that is said."""
+    from dita.runtime.start import find_settings
+
+    try:
+        return find_settings(given, os.environ).file
+    except SettingsError as nowhere:
+        if "it is not said" not in nowhere.what or nowhere.found != "none of them":
+            raise
+        note("no installation is named: these are the packaged demo's settings (--config demo)")
+        return None
 
 
 def _show(settings: Settings, rows: list[Setting]) -> None:

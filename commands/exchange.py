@@ -64,6 +64,7 @@ def exchange(
     import asyncio
 
     from dita.clock import SystemClock
+    from dita.errors import SettingsError, UsageError
     from dita.exchange.wire.running import Setup, run, server_of
     from dita.exchange.wire.switches import WireFile, read_file
     from dita.units import parse_money
@@ -81,7 +82,13 @@ def exchange(
         still=still,
         wire=read_file(faults) if faults else WireFile(),
     )
-    asyncio.run(run(server_of(setup, SystemClock()), _say_ready))
+    try:
+        server = server_of(setup, SystemClock())
+    except SettingsError as bad:  # of what was typed: no file is read in there but the tape
+        raise UsageError(
+            bad.what, expected=bad.expected, found=bad.found, action=bad.action
+        ) from bad
+    asyncio.run(run(server, _say_ready))
 
 
 def _say_ready(server: ExchangeServer) -> None:

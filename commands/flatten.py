@@ -1,7 +1,8 @@
 """`pink-ctl flatten --emergency`: the way out when serve cannot run.
 
-Prints what is open at the exchange and what would be done, and with --apply does it; how is in
-`dita.runtime.emergency`.  While a serve runs the way is `pink-ctl intent flatten`.
+Says first which exchange and whose money; then what is open there, what is ours of it, and what
+would be sent; with --apply it is done.  How is in `dita.runtime.emergency`.  While a serve runs the
+way is `pink-ctl intent flatten`.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ import typer
 from dita.errors import ExitCode
 
 from .options import Apply, AsJson, ConfigFile, StateDir
-from .render import emit_json, note, show
+from .render import emit_json, note, show, speak_of
+from .typed import again
 
 if TYPE_CHECKING:
     from dita.runtime.emergency import Plan
     from dita.runtime.wayout import WayOut
 
 Emergency = Annotated[
-    bool, typer.Option("--emergency", help="Without serve and journal, by the exchange's word.")
+    bool, typer.Option("--emergency", help="Without serve, by the exchange's word.")
 ]
 Symbols = Annotated[
     list[str] | None,
@@ -29,16 +31,26 @@ Symbols = Annotated[
 ]
 All = Annotated[bool, typer.Option("--all", help="Every position of the account, ours or not.")]
 Confirm = Annotated[
-    int, typer.Option("--confirm", help="With --all --apply: how many positions the plan shows.")
+    list[str] | None,
+    typer.Option("--confirm", help="With --all: how many positions. Else: a symbol (repeat it)."),
 ]
+Quantity = Annotated[
+    str,
+    typer.Option("--quantity", help="Close so much of the one --symbol, by your word."),
+]
+Host = Annotated[str, typer.Option("--host", help="Of the first line, when it has to be said.")]
+Money = Annotated[str, typer.Option("--money", help="live or vst, when it has to be said.")]
 Limit = Annotated[int, typer.Option("--limit-s", min=5, max=3_600, help="Give up after so long.")]
 
 
 def flatten(
     emergency: Emergency = False,
     symbol: Symbols = None,
+    quantity: Quantity = "",
     everything: All = False,
-    confirm: Confirm = -1,
+    confirm: Confirm = None,
+    host: Host = "",
+    money: Money = "",
     limit_s: Limit = 120,
     config: ConfigFile = None,
     state_dir: StateDir = None,
@@ -48,20 +60,22 @@ def flatten(
     """Cancel own orders and close own positions when serve cannot run.
 
     Exit 0 flat (or only planned), 1 not flat, 5 refused for safety, 6 the
-    venue does not answer, 75 a serve runs.
+    exchange does not answer, 75 a serve runs, 78 the settings name another place.
 
     \b
     Examples:
       pink-ctl flatten --emergency
       pink-ctl flatten --emergency --apply
       pink-ctl flatten --emergency --symbol FET-USDT --apply
+      pink-ctl flatten --emergency --symbol FET-USDT --quantity 500 --apply
       pink-ctl flatten --emergency --all --apply --confirm 3
     """
     import asyncio
 
     from dita.errors import RefusedForSafety
-    from dita.runtime.start import prepared
-    from dita.runtime.wayout import WayOut
+    from dita.runtime.start import installed
+    from dita.runtime.wayout import Confirmed, WayOut
+    from dita.units import parse_quantity
 
     if not emergency:
         raise RefusedForSafety(
@@ -69,38 +83,59 @@ def flatten(
             expected="--emergency, for when serve cannot run",
             action="with a running serve: pink-ctl intent flatten --reason WHY --apply",
         )
-    settings, directory = prepared(config, state_dir, os.environ)
+    settings, directory = installed(config, state_dir, os.environ)
     say = note if as_json else show
-    out = WayOut(settings, directory, symbol or [], everything=everything, limit_s=limit_s)
+    out = WayOut(
+        settings,
+        directory,
+        symbol or [],
+        everything=everything,
+        limit_s=limit_s,
+        confirmed=Confirmed(
+            host.rstrip("/"),
+            money,
+            tuple(confirm or ()),
+            parse_quantity(quantity, field="--quantity") if quantity else 0,
+        ),
+    )
+    speak_of(out.place, quiet=as_json, say=say)
+    if out.unproven:
+        note(f"not proven that this is the place: {out.unproven}")
     out.find_symbols(note)
-    plan, flat = asyncio.run(_run(out, say, confirm if apply else None))
+    plan, flat = asyncio.run(_run(out, say, apply=apply))
     if as_json:
-        emit_json({"applied": apply, "flat": flat, **_told(plan)})
+        emit_json({"applied": apply, "flat": flat, "proven": not out.unproven, **_told(plan)})
     if apply and not flat:
         note("not flat: look at the exchange's own screen")
         raise typer.Exit(ExitCode.DIFFERENCE)
 
 
-async def _run(out: WayOut, say: Any, confirm: int | None) -> tuple[Plan, bool]:
-    """The plan; with a confirmation, also the deed."""
+async def _run(out: WayOut, say: Any, *, apply: bool) -> tuple[Plan, bool]:
+    """The plan; with --apply also the deed."""
     async with out.locked(say, note) as emergency:
         plan = await emergency.look()
-        for line in _lines(plan):
+        for line in _lines(plan, everything=out.everything):
             say(line)
-        if confirm is None:
-            note("nothing was sent; add --apply to do it")
+        if not apply:
+            note("nothing was sent; to do it:")
+            note(f"next: {again(add=('--apply',))}")
             return plan, plan.flat
-        out.check(plan, confirm)
+        out.check_all(plan)
+        out.check_place(plan)
         return plan, await emergency.flatten()
 
 
-def _lines(plan: Plan) -> list[str]:
+def _lines(plan: Plan, *, everything: bool) -> list[str]:
     from dita.units import format_quantity
 
     lines = [f"would cancel {o.side.name} {o.asset} {o.venue_order_id}" for o in plan.orders]
     for p in plan.positions:
         size = format_quantity(p.quantity_e8)
-        lines.append(f"would close {p.side.name} {size} {p.asset} by reduce-only MARKET")
+        whose = "whoever's it is" if everything else "ours"
+        lines.append(
+            f"would send {_sent(p)} {size} {p.asset}, reduce-only MARKET: closes {_held(p)} {size},"
+            f" {whose}"
+        )
     if plan.flat:
         lines.append("nothing of ours is open")
     lines += [
@@ -109,8 +144,20 @@ def _lines(plan: Plan) -> list[str]:
     ]
     for p in plan.other_positions:
         size = format_quantity(p.quantity_e8)
-        lines.append(f"left alone: {p.side.name} {size} {p.asset}; name it with --symbol")
+        lines.append(
+            f"left alone: {_held(p)} {size} {p.asset}, not proven to be ours;"
+            f" if it is: --symbol {p.asset} --quantity {size}"
+        )
     return lines
+
+
+def _sent(position: Any) -> str:
+    """The side of the order that closes it."""
+    return "SELL" if position.side > 0 else "BUY"
+
+
+def _held(position: Any) -> str:
+    return "LONG" if position.side > 0 else "SHORT"
 
 
 def _told(plan: Plan) -> dict[str, Any]:
@@ -124,7 +171,12 @@ def _told(plan: Plan) -> dict[str, Any]:
 
     def positions(found: Any) -> list[dict[str, str]]:
         return [
-            {"asset": p.asset, "side": p.side.name, "quantity": format_quantity(p.quantity_e8)}
+            {
+                "asset": p.asset,
+                "position": _held(p),
+                "sends": _sent(p),
+                "quantity": format_quantity(p.quantity_e8),
+            }
             for p in found
         ]
 

@@ -13,6 +13,7 @@ import typer
 
 from dita.errors import ExitCode
 
+from .completing import cases as case_names
 from .options import AsJson
 from .render import WIDTH_IN_A_PIPE, emit_json, plain
 
@@ -28,7 +29,8 @@ DIFFERENCES_SHOWN = 12
 
 def golden(
     case: Annotated[
-        list[str] | None, typer.Option(help="Only this case; may be given several times.")
+        list[str] | None,
+        typer.Option(help="Only this case; may be given several times.", autocompletion=case_names),
     ] = None,
     file: Annotated[
         Path | None, typer.Option(help="A case of your own, as a TOML file, instead of ours.")

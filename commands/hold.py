@@ -5,12 +5,25 @@ Asks the running kernel through its control socket; exits are never held.
 
 from __future__ import annotations
 
-from .hands import Reason, send
+from typing import Annotated, Any
+
+import typer
+
+from .completing import symbols
+from .hands import Again, Operator, Reason, Typed, Wish, send
 from .options import Apply, AsJson, ConfigFile, StateDir
+
+Symbol = Annotated[
+    str,
+    typer.Option("--symbol", help="Only this symbol; else all.", autocompletion=symbols),
+]
 
 
 def hold(
     reason: Reason,
+    symbol: Symbol = "",
+    operator: Operator = "",
+    again: Again = False,
     config: ConfigFile = None,
     state_dir: StateDir = None,
     apply: Apply = False,
@@ -19,7 +32,18 @@ def hold(
     """No new entries: working ones are taken back, exits go on.
 
     \b
-    Example:
+    Examples:
       pink-ctl hold --reason "exchange maintenance" --apply
+      pink-ctl hold --symbol FET-USDT --reason "delisting" --apply
     """
-    send("hold: no new entries", {"verb": "hold"}, reason, config, state_dir, apply, as_json)
+    typed = Typed(reason, config, state_dir, apply, as_json, operator, again)
+    send(control("hold: no new entries", "hold", symbol), typed)
+
+
+def control(what: str, verb: str, symbol: str) -> Wish:
+    """A hold or a resume, of everything or of one symbol."""
+    request: dict[str, Any] = {"verb": verb}
+    if symbol:
+        request["asset"] = symbol
+        what += f" of {symbol}"
+    return Wish(what, request)

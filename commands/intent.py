@@ -1,59 +1,103 @@
 """`pink-ctl intent`: a person's hand on the controls of a running kernel.
 
-Each is journalled with who sent it and why; without --apply it only says what would be sent.
-Whether an intent makes sense is decided by the kernel.
+Each intent is planned first: what would be sent, what it is worth, and what would refuse it.  With
+--apply it is sent once, journalled with who and why, and the exchange's first answer is waited for.
+Whether an intent makes sense is decided by the running kernel.
 """
 
 from __future__ import annotations
 
-import os
 from typing import Annotated, Any
 
 import typer
 
-from dita.errors import ExitCode
+from dita.errors import ExitCode, UsageError
 
-from .hands import Reason, Wish, do, plan, send, tell
+from .completing import symbols, trades
+from .hands import (
+    Again,
+    Operator,
+    Reason,
+    Serve,
+    Typed,
+    Wait,
+    Wish,
+    do,
+    reach,
+    refusal_text,
+    say_next,
+    tell,
+    to_apply,
+)
 from .options import Apply, AsJson, ConfigFile, StateDir
-from .render import emit_json, show
+from .render import emit_json, note, show
 
-Trade = Annotated[str, typer.Option("--trade", help="Trade id.")]
+Trade = Annotated[str, typer.Option("--trade", help="Trade id.", autocompletion=trades)]
+Asset = Annotated[
+    str, typer.Option("--asset", help="Symbol, such as FET-USDT.", autocompletion=symbols)
+]
+Side = Annotated[str, typer.Option("--side", help="LONG or SHORT.")]
+Limit = Annotated[
+    str,
+    typer.Option("--price", help="This or better, at once, the rest ends; else MARKET."),
+]
+Leverage = Annotated[int, typer.Option("--leverage", help="At the exchange.")]
+Quantity = Annotated[str, typer.Option("--quantity", help="In coins, a multiple of the step.")]
+Whole = Annotated[bool, typer.Option("--all", help="All that is left of it.")]
+Leg = Annotated[bool, typer.Option("--leg", help="Its next leg (also without an option).")]
+Urgent = Annotated[bool, typer.Option("--urgent", help="Take back a working quote.")]
+
+#: What the exchange's first answer means for the exit code.
+ANSWERS = {
+    "filled": ExitCode.DONE,
+    "working": ExitCode.DONE,
+    "ended": ExitCode.DIFFERENCE,
+    "rejected": ExitCode.VENUE,
+    "rate_limited": ExitCode.VENUE,
+    "unknown": ExitCode.STALE,
+}
 
 
 def intent() -> None:
     """Send an intent by hand: enter, exit, cancel, flatten. Each takes --json.
 
+    Exit 0 done or planned, 1 refused by the kernel or nothing filled, 2 not
+    exact, 3 not running, 4 outcome unknown, 5 refused for safety, 6 refused by
+    the exchange.
+
     \b
     Examples:
-      pink-ctl intent exit --trade T1 --reason "news" --apply
+      pink-ctl intent exit --trade T1 --all --reason "news" --apply
       pink-ctl intent enter --trade T9 --asset FET-USDT --side SHORT \\
-          --quantity 500 --price 0.1866 --reason "by hand" --apply
+          --quantity 500 --reason "by hand" --apply
       pink-ctl intent flatten --reason "going home" --apply
     """
 
 
 def intent_enter(
     trade: Trade,
-    asset: Annotated[str, typer.Option("--asset", help="Symbol, such as FET-USDT.")],
-    side: Annotated[str, typer.Option("--side", help="LONG or SHORT.")],
-    quantity: Annotated[str, typer.Option("--quantity", help="In coins.")],
-    price: Annotated[str, typer.Option("--price", help="Reference price.")],
+    asset: Asset,
+    side: Side,
+    quantity: Quantity,
     reason: Reason,
-    leverage: Annotated[int, typer.Option("--leverage", help="At the exchange.")] = 1,
+    price: Limit = "",
+    leverage: Leverage = 1,
+    wait: Wait = 5,
+    operator: Operator = "",
+    again: Again = False,
     config: ConfigFile = None,
     state_dir: StateDir = None,
     apply: Apply = False,
     as_json: AsJson = False,
 ) -> None:
-    """Enter a trade at market.
+    """Enter a trade at market, or at a price or better.
 
     \b
     Example:
       pink-ctl intent enter --trade T9 --asset FET-USDT --side SHORT \\
           --quantity 500 --price 0.1866 --reason "by hand" --apply
     """
-    from dita.contracts import KernelCommandType, TradeSide
-    from dita.errors import UsageError
+    from dita.contracts import KernelCommandType, OrderType, TradeSide
     from dita.units import parse_price, parse_quantity
 
     if side.upper() not in TradeSide.__members__:
@@ -63,48 +107,61 @@ def intent_enter(
         "trade_id": trade,
         "asset": asset,
         "side": int(TradeSide[side.upper()]),
-        "quantity_e8": parse_quantity(quantity, field="--quantity"),
-        "reference_price_e10": parse_price(price, field="--price"),
+        "quantity_e8": _above_zero(parse_quantity(quantity, field="--quantity"), "quantity"),
         "leverage": leverage,
     }
-    what = f"enter {side.upper()} {quantity} {asset} as {trade}, leverage {leverage}"
-    send(what, {"verb": "intent", "intent": fields}, reason, config, state_dir, apply, as_json)
+    if price:
+        limit_e10 = _above_zero(parse_price(price, field="--price"), "price")
+        fields |= {"order_type": int(OrderType.LIMIT_IOC), "limit_price_e10": limit_e10}
+    at = f"at {price} or better" if price else "at market"
+    what = f"enter {side.upper()} {quantity} {asset} as {trade}, {at}, leverage {leverage}"
+    typed = Typed(reason, config, state_dir, apply, as_json, operator, again, wait)
+    _one(_wish(what, fields), typed)
 
 
 def intent_exit(
     trade: Trade,
     reason: Reason,
-    quantity: Annotated[str, typer.Option("--quantity", help="In coins; else the next leg.")] = "",
-    urgent: Annotated[bool, typer.Option("--urgent", help="Take back a working quote.")] = False,
+    everything: Whole = False,
+    leg: Leg = False,
+    quantity: Quantity = "",
+    urgent: Urgent = False,
+    wait: Wait = 5,
+    operator: Operator = "",
+    again: Again = False,
     config: ConfigFile = None,
     state_dir: StateDir = None,
     apply: Apply = False,
     as_json: AsJson = False,
 ) -> None:
-    """Exit a trade: its next leg, or a quantity.
+    """Exit a trade: all of it, its next leg, or a quantity.
 
     \b
-    Example:
-      pink-ctl intent exit --trade T1 --reason "news" --apply
+    Examples:
+      pink-ctl intent exit --trade T1 --all --reason "news" --apply
+      pink-ctl intent exit --trade T1 --quantity 100 --reason "trim" --apply
     """
-    from dita.units import parse_quantity
+    from dita.units import QUANTITY_MAX, parse_quantity
 
+    if everything + leg + bool(quantity) > 1:
+        raise UsageError("how much?", expected="--all, --leg or --quantity", found="several")
     fields = _exit_fields(trade, urgent)
+    if everything:
+        fields["quantity_e8"] = QUANTITY_MAX
     if quantity:
-        fields["quantity_e8"] = parse_quantity(quantity, field="--quantity")
-    what = f"exit {quantity or 'the next leg'} of {trade}"
-    send(what, {"verb": "intent", "intent": fields}, reason, config, state_dir, apply, as_json)
-
-
-def _exit_fields(trade: str, urgent: bool) -> dict[str, Any]:
-    from dita.contracts import KernelCommandType
-
-    return {"command": int(KernelCommandType.EXIT), "trade_id": trade, "urgent": urgent}
+        fields["quantity_e8"] = _above_zero(
+            parse_quantity(quantity, field="--quantity"), "quantity"
+        )
+    what = f"exit {'ALL' if everything else quantity or 'the next leg'} of {trade}"
+    typed = Typed(reason, config, state_dir, apply, as_json, operator, again, wait)
+    _one(_wish(what, fields), typed)
 
 
 def intent_cancel(
     trade: Trade,
     reason: Reason,
+    operator: Operator = "",
+    again: Again = False,
     config: ConfigFile = None,
     state_dir: StateDir = None,
     apply: Apply = False,
@@ -119,12 +176,14 @@ def intent_cancel(
     from dita.contracts import KernelCommandType
 
     fields = {"command": int(KernelCommandType.CANCEL), "trade_id": trade}
-    what = f"cancel the working order of {trade}"
-    send(what, {"verb": "intent", "intent": fields}, reason, config, state_dir, apply, as_json)
+    typed = Typed(reason, config, state_dir, apply, as_json, operator, again)
+    _one(_wish(f"cancel the working order of {trade}", fields), typed)
 
 
 def intent_flatten(
     reason: Reason,
+    operator: Operator = "",
+    again: Again = False,
     config: ConfigFile = None,
     state_dir: StateDir = None,
     apply: Apply = False,
@@ -136,31 +195,186 @@ def intent_flatten(
     Example:
       pink-ctl intent flatten --reason "going home" --apply
     """
-    from dita.runtime.control import call
-    from dita.runtime.start import directory_of
+    from dita.runtime.calling import call
 
-    directory = directory_of(config, state_dir, os.environ)
-    slots = call(directory, {"verb": "status"})["status"]["slots"]
+    typed = Typed(reason, config, state_dir, apply, as_json, operator, again)
+    serve = reach(typed)
+    slots = call(serve.directory, {"verb": "status"})["status"]["slots"]
     wishes = [_exit_of(slot) for slot in slots]
-    if not apply and wishes:
-        plan(directory, wishes, as_json)
+    if not apply:
+        _plan(serve, wishes, typed)
         return
-    # One refusal must not keep the others from going out.
-    answers = [do(directory, wish, reason) for wish in wishes]
+    answers = _all_of(serve, wishes, typed)
     if as_json:
-        emit_json({"applied": apply, "answers": answers})
+        emit_json({"applied": True, "answers": answers})
     elif not wishes:
         show("nothing is open")
-    else:
-        for wish, answer in zip(wishes, answers, strict=True):
-            tell(wish, answer)
+    if any(answer.get("code") == "UNKNOWN" for answer in answers):
+        raise typer.Exit(ExitCode.STALE)
     if not all(answer["accepted"] for answer in answers):
         raise typer.Exit(ExitCode.DIFFERENCE)
+
+
+def _all_of(serve: Serve, wishes: list[Wish], typed: Typed) -> list[dict[str, Any]]:
+    """Each is sent whatever became of the others: one refusal must not keep the rest in."""
+    from dita.errors import DitaError
+
+    answers = []
+    for wish in wishes:
+        try:
+            answer = do(serve, wish, typed)
+        except DitaError as bad:
+            note(str(bad))
+            unknown = bad.exit_code is ExitCode.STALE
+            code = "UNKNOWN" if unknown else "NOT_DONE"
+            answer = {"accepted": False, "code": code, "details": {}, "error": str(bad)}
+        else:
+            if not typed.as_json:
+                tell(wish, answer)
+        answers.append({"trade": wish.request["intent"]["trade_id"], **answer})
+    return answers
 
 
 def _exit_of(slot: dict[str, Any]) -> Wish:
     from dita.units import QUANTITY_MAX
 
     fields = {**_exit_fields(slot["trade"], True), "quantity_e8": QUANTITY_MAX}
-    what = f"exit all of {slot['trade']} ({slot['side']} {slot['size']} {slot['asset']})"
+    return _wish(f"exit all of {slot['trade']} ({_slot_text(slot)})", fields)
+
+
+def _exit_fields(trade: str, urgent: bool) -> dict[str, Any]:
+    from dita.contracts import KernelCommandType
+
+    return {"command": int(KernelCommandType.EXIT), "trade_id": trade, "urgent": urgent}
+
+
+def _wish(what: str, fields: dict[str, Any]) -> Wish:
     return Wish(what, {"verb": "intent", "intent": fields})
+
+
+def _above_zero(number: int, what: str) -> int:
+    if number <= 0:
+        raise UsageError(f"{what} refused", expected="above 0", found=str(number))
+    return number
+
+
+# -- one intent ------------------------------------------------------------------------------------
+
+
+def _one(wish: Wish, typed: Typed) -> None:
+    """Plan it, or do it and end with what came of it."""
+    serve = reach(typed)
+    if not typed.apply:
+        _plan(serve, [wish], typed)
+        return
+    answer = do(serve, wish, typed)
+    if typed.as_json:
+        emit_json({"applied": True, **answer})
+    else:
+        tell(wish, answer)
+        _tell_answer(answer.get("answer"))
+    if not answer["accepted"]:
+        raise typer.Exit(ExitCode.DIFFERENCE)
+    result = (answer.get("answer") or {}).get("result", "working")
+    if ANSWERS[result]:
+        raise typer.Exit(int(ANSWERS[result]))
+
+
+def _tell_answer(answer: dict[str, Any] | None) -> None:
+    """What the exchange said of the order, if anything went out."""
+    if answer is None:
+        return
+    order = f"{answer['side']} {answer['quantity']} {answer['asset']}"
+    match answer["result"]:
+        case "filled":
+            at = f" at {answer['price']}" if answer["price"] else ""
+            show(f"filled: {answer['side']} {answer['filled']} of {answer['quantity']}{at}")
+        case "working":
+            show(f"the exchange took it: {order} works as {answer['venue_order_id']}")
+        case "ended":
+            show(f"nothing filled: {order} ended")
+        case "unknown":
+            show(f"no answer of the exchange yet: {order} is being asked about")
+            note("next: pink-ctl status")
+        case _:
+            said = ": ".join(part for part in (answer["reason"], answer["message"]) if part)
+            show(f"REFUSED by the exchange: {order}{f' ({said})' if said else ''}")
+            note("next: pink-ctl status")
+
+
+# -- plans -----------------------------------------------------------------------------------------
+
+
+def _plan(serve: Serve, wishes: list[Wish], typed: Typed) -> None:
+    """What would be done, from the running kernel's own checks; nothing is sent."""
+    from dita.runtime.calling import call
+
+    plans = []
+    for wish in wishes:
+        request = {"verb": "intent_plan", "intent": wish.request["intent"]}
+        plans.append(call(serve.directory, request) if serve.foretells else {"plan": {}})
+    if typed.as_json:
+        told = [{"what": w.what, **p["plan"]} for w, p in zip(wishes, plans, strict=True)]
+        emit_json({"applied": False, "plan": told, "entries_frozen": _frozen(serve)})
+        return
+    if not wishes:
+        show("nothing is open")
+        return
+    for wish, planned in zip(wishes, plans, strict=True):
+        show(f"would {wish.what}")
+        if serve.foretells:
+            _show_plan(planned)
+        else:
+            _remark(serve, wish.request["intent"])
+    to_apply(serve, refused=any(not p["plan"].get("accepted", True) for p in plans))
+
+
+def _frozen(serve: Serve) -> list[str]:
+    return list(serve.about.get("entries_frozen", ()))
+
+
+def _remark(serve: Serve, intent: dict[str, Any]) -> None:
+    """What the trade is now, from the status of a serve that cannot say more."""
+    trade, slots = intent.get("trade_id", ""), serve.about.get("slots", [])
+    slot = next((s for s in slots if s["trade"] == trade), None)
+    if slot is not None:
+        note(f"{trade} is {_slot_text(slot)}")
+    elif "asset" not in intent:
+        names = ", ".join(s["trade"] for s in slots)
+        note(f"no open trade is called {trade}; open: {names or 'none'}")
+
+
+def _show_plan(planned: dict[str, Any]) -> None:
+    p = planned["plan"]
+    slot, frozen = p["slot"], planned["entries_frozen"]
+    if p["sends"]:
+        show(f"  sends {_order_text(p)}")
+    elif p["accepted"] and p["cancels"]:
+        show("  sends a cancel of the working order first; the rest follows when it has ended")
+    elif p["accepted"]:
+        show("  sends nothing now; it is latched until it can go out")
+    if p["command"] != "CANCEL":
+        worth = f"worth {p['notional']} USDT" if p["notional"] else "worth not known"
+        market = p["market_price"] or "not known"
+        show(f"  {worth}; market price {market}; leverage {p['leverage']}")
+    if slot is not None:
+        show(f"  {p['trade']} is {_slot_text(slot)}, leg {slot['leg'] + 1} of {slot['legs']}")
+    elif p["command"] != "ENTER":
+        names = ", ".join(planned["trades"])
+        show(f"  no open trade is called {p['trade']}; open: {names or 'none'}")
+    if p["command"] == "ENTER":
+        show(f"  entries: {'frozen: ' + ', '.join(frozen) if frozen else 'free'}")
+    if not p["accepted"]:
+        show(f"  REFUSED if sent now: {refusal_text(p)}")
+        say_next(p["code"])
+
+
+def _order_text(p: dict[str, Any]) -> str:
+    whole = "ALL " if p["all"] else ""
+    kind = f"at {p['limit']} or better, at once, the rest ends" if p["limit"] else "at market"
+    only = ", reduce-only" if p["reduce_only"] else ""
+    return f"{p['order_side']} {whole}{p['quantity']} {p['asset']} {kind}{only}"
+
+
+def _slot_text(slot: dict[str, Any]) -> str:
+    return f"{slot['side']} {slot['size']} {slot['asset']}, {slot['state']}"

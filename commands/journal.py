@@ -6,15 +6,18 @@ not known here.
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from dita.errors import UsageError
+
 from .options import AsJson, ConfigFile, StateDir
-from .render import emit_json, note, show
+from .render import SCHEMA_VERSION, emit_json, note, show, speak_of_directory
+
+JOURNAL_FOLDER = "journal"
 
 Count = Annotated[int, typer.Option("--last", min=1, max=100_000, help="So many records.")]
 Target = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Else stdout.")]
@@ -32,12 +35,23 @@ def journal() -> None:
     """
 
 
-def _reader(config: Path | None, state_dir: Path | None) -> Any:
-    from dita.journal import JournalReader
-    from dita.runtime.factory import JOURNAL_FOLDER
-    from dita.runtime.start import directory_of
+def _reader(config: Path | None, state_dir: Path | None, *, as_json: bool = False) -> Any:
+    """The journal of a state directory, which is said first.  UsageError when there is none."""
+    return _opened(speak_of_directory(config, state_dir, quiet=as_json))
 
-    return JournalReader.open(directory_of(config, state_dir, os.environ) / JOURNAL_FOLDER)
+
+def _opened(directory: Path) -> Any:
+    from dita.journal import JournalReader
+
+    folder = directory / JOURNAL_FOLDER
+    if not folder.is_dir():
+        raise UsageError(
+            "no journal here",
+            expected=f"a state directory with a journal in {folder}",
+            found="none",
+            action="name the --state-dir or the --config of the serve that you mean",
+        )
+    return JournalReader.open(folder)
 
 
 def journal_verify(
@@ -51,7 +65,7 @@ def journal_verify(
     Example:
       pink-ctl journal verify --state-dir /var/lib/pink
     """
-    reader = _reader(config, state_dir)
+    reader = _reader(config, state_dir, as_json=as_json)
     report = reader.verify()
     engine = reader.epoch.engine()
     inputs = reader.replay_into(engine)
@@ -90,7 +104,7 @@ def journal_tail(
 
     from dita.journal import export_json
 
-    reader = _reader(config, state_dir)
+    reader = _reader(config, state_dir, as_json=as_json)
     report = reader.verify()
     stream = io.StringIO()
     export_json(reader, stream, max(1, report.last_seq - last + 1))
@@ -116,16 +130,42 @@ def journal_export(
     """
     from dita.journal import export_json
 
-    reader = _reader(config, state_dir)
-    if out is None:
-        count = export_json(reader, sys.stdout)
-    else:
+    reader = _reader(config, state_dir, as_json=as_json)
+    if out is not None:
         with out.open("x") as stream:
             count = export_json(reader, stream)
+    elif as_json:
+        count = _export_object(reader)
+    else:
+        count = export_json(reader, sys.stdout)
     if as_json and out is not None:
         emit_json({"records": count, "file": str(out)})
     else:
         note(f"{count} records exported")
+
+
+def _export_object(reader: Any) -> int:
+    """One JSON object with every line of an export, for a journal of any size."""
+    import json
+
+    from dita.journal import export_json
+
+    class Items:
+        """Lines as the items of a list."""
+
+        count = 0
+
+        def write(self, line: str) -> None:
+            for each in line.splitlines():
+                sys.stdout.write(("," if self.count else "") + "\n" + each)
+                self.count += 1
+
+    items = Items()
+    head = json.dumps({"schema_version": SCHEMA_VERSION})
+    sys.stdout.write(f'{head[:-1]}, "records": [')
+    count = export_json(reader, items)  # type: ignore[arg-type]  # it only writes
+    sys.stdout.write("\n]}\n")
+    return count
 
 
 def journal_import(
@@ -141,19 +181,17 @@ def journal_import(
       pink-ctl journal import --state-dir /var/lib/pink-copy pink.jsonl
     """
     from dita.journal import import_json
-    from dita.runtime.factory import JOURNAL_FOLDER
     from dita.runtime.lock import StateLock
-    from dita.runtime.start import directory_of
 
-    directory = directory_of(config, state_dir, os.environ)
-    lock = StateLock(directory)
-    try:
-        with source.open() as stream:
+    directory = speak_of_directory(config, state_dir, quiet=as_json)
+    with source.open() as stream:  # first: nothing is made for a file that is not there
+        lock = StateLock(directory)
+        try:
             made = import_json(stream, directory / JOURNAL_FOLDER)
-        made.close()
-    finally:
-        lock.release()
-    reader = _reader(config, state_dir)
+            made.close()
+        finally:
+            lock.release()
+    reader = _opened(directory)
     engine = reader.epoch.engine()
     inputs = reader.replay_into(engine)
     if as_json:

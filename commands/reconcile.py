@@ -11,9 +11,16 @@ from typing import Annotated, Any
 import typer
 
 from dita.errors import ExitCode, UsageError
+from dita.files import read_limited
 
+from .completing import symbols
+from .hands import Operator, Typed
 from .options import AsJson, ConfigFile, StateDir
 from .render import emit_json, note, print_rich, show
+from .typed import again, quoted
+
+#: Of a plan; one for every slot of a big table has a tenth of it.
+_PLAN_BYTES_MAX = 16 * 2**20
 
 Out = Annotated[
     Path | None, typer.Option("--out", metavar="PLAN", help="Write the plan to this new file.")
@@ -25,7 +32,8 @@ WhenFlat = Annotated[
     bool, typer.Option("--when-flat", help="Refuse unless nothing is open or works anywhere.")
 ]
 Symbols = Annotated[
-    list[str] | None, typer.Option("--symbol", help="Look at this symbol too; repeat it.")
+    list[str] | None,
+    typer.Option("--symbol", help="Look at this symbol too; repeat it.", autocompletion=symbols),
 ]
 Adopt = Annotated[
     list[str] | None,
@@ -41,14 +49,16 @@ def reconcile(
     when_flat: WhenFlat = False,
     symbol: Symbols = None,
     adopt: Adopt = None,
+    operator: Operator = "",
     config: ConfigFile = None,
     state_dir: StateDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Set orders, positions and money of both sides side by side.
 
-    Exit 0 no difference, 1 difference, 5 refused (the exchange has moved, or the
-    plan is another journal's or too old), 6 the exchange did not answer.
+    Exit 0 no difference (or only remarks: explained, and nobody has to act),
+    1 difference, 5 refused (the exchange has moved, or the plan is another
+    journal's or too old), 6 the exchange did not answer.
 
     \b
     Examples:
@@ -56,8 +66,9 @@ def reconcile(
       pink-ctl reconcile --out plan.json
       pink-ctl reconcile --apply plan.json --reason "closed by hand"
     """
+    typed = Typed(reason, config, state_dir, apply is not None, as_json, operator)
     if apply is not None:
-        _apply(apply, reason, when_flat, config, state_dir, as_json)
+        _apply(apply, when_flat, typed)
         return
     from .asking import ask
 
@@ -67,8 +78,7 @@ def reconcile(
         "adopt": adopt or [],
         "when_flat": when_flat,
     }
-    answer = ask(request, config, state_dir)
-    record = answer["reconcile"]
+    record = ask(request, typed)["reconcile"]
     if out is not None:
         _write(out, record["plan"])
     if as_json:
@@ -77,26 +87,28 @@ def reconcile(
         _draw(record)
     if record["differences"]:
         if out is None:
-            note("nothing was changed; --out PLAN writes the plan, --apply PLAN does it")
+            note("nothing was changed; to write the plan to a file:")
+            note(f"next: {again(add=('--out', 'plan.json'))}")
+        else:
+            note("nothing was changed; read the plan, then:")
+            note(f"next: pink-ctl reconcile --apply {quoted(str(out))} --reason WHY")
         raise typer.Exit(ExitCode.DIFFERENCE)
 
 
-def _apply(
-    path: Path, reason: str, when_flat: bool, config: Any, state_dir: Any, as_json: bool
-) -> None:
+def _apply(path: Path, when_flat: bool, typed: Typed) -> None:
     import json
 
     from .asking import ask
 
-    if not reason:
+    if not typed.reason:
         raise UsageError("reason missing", expected="--reason with --apply", found="none")
     try:
-        plan = json.loads(path.read_bytes())
-    except (OSError, ValueError) as bad:
+        plan = json.loads(read_limited(path, _PLAN_BYTES_MAX))
+    except (OSError, ValueError, RecursionError) as bad:
         raise UsageError("plan not readable", expected="a file from --out", found=str(bad)) from bad
-    request = {"verb": "reconcile_apply", "plan": plan, "reason": reason, "when_flat": when_flat}
-    answer = ask(request, config, state_dir, timeout_s=600)
-    if as_json:
+    request = {"verb": "reconcile_apply", "plan": plan, "when_flat": when_flat}
+    answer = ask(request, typed, timeout_s=600)
+    if typed.as_json:
         emit_json(answer)
     else:
         for done in answer["done"]:

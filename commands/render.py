@@ -1,25 +1,29 @@
 """Everything a command shows goes through here: text, tables, JSON, and errors as one line.
 
-stdout carries data, stderr carries talk. The sole user of rich, which is imported where a table
-is drawn, because it costs more start-up time than everything else together. Knows no runtime,
-venue or kernel.
+stdout carries data, stderr carries talk. rich is imported where something is drawn, because it
+costs more start-up time than everything else together. Knows no runtime, venue or kernel.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from enum import Enum, IntEnum
-from typing import TYPE_CHECKING, Any, ParamSpec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
 import typer
 
-from dita.errors import DitaError
+from dita.errors import DitaError, ExitCode, OperatorError, SettingsError
+
+from . import typed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,14 +57,43 @@ def plain(text: str) -> str:
     return _INVISIBLE.sub("", _SPACES.sub(" ", _ESCAPES.sub("", text)))
 
 
+_place: dict[str, Any] = {}
+
+
+def speak_of(
+    place: dict[str, Any], *, quiet: bool, say: Callable[[str], None] | None = None
+) -> None:
+    """Say whose money, which host and which state directory this is about: the first line.
+
+    With ``quiet`` it is only remembered, for the JSON object.  On stderr unless ``say`` says it.
+    """
+    from dita.runtime.whose import PLACE_KEYS, described
+
+    _place.clear()
+    _place.update({key: place[key] for key in PLACE_KEYS})
+    if not quiet:
+        (say or note)(described(_place))
+
+
+def speak_of_directory(config: Path | None, state_dir: Path | None, *, quiet: bool) -> Path:
+    """Say which state directory is read, and whose money it is for; nothing else is asked."""
+    from dita.runtime.start import place_of
+    from dita.runtime.whose import place_by_directory
+
+    place = place_of(config, state_dir, os.environ)
+    file = place.found.file if place.found is not None else None
+    speak_of(place_by_directory(place.directory, file), quiet=quiet)
+    return place.directory
+
+
 def show(line: str = "") -> None:
     """Print one line of the result to stdout."""
     typer.echo(plain(line))
 
 
 def note(line: str) -> None:
-    """Say one line to the operator on stderr: progress, a warning, a hint."""
-    typer.echo(plain(line), err=True)
+    """Say one line to the operator on stderr: progress, a warning, a hint that can be typed."""
+    typer.echo(typed.typable(plain(line)), err=True)
 
 
 def show_table(
@@ -94,6 +127,11 @@ def show_table(
     _stdout().print(table)
 
 
+def output_width() -> int:
+    """Columns of stdout; very many where no terminal is: whatever reads that gets whole values."""
+    return _stdout().width
+
+
 def print_rich(drawn: Callable[[int], Any]) -> None:
     """Print to stdout what a function draws for the width that there is."""
     console = _stdout()
@@ -109,31 +147,101 @@ def emit_json(result: object) -> None:
     body = _json_value(result)
     if not isinstance(body, dict):
         raise TypeError(f"expected a record or a mapping to print as JSON, was {type(result)}")
-    typer.echo(json.dumps({"schema_version": SCHEMA_VERSION, **body}, indent=2))
+    place = {"place": dict(_place)} if _place else {}
+    typer.echo(json.dumps({"schema_version": SCHEMA_VERSION, **place, **body}, indent=2))
+
+
+def emit_error(error: DitaError) -> None:
+    """An error as the one JSON object of a command that was asked for JSON."""
+    emit_json(
+        {
+            "error": {
+                "what": error.what,
+                "expected": error.expected,
+                "found": error.found,
+                "action": typed.typable(error.action),
+                "exit_code": int(error.exit_code),
+            }
+        }
+    )
 
 
 def reported(command: Callable[P, None]) -> Callable[P, None]:
-    """Let a command end in one clear line on stderr and its exit code when a DitaError is raised.
+    """Let a command end in one clear line on stderr and its exit code.
 
-    Any other exception is a bug and keeps its traceback (app.main).
+    That goes for a DitaError and for what the system refuses (a path, a permission, a full disk);
+    with --json it is an object on stdout as well.  Any other exception is a bug and keeps its
+    traceback (app.main).
     """
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        _place.clear()
+        given = {name: value for name, value in kwargs.items() if isinstance(value, Path)}
+        typed.use(given.get("config"), given.get("state_dir"))
         try:
             command(*args, **kwargs)
+            sys.stdout.flush()  # what cannot be written is found out here, not at the very end
+        except BrokenPipeError as unread:
+            raise typer.Exit(int(ExitCode.PIPE)) from unread
         except DitaError as error:
-            note(f"pink-ctl: {error}")
-            raise typer.Exit(int(error.exit_code)) from error
+            _report(error, as_json=bool(kwargs.get("as_json")))
+        except OSError as refused:
+            serves = command.__name__ == "serve"
+            _report(by_the_system(refused, serves), as_json=bool(kwargs.get("as_json")))
 
     return run
+
+
+def _report(error: DitaError, *, as_json: bool) -> NoReturn:
+    note(f"pink-ctl: {error}")
+    if as_json:
+        with contextlib.suppress(OSError):  # a full disk under stdout: the line above has it
+            emit_error(error)
+    raise typer.Exit(int(error.exit_code)) from error
+
+
+def by_the_system(refused: OSError, serves: bool = False) -> OperatorError:
+    """What the system refused, as an error for whoever can mend it.
+
+    Under serve a path that cannot be used is a wrong setting, which no restart mends.
+    """
+    names = [str(name) for name in (refused.filename, refused.filename2) if name is not None]
+    why = refused.strerror or str(refused) or type(refused).__name__
+    expected = f"to be able to use {' and '.join(names)}" if names else ""
+    if serves and type(refused) in _MENDED_BY:
+        return SettingsError(
+            f"the system refused it: {why}",
+            expected=expected,
+            action="name a state directory that belongs to the user of serve, or correct its owner",
+        )
+    return OperatorError(
+        f"the system refused it: {why}",
+        expected=expected,
+        action=_MENDED_BY.get(type(refused), "look at that path and its disk"),
+    )
+
+
+_MENDED_BY: dict[type[OSError], str] = {
+    FileNotFoundError: "check the path",
+    FileExistsError: "choose another name: nothing that is there is overwritten",
+    IsADirectoryError: "name a file",
+    NotADirectoryError: "check the path: a part of it is a file",
+    PermissionError: "run it as the user that owns it, or choose another path",
+}
 
 
 def _stdout() -> Console:
     """Make a console that prints text as it is: venue texts contain brackets and colons."""
     from rich.console import Console
 
-    return Console(
+    class Paper(Console):
+        """A reader that went away ends the command as it does everywhere else."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Paper(
         markup=False,
         highlight=False,
         emoji=False,

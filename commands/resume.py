@@ -5,21 +5,27 @@ Asks the running kernel through its control socket.
 
 from __future__ import annotations
 
-from .hands import Reason, send
+from .hands import Again, Operator, Reason, Typed, send
+from .hold import Symbol, control
 from .options import Apply, AsJson, ConfigFile, StateDir
 
 
 def resume(
     reason: Reason,
+    symbol: Symbol = "",
+    operator: Operator = "",
+    again: Again = False,
     config: ConfigFile = None,
     state_dir: StateDir = None,
     apply: Apply = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let entries come again after a hold.
+    """Let entries come again after a hold; says what still keeps them out.
 
     \b
-    Example:
+    Examples:
       pink-ctl resume --reason "maintenance over" --apply
+      pink-ctl resume --symbol FET-USDT --reason "listed again" --apply
     """
-    send("resume: entries may come", {"verb": "resume"}, reason, config, state_dir, apply, as_json)
+    typed = Typed(reason, config, state_dir, apply, as_json, operator, again)
+    send(control("resume: entries may come", "resume", symbol), typed)

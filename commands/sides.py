@@ -32,6 +32,8 @@ def headline(record: dict[str, Any]) -> Text:
     line = Text()
     line.append(f"{_amount(record['difference'])} USDT", style=style)
     line.append(f"  {_counted(count)}", style=style)
+    if remarks := record.get("remarks", 0):
+        line.append(f", {remarks} remark{'' if remarks == 1 else 's'}")
     line.append(f"  {plain(record['namespace'])}, journal {record['epoch']}")
     if not record["calm"]:
         line.append("  seen while things moved: look again", style="yellow")

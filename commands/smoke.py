@@ -11,10 +11,14 @@ import typer
 
 from dita.errors import ExitCode, UsageError
 
+from .completing import symbols
+from .hands import Operator, Typed
 from .options import AsJson, ConfigFile, StateDir
 from .render import emit_json, note, show
 
-Symbol = Annotated[str, typer.Option("--symbol", help="Symbol, such as TRX-USDT.")]
+Symbol = Annotated[
+    str, typer.Option("--symbol", help="Symbol, such as TRX-USDT.", autocompletion=symbols)
+]
 Side = Annotated[str, typer.Option("--side", help="LONG or SHORT.")]
 Price = Annotated[str, typer.Option("--price", help="About; else the exchange's own.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be sent; send nothing.")]
@@ -29,6 +33,7 @@ def smoke(
     reason: Why = "smoke test",
     dry_run: DryRun = False,
     live_money: LiveMoney = False,
+    operator: Operator = "",
     config: ConfigFile = None,
     state_dir: StateDir = None,
     as_json: AsJson = False,
@@ -53,17 +58,18 @@ def smoke(
         "symbol": symbol,
         "side": side.upper(),
         "price": price,
-        "reason": reason,
         "dry_run": dry_run,
         "live_money": live_money,
     }
-    record = ask(request, config, state_dir, timeout_s=300)["smoke"]
+    typed = Typed(reason, config, state_dir, not dry_run, as_json, operator)
+    record = ask(request, typed, timeout_s=300)["smoke"]
     if as_json:
         emit_json(record)
     else:
         _tell(record, dry_run)
     if record["left_open"]:
-        note(f"{record['trade']} is still open; next: pink-ctl intent flatten, pink-ctl reconcile")
+        note(f"{record['trade']} is still open")
+        note(f"next: pink-ctl intent exit --all --trade {record['trade']} --reason WHY --apply")
     if record["code"]:
         raise typer.Exit(record["code"] or ExitCode.DIFFERENCE)
 
@@ -73,3 +79,6 @@ def _tell(record: dict[str, Any], dry_run: bool) -> None:
         show(f"{'✓' if step['ok'] else '✗'} {step['step']:<14} {step['text']}")
     if dry_run:
         note("nothing was sent; leave --dry-run away to do it")
+    else:
+        show(f"trade {record['trade']}")
+        note(f"next: pink-ctl explain {record['trade']}")

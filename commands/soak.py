@@ -5,6 +5,7 @@ Asks a running serve; shows how far the two were apart, idle and while money was
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -13,12 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dita.clock import SystemClock
-from dita.errors import ExitCode, NotRunning, UsageError, VenueError
+from dita.errors import ExitCode, NotRunning, Unanswered, UsageError, VenueError
 
+from .hands import Typed, reach
 from .options import AsJson, ConfigFile, StateDir
 from .render import emit_json, note, show, show_table
 
 if TYPE_CHECKING:
+    from typing import IO
+
     from dita.runtime.soaking import Part, Summary
 
 Duration = Annotated[str, typer.Option("--duration", help="Such as 90s, 30m, 24h.")]
@@ -51,15 +55,18 @@ def soak(
       pink-ctl soak --duration 5m --interval 2s --json
     """
     from dita.runtime.soaking import summary_of
-    from dita.runtime.start import directory_of
 
-    directory = directory_of(config, state_dir, os.environ)
-    taken, missed = _polled(directory, _span_ms(duration), _span_ms(interval), samples)
-    if not taken:
-        raise VenueError("no sample taken", expected="answers of the exchange", found="none")
-    summary = summary_of(taken, missed)
-    if svg is not None:
-        _plot(svg, taken)
+    spans = _span_ms(duration), _span_ms(interval)
+    with contextlib.ExitStack() as files:  # before the first sample: a day of them is not lost
+        plot = files.enter_context(_opened(svg)) if svg is not None else None
+        lines = files.enter_context(samples.open("a")) if samples is not None else None
+        directory = reach(Typed("", config, state_dir, False, as_json)).directory
+        taken, missed = _polled(directory, *spans, lines)
+        if not taken:
+            raise VenueError("no sample taken", expected="answers of the exchange", found="none")
+        summary = summary_of(taken, missed)
+        if plot is not None:
+            _plot(plot, taken)
     if as_json:
         emit_json(_record(summary))
     else:
@@ -76,10 +83,10 @@ def _span_ms(text: str) -> int:
 
 
 def _polled(
-    directory: Path, duration_ms: int, interval_ms: int, file: Path | None
+    directory: Path, duration_ms: int, interval_ms: int, lines: IO[str] | None
 ) -> tuple[list[dict[str, Any]], int]:
     """Samples, and how many questions had no answer.  NotRunning when nobody runs at the start."""
-    from dita.runtime.control import call
+    from dita.runtime.calling import call
 
     clock = SystemClock()
     taken: list[dict[str, Any]] = []
@@ -95,32 +102,38 @@ def _polled(
                 if not taken and not missed:
                     raise
                 missed += 1
-            except (VenueError, TimeoutError) as silent:
+            except (VenueError, Unanswered) as silent:
                 missed += 1
                 note(f"no sample: {silent}")
             else:
                 taken.append(sample)
-                _append(file, sample)
+                _append(lines, sample)
     except KeyboardInterrupt:
         note("ended early")
     return taken, missed
 
 
-def _append(file: Path | None, sample: dict[str, Any]) -> None:
+def _opened(path: Path) -> IO[str]:
+    """A file to be written at the end; what is in it stays until then."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666), "w")
+
+
+def _append(lines: IO[str] | None, sample: dict[str, Any]) -> None:
     import json
 
-    if file is not None:
-        with file.open("a") as lines:
-            lines.write(json.dumps(sample) + "\n")
+    if lines is not None:
+        lines.write(json.dumps(sample) + "\n")
+        lines.flush()
 
 
-def _plot(path: Path, taken: list[dict[str, Any]]) -> None:
+def _plot(file: IO[str], taken: list[dict[str, Any]]) -> None:
     from dita.runtime.soaking import IDLE_LIMIT, point_of
 
     from .soak_chart import picture
 
-    path.write_text(picture([point_of(sample) for sample in taken], IDLE_LIMIT))
-    note(f"plot: {path}")
+    file.truncate(0)
+    file.write(picture([point_of(sample) for sample in taken], IDLE_LIMIT))
+    note(f"plot: {file.name}")
 
 
 def _record(summary: Summary) -> dict[str, Any]:

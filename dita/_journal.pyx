@@ -31,7 +31,7 @@ if sys.byteorder != "little":
 crc32c_prepare()
 
 INPUT, MARK, EPOCH = RECORD_INPUT, RECORD_MARK, RECORD_EPOCH
-QUARANTINE = RECORD_QUARANTINE
+QUARANTINE, NOTE = RECORD_QUARANTINE, RECORD_NOTE
 FULL, EDGE, END, BAD = STOP_FULL, STOP_EDGE, STOP_END, STOP_BAD
 AT_MARK, NEWER, AT_QUARANTINE = STOP_MARK, STOP_NEWER, STOP_QUARANTINE
 HEADER_SIZE = sizeof(Header)
@@ -76,7 +76,7 @@ cdef inline bint is_readable(const Header* h) noexcept nogil:
         return False
     if is_input(h):  # an older version's may be shorter: it is brought up to date first
         return h.version < VERSION or h.length >= sizeof(Input)
-    return h.kind == RECORD_MARK or h.kind == RECORD_EPOCH
+    return h.kind == RECORD_MARK or h.kind == RECORD_EPOCH or h.kind == RECORD_NOTE
 
 
 def crc32c(const unsigned char[::1] data not None, uint32_t crc=0, bint table=False) -> int:
@@ -169,7 +169,7 @@ cdef class Writer:
                         PyBytes_AS_STRING(texts), PyBytes_GET_SIZE(texts))
 
     def put_other(self, int kind, bytes payload not None) -> int:
-        """Collect a MARK or an EPOCH.  Gives its number."""
+        """Collect a MARK, an EPOCH or a NOTE.  Gives its number."""
         return self.put(kind, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), NULL, 0)
 
     @property

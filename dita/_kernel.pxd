@@ -9,8 +9,12 @@
 #   registry   tables of orders and trades, duplicate detection, flows, effects
 #   levels     what an event does to an order's levels and to the money that follows from them
 #   slots      a slot's state as a function of its facts; exit planning; freeing
+#   limits     what a person allows entries to risk
 #   commands   ENTER, EXIT, CANCEL, MARK_PRICE, RECONCILE, CONTROL
-#   events     acks, fills, ends, rejects, evidence, settlements, external closes
+#   events     acks, fills, ends, rejects, evidence, settlements
+#   externals  closes that were not ours, and which part of them is
+#   positions  the venue's position against ours: agreement, doubt, what is foreign
+#   write_off  a position that is gone without a record
 #   clockwork  account frames and the passing of time
 #   dispatch   check, route, look up the table, apply
 #   border     Event and Outcome: Python ints to packed records and back
@@ -33,6 +37,7 @@ cdef extern from "_money.h" nogil:
     int money_equal(money_t a, money_t b)
     int money_fits_64(money_t a)
     int quantity_add(int64_t a, int64_t b, int64_t* out)
+    int64_t quantity_sum(int64_t a, int64_t b)
     int64_t quantity_share(int64_t quantity_e8, int64_t ratio_e9)
     uint64_t key_mix(uint64_t key)
     int64_t TIME_MAX_MS
@@ -496,6 +501,10 @@ cdef struct Value:              # of an open slot, worked out when asked for; no
     money_t unrealized
     uint8_t known
 
+cdef union Figure:
+    int64_t order[2]            # of an order: quantity, price
+    money_t realized            # of a trade
+
 cdef struct Request:            # an effect
     int16_t kind
     int16_t slot
@@ -504,9 +513,7 @@ cdef struct Request:            # an effect
     uint64_t trade_no
     uint64_t trade_key
     uint64_t asset_key
-    int64_t quantity_e8
-    int64_t price_e10
-    money_t realized
+    Figure figure
     money_t fees
 
 cdef struct Flow:

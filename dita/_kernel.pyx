@@ -14,7 +14,7 @@ from libc.stdint cimport (
     int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t,
 )
 from libc.stdlib cimport calloc, free, qsort
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memcmp, memcpy, memmove, memset
 
 from dita.errors import BadField
 
@@ -36,8 +36,12 @@ include "rules/numbers.pxi"
 include "rules/registry.pxi"
 include "rules/levels.pxi"
 include "rules/slots.pxi"
+include "rules/limits.pxi"
 include "rules/commands.pxi"
 include "rules/events.pxi"
+include "rules/externals.pxi"
+include "rules/positions.pxi"
+include "rules/write_off.pxi"
 include "rules/clockwork.pxi"
 include "rules/dispatch.pxi"
 include "rules/border.pxi"
@@ -219,7 +223,7 @@ cdef class Core:
     def effects(self) -> list:
         """What the last input asked for: tuples (kind, slot, order_no, trade_no, asset_key,
         quantity_e8, price_e10, realized, fees, side, order_type, reduce_only, venue_key, child,
-        intent_key, trade_key, external)."""
+        intent_key, trade_key, external, leverage)."""
         cdef int32_t i
         cdef Request* r
         cdef Order* o
@@ -228,13 +232,14 @@ cdef class Core:
             r = &self.st.requests[i]
             if r.order >= 0:
                 o = &self.st.orders[r.order]
-                found.append((r.kind, r.slot, r.order_no, r.trade_no, r.asset_key, r.quantity_e8,
-                              r.price_e10, 0, 0, o.side, o.order_type, o.role == EXIT, o.venue_key,
-                              o.child, o.intent_key, r.trade_key, (o.flags & EXTERNAL) != 0))
+                found.append((r.kind, r.slot, r.order_no, r.trade_no, r.asset_key, r.figure.order[0],
+                              r.figure.order[1], 0, 0, o.side, o.order_type, o.role == EXIT, o.venue_key,
+                              o.child, o.intent_key, r.trade_key, (o.flags & EXTERNAL) != 0,
+                              self.st.trades[o.trade].leverage))
             else:
-                found.append((r.kind, r.slot, r.order_no, r.trade_no, r.asset_key, r.quantity_e8,
-                              r.price_e10, (r.realized), (r.fees), 0, 0, False,
-                              0, 0, 0, r.trade_key, False))
+                found.append((r.kind, r.slot, r.order_no, r.trade_no, r.asset_key, 0, 0,
+                              (r.figure.realized), (r.fees), 0, 0, False, 0, 0, 0, r.trade_key,
+                              False, 1))
         return found
 
     # -- views -------------------------------------------------------------------------------------
@@ -469,6 +474,15 @@ cdef class Core:
     def held_venue_keys(self) -> list:
         """Venue keys of the events that wait for an answer."""
         return [self.st.held[i].venue_key for i in range(self.st.held_count)]
+
+    def missing(self, int index) -> int:
+        """Quantity of this slot that WRITE_OFF would take now; 0 while any record may still tell of
+        it."""
+        cdef Slot* s
+        if not 0 <= index < self.st.config.slots or self.st.slots[index].trade < 0:
+            return 0
+        s = &self.st.slots[index]
+        return missing_of(self.st, s) if s.flags & STALE else 0
 
     def is_own(self, uint64_t venue_key) -> bool:
         """Was an order with this venue id ever in the registry, as far as income rows can name it?"""
@@ -748,3 +762,6 @@ cdef class Core:
             "seen": 2 * (st.seen_mask + 1) * sizeof(uint64_t),
             "effects": st.config.requests * sizeof(Request),
         }
+
+
+include "rules/branching.pxi"

@@ -21,7 +21,7 @@ from dita.units import MONEY_ONE
 
 #: A difference without a cause is pending until income has been read so far past its anchor.
 PENDING_MS: Final = 120_000
-#: So far past a frame that announced a flow its row has to have been read; then it explains nothing.
+#: An announced flow explains nothing once income has been read so far past its frame.
 EXPECTED_MS: Final = 120_000
 #: Rounding never explains more than this, however many flows there were.
 ROUNDING_MAX: Final = MONEY_ONE
@@ -251,11 +251,10 @@ def _still_expected(
     """
     left: list[tuple[int, int]] = []
     for told_ms, amount in parts:
-        if read * amount > 0:
-            taken = min(read, amount, key=abs)
-            amount, read = amount - taken, read - taken
-        if amount and told_ms > since_ms:
-            left.append((told_ms, amount))
+        taken = min(read, amount, key=abs) if read * amount > 0 else 0
+        read -= taken
+        if amount != taken and told_ms > since_ms:
+            left.append((told_ms, amount - taken))
     return left
 
 

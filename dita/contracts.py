@@ -331,7 +331,8 @@ class KernelIntent(Record, frozen=True, kw_only=True):
 
     ``deadline_ms`` is the kernel's time past which the command is refused with EXPIRED, 0 for
     never; EXIT, MARK_PRICE and HOLD do not expire.  ``amount`` belongs to CONTROL: the drift that
-    REBASE books (``carried_realized`` serves too when it is not 0), or a limit's value.  HOLD and RESUME with an ``asset`` are about that symbol.
+    REBASE books (``carried_realized`` serves too when it is not 0), or a limit's value.  HOLD and
+    RESUME with an ``asset`` are about that symbol.
 
     ``received_ms`` is the time of the journal record, ``expires_ms`` ends an entry's right to be
     sent again after proven absence, ``working_ms`` bounds the time an order may work.
@@ -534,6 +535,7 @@ class Effect(Record, frozen=True):
     reduce_only: bool = False
     realized: int = 0
     fees: int = 0
+    leverage: int = 1
 
 
 class KernelTransition(Record, frozen=True):

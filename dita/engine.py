@@ -71,9 +71,13 @@ class Engine:
         self.account = AccountProjection(account)
         self.snapshot = self._snapshot()
 
-    def apply(self, record: KernelIntent | VenueEvent) -> Outcome:
-        """Apply one input.  A refused input changes nothing, and the snapshot stays the same."""
-        done = self.kernel.apply(record)
+    def apply(self, record: KernelIntent | VenueEvent, packed: bytes = b"") -> Outcome:
+        """Apply one input.  A refused input changes nothing, and the snapshot stays the same.
+
+        ``packed`` is the input as the journal has it, where that is where it comes from: an own
+        order that a client id stood for then may have left the registry's names.
+        """
+        done = self.kernel.apply(record, self.kernel.unpacked(packed) if packed else None)
         effects = done.effects
         if done.accepted:
             if done.transition is None:  # of no slot: perhaps of the account

@@ -8,7 +8,9 @@
     |   +-- SettingsError           the configuration is wrong
     |   +-- RefusedForSafety        it would be dangerous, so it was not done
     |   +-- NotRunning              there is no serve to talk to
+    |   +-- Unanswered              there is one, and it did not answer (also a TimeoutError)
     |   +-- AlreadyRunning          there is one already
+    +-- Unforeseen                  a case that nobody mapped; serve starts again into HOLD
     +-- KernelFault                 we: an invariant is broken; stop and report
         +-- JournalFault            the journal cannot be written or trusted
 
@@ -32,6 +34,8 @@ __all__ = [
     "OperatorError",
     "RefusedForSafety",
     "SettingsError",
+    "Unanswered",
+    "Unforeseen",
     "UnitError",
     "UsageError",
     "VenueError",
@@ -56,17 +60,20 @@ class ExitCode(IntEnum):
         return member
 
     DONE = 0, "done"
-    DIFFERENCE = 1, "a difference was found or a check failed"
-    USAGE = 2, "the command line or a value in it is wrong"
+    DIFFERENCE = 1, "a difference was found, a check failed, or the kernel refused"
+    USAGE = 2, "the command line, a value or a path in it is wrong"
     NOT_RUNNING = 3, "serve is not running"
-    STALE = 4, "the published state is stale or unknown"
+    STALE = 4, "the state is stale or the outcome unknown: look at status"
     REFUSED = 5, "refused for safety"
-    VENUE = 6, "the venue is unreachable or refused"
+    VENUE = 6, "the exchange is unreachable or refused"
     SERVE_USAGE = 64, "serve: the command line is wrong; a restart will not help"
     INVARIANT = 70, "serve: an invariant is broken; stop and report"
+    UNFORESEEN = 71, "serve: something nobody foresaw; it starts again into HOLD"
     JOURNAL = 74, "serve: the journal cannot be written or trusted"
-    ALREADY_RUNNING = 75, "serve: another serve holds this journal"
+    ALREADY_RUNNING = 75, "serve: another serve is active"
     SETTINGS = 78, "serve: the settings are wrong; a restart will not help"
+    INTERRUPTED = 130, "interrupted (Ctrl-C)"
+    PIPE = 141, "whoever read the output went away (as with `| head`)"
 
 
 class DitaError(Exception):
@@ -151,10 +158,32 @@ class NotRunning(OperatorError):
     exit_code = ExitCode.NOT_RUNNING
 
 
+class Unanswered(OperatorError, TimeoutError):
+    """A running serve did not answer in time: what it was asked may have happened, or not.
+
+    It is a TimeoutError as well, so that whoever waits may treat it as one.
+    """
+
+    exit_code = ExitCode.STALE
+
+
 class AlreadyRunning(OperatorError):
     """A second serve on the same journal would be a second writer; the first one stays."""
 
     exit_code = ExitCode.ALREADY_RUNNING
+
+
+# -- NOBODY THOUGHT OF IT -----------------------------------------------------------------------
+
+
+class Unforeseen(DitaError):
+    """Something failed beside the kernel in a way that is mapped nowhere.
+
+    The kernel and its journal are whole, so this is no KernelFault: serve may start again, and
+    exits have to go on.  Entries are held until somebody has looked.  Please report it.
+    """
+
+    exit_code = ExitCode.UNFORESEEN
 
 
 # -- WE -----------------------------------------------------------------------------------------

@@ -297,15 +297,18 @@ class ExecutionKernel:
             self._names.remember_venue_id(key, text)
         return key
 
-    def apply(self, record: KernelIntent | VenueEvent) -> KernelOutcome:
-        """Apply one input and say what it did."""
+    def apply(
+        self, record: KernelIntent | VenueEvent, packed: _kernel.Event | None = None
+    ) -> KernelOutcome:
+        """Apply one input and say what it did.  ``packed`` is its form in the journal, if that is
+        where it comes from."""
         try:
             trigger: KernelCommandType | KernelEventKind
             if isinstance(record, VenueEvent):
-                raw = self._core.apply(self._pack_event(record))
+                raw = self._core.apply(packed or self._pack_event(record))
                 trigger = record.kind
             else:
-                raw = self._core.apply(self.pack(record))
+                raw = self._core.apply(packed or self.pack(record))
                 trigger = record.command
                 if raw.accepted:
                     self.learn(record)
@@ -331,6 +334,11 @@ class ExecutionKernel:
             self.effects() if effects else (),
             self._details(raw, code, record) if number else _NOTHING,
         )  # fmt: skip
+
+    @staticmethod
+    def unpacked(packed: bytes) -> _kernel.Event:
+        """The event of a packed record."""
+        return _kernel.Event.unpack(packed)
 
     def apply_batch(self, inputs: Buffer, outcomes: Buffer, stop_at_account: bool = False) -> int:
         """Apply packed inputs in one call; see ``Core.apply_batch``.  Names are learnt apart."""
@@ -412,7 +420,17 @@ class ExecutionKernel:
 
     def _effect(self, raw: tuple[Any, ...]) -> Effect:
         kind, slot, order_no, trade_no, asset_key, quantity, price, realized, fees = raw[:9]
-        side, order_type, reduce_only, venue_key, child, intent_key, trade_key, external = raw[9:]
+        (
+            side,
+            order_type,
+            reduce_only,
+            venue_key,
+            child,
+            intent_key,
+            trade_key,
+            external,
+            leverage,
+        ) = raw[9:]
         client_id = ""
         if order_no:
             client_id = self._client_id_of(order_no, intent_key, trade_no, child, external)
@@ -420,7 +438,7 @@ class ExecutionKernel:
         return Effect(
             _EFFECTS[kind], slot, trade_no, names.trades.get(trade_key, ""), order_no, client_id,
             names.venue_id(venue_key), names.assets.get(asset_key, ""), _SIDES[side],
-            _TYPES[order_type], quantity, price, bool(reduce_only), realized, fees,
+            _TYPES[order_type], quantity, price, bool(reduce_only), realized, fees, leverage,
         )  # fmt: skip
 
     def _client_id_of(
@@ -642,6 +660,11 @@ class ExecutionKernel:
         found = [t for t in self._core.trades() if t[1] == key]
         return self._record(max(found)) if found else None
 
+    def trade_of(self, trade_no: int) -> TradeRecord | None:
+        """The trade with this number, None when it has been given up."""
+        trade = self._core.trade(trade_no)
+        return self._record(trade) if trade else None
+
     def trades(self) -> tuple[TradeRecord, ...]:
         """Every trade that has not been given up, oldest first."""
         return tuple(self._record(t) for t in sorted(self._core.trades()))
@@ -706,6 +729,11 @@ class ExecutionKernel:
     def foreign_quantity_e8(self, asset: str, side: TradeSide = TradeSide.LONG) -> int:
         """Signed quantity on a symbol (in hedge mode on that side of it) that is not ours."""
         return self._core.foreign_here(asset_key_of(asset), side)
+
+    def missing_e8(self, slot_id: int) -> int:
+        """Quantity of a slot that WRITE_OFF would take now: a position shows less, everything of
+        ours is certain, and income was read well past it.  0 while any record may still tell."""
+        return self._core.missing(slot_id)
 
     def proof_of(self, slot_id: int) -> tuple[int, int, int]:
         """(proven quantity, when that was asked for, since when less than ours was shown) of a

@@ -7,7 +7,7 @@ opposite slots of one symbol, is decided here and nowhere else.
 from __future__ import annotations
 
 from model_events import OrderRules
-from model_orders import Code, Kind, Level, Order, Refused, Status, share
+from model_orders import Code, Kind, Level, Order, Refused, Status, share, stored
 from model_tables import Place
 from model_trades import Slot, Stage, Trade
 
@@ -178,7 +178,7 @@ class PositionRules(OrderRules):
 
     def _others_hold(self, e: VenueEvent, side: int, quantity: int) -> None:
         place = self.foreign.setdefault(self._place(e.asset, side), Place())
-        place.quantity = quantity
+        place.quantity = stored(quantity)
         place.as_of_ms = max(place.as_of_ms, self._asked_at(e))
 
     def _doubt(self, e: VenueEvent, group: list[Slot], theirs: int) -> None:

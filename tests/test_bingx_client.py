@@ -25,7 +25,7 @@ from dita.venues import AccessRefused, NotSent, OutcomeUnknown, QueryFailed
 from dita.venues.bingx import client as rest
 from dita.venues.bingx.budget import BLOCK_MAX_MS, TRAVEL_MS, Budget, Group, Limit
 from dita.venues.bingx.client import Access, Client, KeyExpired, ListenKeys
-from dita.venues.bingx.codes import Meaning, meaning_of, retry_time_ms
+from dita.venues.bingx.codes import CODES, Meaning, meaning_of, retry_time_ms
 from dita.venues.bingx.server_time import USABLE_MS, ServerTime
 from dita.venues.bingx.signing import canonical, signature, signed_query
 
@@ -97,7 +97,9 @@ SAID = [
     (100413, "Incorrect apiKey", M.ACCESS),
     (100419, "IP does not match IP whitelist", M.ACCESS),
     (100421, "Null timestamp or timestamp mismatch", M.CLOCK),
-    (100421, "", M.CLOCK),
+    (100421, "", M.UNKNOWN),
+    (100421, "The current system is busy, please try again later", M.UNKNOWN),
+    (100413, "the current system is busy, please try again later", M.UNKNOWN),
     (100421, "This pair is currently restricted from API trading", M.REJECTED),
     (109400, "timestamp is invalid", M.CLOCK),
     (80014, "timestamp is invalid", M.CLOCK),
@@ -122,8 +124,29 @@ SAID = [
     (109422, "the position does not exist", M.NO_POSITION),
     (101290, "Reduce Only order can only decrease the position", M.NO_POSITION),
     (101400, "The minimum order amount is 0.0001 BTC.", M.TOO_SMALL),
-    (101400, "Order size error", M.REJECTED),
-    (101400, "", M.TOO_SMALL),
+    (101400, "Order size error", M.TOO_SMALL),
+    (101400, "", M.UNKNOWN),
+    (101400, "duplicate clientOrderID", M.UNKNOWN),
+    (101400, "The order failed, please retry", M.UNKNOWN),
+    (101400, "TP price must be greater than the current price", M.REJECTED),
+    (101400, "FET-USDT is not available for trading", M.SUSPENDED),
+    (101485, "", M.TOO_SMALL),
+    (110203, "Available amount for closing is insufficient", M.NO_POSITION),
+    (101204, "order failed, please try again later", M.UNKNOWN),
+    (101204, "insufficient margin, the order was accepted in part", M.UNKNOWN),
+    (101205, "position is being processed", M.UNKNOWN),
+    (101209, "internal error", M.UNKNOWN),
+    (101211, "下单失败", M.UNKNOWN),
+    (100400, "The same order can only be submitted once per second.", M.UNKNOWN),
+    (100400, "The current system is busy, please try again later", M.UNKNOWN),
+    (100400, "this api is not exist: /x", M.REJECTED),
+    (101214, "Funding fee settlement is in progress", M.UNKNOWN),
+    (101219, "assets are being processed", M.UNKNOWN),
+    (102201, "Order was canceled because filling it may result in negative assets", M.UNKNOWN),
+    (109400, "", M.UNKNOWN),
+    (109400, "place order failed", M.UNKNOWN),
+    (109400, "something that nobody has seen", M.UNKNOWN),
+    (110400, "The submitted order parameters do not meet the requirements", M.REJECTED),
     (101202, "below minimum", M.TOO_SMALL),
     (110422, "", M.TOO_SMALL),
     (110425, "the minimum nominal value must be greater than 2u", M.TOO_SMALL),
@@ -134,8 +157,12 @@ SAID = [
     (109400, "order not exist", M.NOT_FOUND),
     (109400, "the server is busy", M.UNKNOWN),
     (109425, "NOPE-USDT not exist, please verify it", M.SYMBOL),
-    (101415, "suspended", M.SYMBOL),
-    (109417, "", M.SYMBOL),
+    (101415, "suspended", M.SUSPENDED),
+    (101415, "suspended from trading, please try again later", M.SUSPENDED),
+    (109417, "", M.SUSPENDED),
+    (109418, "FET-USDT is offline", M.SUSPENDED),
+    (110280, "This trading pair is suspended from opening positions", M.SUSPENDED),
+    (101413, "Currently in non-trading hours", M.SUSPENDED),
     (109421, "order not exist", M.NOT_FOUND),
     (80016, "order not exist", M.NOT_FOUND),
     (109414, "order not exist", M.NOT_FOUND),
@@ -167,10 +194,27 @@ def test_meanings(code: int, text: str, meaning: Meaning) -> None:
 
 @given(st.integers(-(10**7), 10**7), st.text(max_size=30))
 def test_a_code_that_nobody_documented_is_unknown(code: int, text: str) -> None:
-    listed = {c for c, _, _ in SAID} | {100400, 101209, 101212, 101414, 101419, 101424, 101429}
-    listed |= {101515, 104103, 109401, 109418, 109424, 110206, 110280, 110287, 80001, 80013}
-    if code not in listed:
+    if code not in CODES:
         assert meaning_of(code, text) is Meaning.UNKNOWN
+
+
+REFUSED = (M.REJECTED, M.TOO_SMALL, M.NO_POSITION, M.SYMBOL)
+#: "risk control check fail" is how this one says no.
+PLAIN = (100414,)
+
+
+@given(
+    st.sampled_from(sorted(CODES - set(PLAIN))),
+    st.sampled_from(["", "Insufficient margin: ", "No position to close, ", "minimum "]),
+    st.sampled_from(["failed", "busy", "timeout", "please try again", "internal error", "retry"]),
+)
+def test_a_text_that_says_failed_or_busy_is_no_refusal(code: int, words: str, doubt: str) -> None:
+    assert meaning_of(code, words + doubt) not in REFUSED
+
+
+@given(st.sampled_from([109400, 80014, 80001, 101400]), st.text("xyz 0123456789.,", max_size=40))
+def test_under_a_code_for_everything_only_a_known_text_is_a_refusal(code: int, text: str) -> None:
+    assert meaning_of(code, text) is Meaning.UNKNOWN
 
 
 @pytest.mark.parametrize(

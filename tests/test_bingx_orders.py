@@ -14,7 +14,20 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from bingx_wire import BUY, CONTRACT, FET, SELL, START_MS, Exchange, bad, good, order_of, raw
+from bingx_wire import (
+    BUY,
+    CONTRACT,
+    FET,
+    KEY,
+    SECRET,
+    SELL,
+    START_MS,
+    Exchange,
+    bad,
+    good,
+    order_of,
+    raw,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from recordings import RECORDINGS
@@ -31,10 +44,13 @@ from dita.venues import (
     NotSent,
     OrderRef,
     OutcomeUnknown,
+    PositionReport,
     QueryFailed,
     SubmitOrder,
 )
 from dita.venues.bingx import client as rest
+from dita.venues.bingx.budget import ERRORS_MANY, ERRORS_WINDOW_MS
+from dita.venues.bingx.leverage import Leverage
 from dita.venues.bingx.orders import check_order, parameters_of, position_side
 from dita.venues.bingx.questions import (
     HISTORY_MS,
@@ -46,6 +62,7 @@ from dita.venues.bingx.questions import (
 )
 from dita.venues.bingx.rules import Symbol, hedge_of, leverage_of, symbols_of
 from dita.venues.bingx.trading import (
+    CANCEL_ERRORS_MAX,
     CANCEL_WAIT_MAX_MS,
     ENTRIES_SHARE_PERCENT,
     SKEW_MAX_MS,
@@ -70,8 +87,10 @@ class Desk:
         self.exchange.routes["POST v2/trade/order"] = PLACED
         self.client = self.exchange.client()
         self.symbols = symbols_of(raw([{**CONTRACT, **contract}]))
-        self.trading = Trading(self.client, self.exchange.clock, self.find, hedge)
         self.questions = Questions(self.client, self.name_of, ("VST", "USDT"))
+        self.leverage = Leverage(self.client, self.questions, hedge)
+        clock = self.exchange.clock
+        self.trading = Trading(self.client, clock, self.find, self.leverage, hedge)
 
     def find(self, asset: str) -> Symbol | None:
         return self.symbols.get(asset.replace("-", "").upper())
@@ -136,6 +155,14 @@ def test_a_limit_order_says_price_and_time_in_force() -> None:
     assert (sent["type"], sent["price"], sent["timeInForce"]) == ("LIMIT", "0.4321", "GTC")
 
 
+def test_a_limit_order_that_must_not_rest_says_so() -> None:
+    desk = Desk()
+    price = 4_321 * PRICE_ONE // 10_000
+    submitting(desk, order_of(order_type=OrderType.LIMIT_IOC, limit_price_e10=price))
+    (sent,) = desk.orders()
+    assert (sent["type"], sent["price"], sent["timeInForce"]) == ("LIMIT", "0.4321", "IOC")
+
+
 @pytest.mark.parametrize(
     ("hedge", "side", "reduce_only", "position", "reduce"),
     [
@@ -178,6 +205,7 @@ LIMIT: dict[str, Any] = {"order_type": OrderType.LIMIT}
         (order_of(quantity_e8=10 * QUANTITY_ONE + HALF, reduce_only=True), "multiple of 1"),
         (order_of(**LIMIT, limit_price_e10=PRICE_ONE // 20_000), "multiple of 0.0001"),
         (order_of(**LIMIT), "without a price"),
+        (order_of(order_type=OrderType.LIMIT_IOC), "without a price"),
         (order_of(lots=0), "no sense"),
         (order_of(name=""), "1 to 40"),
         (order_of(name="x" * 41), "1 to 40"),
@@ -207,6 +235,7 @@ def test_an_entry_below_the_minimum_is_rejected_here(order: SubmitOrder, small: 
     expected = (Kind.ORDER_REJECT, RejectReason.BELOW_MINIMUM) if small else (Kind.ORDER_ACK, 0)
     assert (event.kind, event.reject) == expected
     assert len(desk.orders()) == (0 if small else 1)
+    assert ("below the contract's minimum" in event.message) is small
 
 
 def test_an_exit_is_not_held_up_by_minimum_suspension_clock_or_leverage() -> None:
@@ -251,10 +280,11 @@ def test_a_symbol_without_hyphen_is_the_same_symbol() -> None:
 
 # -- what came of a POST ---------------------------------------------------------------------------
 
-OTHER, MISMATCH, SMALL = (
+OTHER, MISMATCH, SMALL, SUSPENDED = (
     RejectReason.OTHER,
     RejectReason.POSITION_MISMATCH,
     RejectReason.BELOW_MINIMUM,
+    RejectReason.SUSPENDED,
 )
 REJECTED = [
     (bad(101205, "No position to close"), MISMATCH),
@@ -262,12 +292,15 @@ REJECTED = [
     (bad(101290, "Reduce Only order can only decrease the position"), MISMATCH),
     (bad(80017), MISMATCH),
     (bad(101400, "The minimum order amount is 0.0001 BTC."), SMALL),
+    (bad(101400, "Order size error"), SMALL),
     (bad(101202), SMALL),
     (bad(110422), SMALL),
     (bad(110425), SMALL),
     (bad(101204), OTHER),
     (bad(101211), OTHER),
-    (bad(101415), OTHER),
+    (bad(101415), SUSPENDED),
+    (bad(109417), SUSPENDED),
+    (bad(109418, "FET-USDT is offline"), SUSPENDED),
     (bad(109425, "NOPE-USDT not exist, please verify it"), OTHER),
     (bad(109400, "In the One-way mode, the 'PositionSide' field can only be set to BOTH."), OTHER),
     (bad(80012, '{"Code":101253,"Msg":"margin is not enough"}'), OTHER),
@@ -283,6 +316,16 @@ def test_refused_for_certain(reply: Any, reason: RejectReason) -> None:
     assert (event.kind, event.reject, event.client_order_id) == (Kind.ORDER_REJECT, reason, "one")
     assert len(desk.orders()) == 1
     assert f"code {reply['code']}" in desk.trading.refusals[0]
+    assert (event.error_code, event.message) == (reply["code"], reply["msg"])
+
+
+def test_long_words_of_a_refusal_are_cut_and_show_no_key() -> None:
+    desk = Desk()
+    words = f"Insufficient margin {KEY} {SECRET}\n" + "x" * 2_000
+    desk.exchange.routes["POST v2/trade/order"] = bad(101204, words)
+    event = submitting(desk, order_of())
+    assert event.message.startswith("Insufficient margin *** ***\\nxxx")
+    assert len(event.message) <= 500
 
 
 UNKNOWN = [
@@ -298,6 +341,10 @@ UNKNOWN = [
     bad(110500),
     bad(109701),
     bad(123456, "never heard of"),
+    bad(109400, "never heard of"),
+    bad(109400),
+    bad(101400, "duplicate clientOrderID"),
+    bad(101204, "place order failed, please try again later"),
     httpx.Response(504, content=b"<html>"),
     httpx.Response(500, json=PLACED),
     httpx.Response(403, content=b"<html>"),
@@ -318,7 +365,9 @@ UNKNOWN = [
 def test_nothing_follows_from_it(reply: Any) -> None:
     desk = Desk()
     desk.exchange.routes["POST v2/trade/order"] = reply
-    assert isinstance(submitting(desk, order_of()), OutcomeUnknown)
+    unknown = submitting(desk, order_of())
+    assert isinstance(unknown, OutcomeUnknown)
+    assert unknown.error_code == (reply["code"] if isinstance(reply, dict) else 0)
     assert len(desk.orders()) == 1, "an order is sent once"
 
 
@@ -503,6 +552,46 @@ def test_a_burst_of_cancels_keeps_to_the_limit_and_a_cancel_is_not_held_for_ever
     assert late == CANCEL_WAIT_MAX_MS
 
 
+def test_equal_errors_of_cancels_are_stopped_before_the_exchange_stops_all_of_them() -> None:
+    desk = Desk()
+    desk.exchange.routes["DELETE v2/trade/order"] = bad(109421, "order not exist")
+    ref = OrderRef(asset=FET, client_order_id="one")
+
+    async def test() -> None:
+        await desk.open()
+        for _ in range(CANCEL_ERRORS_MAX):
+            (event,) = await desk.trading.cancel(ref)
+            assert (event.kind, event.error_code) == (Kind.CANCEL_REJECT, 109421)
+        with pytest.raises(NotSent, match="held back"):
+            await desk.trading.cancel(ref)
+        assert len(desk.exchange.sent("DELETE v2/trade/order")) == CANCEL_ERRORS_MAX < 20
+        desk.exchange.clock.advance_ms(ERRORS_WINDOW_MS)
+        await desk.trading.cancel(ref)
+        assert len(desk.exchange.sent("DELETE v2/trade/order")) == CANCEL_ERRORS_MAX + 1
+
+    run(test())
+
+
+def test_orders_that_do_not_exist_are_asked_for_in_lists_before_the_question_is_blocked() -> None:
+    desk = Desk()
+    desk.exchange.routes["GET v2/trade/order"] = bad(109421, "order not exist")
+    desk.exchange.routes["GET v2/trade/openOrders"] = good({"orders": []})
+    desk.exchange.routes["GET v2/trade/allOrders"] = good({"orders": []})
+    ref = OrderRef(asset=FET, client_order_id="one")
+
+    async def test() -> None:
+        await desk.open()
+        for _ in range(ERRORS_MANY):
+            assert await desk.questions.order(ref) is None
+        for _ in range(3):
+            with pytest.raises(QueryFailed, match="no list has it"):  # it is never called absent
+                await desk.questions.order(ref)
+        assert len(desk.exchange.sent("GET v2/trade/order")) == ERRORS_MANY < 20
+        assert desk.client.budget.told()["equal_errors"] == {"GET v2/trade/order": ERRORS_MANY}
+
+    run(test())
+
+
 def test_a_blocked_cancel_is_not_sent() -> None:
     desk = Desk()
     desk.client.budget.block(rest.CANCEL.limit, 5_000)
@@ -522,6 +611,8 @@ class Account:
             {"longLeverage": self.long, "shortLeverage": str(self.short)}
         )
         desk.exchange.routes["POST v2/trade/leverage"] = self.set
+        desk.exchange.routes["GET v2/trade/openOrders"] = good({"orders": []})
+        desk.exchange.routes["GET v2/user/positions"] = good([])
 
     def set(self, request: httpx.Request) -> Any:
         query = dict(request.url.params)
@@ -543,8 +634,10 @@ def test_leverage_is_set_and_verified_before_an_entry(hedge: bool, side: Any, se
     Account(desk)
     event = submitting(desk, order_of("one", side, leverage=3))
     assert event.kind is Kind.ORDER_ACK
-    paths = [f"{r.method} {r.url.path.rpartition('/')[2]}" for r in desk.exchange.requests[-4:]]
-    assert paths == ["GET leverage", "POST leverage", "GET leverage", "POST order"]
+    paths = [f"{r.method} {r.url.path.rpartition('/')[2]}" for r in desk.exchange.requests[-6:]]
+    # Whether anybody holds the symbol is asked before its leverage is changed.
+    looked = ["GET openOrders", "GET positions"]
+    assert paths == ["GET leverage", *looked, "POST leverage", "GET leverage", "POST order"]
     (change,) = desk.exchange.sent("POST v2/trade/leverage")
     assert (change["side"], change["leverage"], change["symbol"]) == (sent, "3", FET)
 
@@ -561,13 +654,13 @@ def test_a_verified_leverage_is_remembered_until_the_stream_tells_another() -> N
     async def test() -> None:
         await desk.open()
         assert await submit("a") == await submit("b") == 1
-        desk.trading.heard_leverage("FETUSDT", 5, 5)
+        desk.leverage.heard("FETUSDT", 5, 5)
         assert await submit("c") == 1, "nothing new was told"
         account.long = account.short = 7
-        desk.trading.heard_leverage(FET, 7, 7)
+        desk.leverage.heard(FET, 7, 7)
         assert await submit("d") == 3
         assert account.long == 5
-        desk.trading.forget_leverage()
+        desk.leverage.forget()
         assert await submit("e") == 4
 
     run(test())
@@ -591,6 +684,96 @@ def test_no_entry_without_verified_leverage(route: str, reply: Any) -> None:
     error = submitting(desk, order_of(leverage=3))
     assert isinstance(error, NotSent) and "leverage" in str(error)
     assert not desk.orders()
+
+
+STANDING = {
+    "symbol": FET,
+    "positionSide": "LONG",
+    "positionAmt": "400",
+    "avgPrice": "0.5",
+    "leverage": 5,
+}
+RESTING = {
+    "symbol": FET,
+    "orderId": 17,
+    "side": "BUY",
+    "positionSide": "LONG",
+    "type": "LIMIT",
+    "origQty": "5",
+    "executedQty": "0",
+    "status": "PENDING",
+}
+
+
+@pytest.mark.parametrize(
+    ("hedge", "side", "positions", "orders", "refused"),
+    [
+        (False, BUY, [STANDING], [], True),
+        (False, SELL, [STANDING], [], True),
+        (False, BUY, [], [RESTING], True),
+        (False, BUY, [{**STANDING, "symbol": "TRX-USDT"}], [], False),
+        (False, BUY, [{**STANDING, "positionAmt": "0"}], [], False),
+        (False, BUY, [{**STANDING, "positionAmt": "many"}], [], True),
+        (False, BUY, [{"symbol": "TRX-USDT", "positionAmt": "many"}], [], False),
+        (False, BUY, [], [{**RESTING, "status": "HALTED"}], True),
+        (False, BUY, [None], [], True),  # it may be about any symbol
+        (True, BUY, [STANDING], [], True),
+        (True, SELL, [STANDING], [], False),  # the other side has a leverage of its own
+        (True, SELL, [], [RESTING], False),
+        (True, BUY, [], [RESTING], True),
+    ],
+)
+def test_leverage_is_never_set_while_anything_stands_on_the_symbol(
+    hedge: bool, side: Any, positions: list[Any], orders: list[Any], refused: bool
+) -> None:
+    desk = Desk(hedge=hedge)
+    Account(desk)
+    desk.exchange.routes["GET v2/user/positions"] = good(positions)
+    desk.exchange.routes["GET v2/trade/openOrders"] = good({"orders": orders})
+    outcome = submitting(desk, order_of("one", side, leverage=3))
+    assert bool(desk.exchange.sent("POST v2/trade/leverage")) is not refused
+    assert bool(desk.orders()) is not refused
+    if refused:
+        assert isinstance(outcome, NotSent)
+    if refused and "many" not in str(positions) + str(orders) and positions != [None]:
+        assert "HALTED" in str(orders) or "foreign quantity on FET-USDT" in str(outcome)
+
+
+def test_the_same_leverage_needs_no_look_at_who_else_is_there() -> None:
+    desk = Desk()
+    Account(desk)
+    desk.exchange.routes["GET v2/user/positions"] = good([STANDING])
+    assert submitting(desk, order_of(leverage=5)).kind is Kind.ORDER_ACK
+    assert not desk.exchange.sent("GET v2/user/positions")
+
+
+def test_a_leverage_that_was_changed_behind_our_back_is_told() -> None:
+    desk = Desk()
+    Account(desk)
+    ours = PositionReport(
+        asset=FET, side=BUY, quantity_e8=1, average_price_e10=1, leverage=5, updated_ms=1
+    )
+
+    async def test() -> None:
+        await desk.open()
+        leverage = desk.leverage
+        leverage.seen([msgspec.structs.replace(ours, leverage=9)])
+        assert leverage.changed() == [], "before an entry of ours there is nothing to compare"
+        await desk.trading.submit(order_of(leverage=5))
+        leverage.seen([ours, msgspec.structs.replace(ours, side=SELL, leverage=9)])
+        assert leverage.changed() == []
+        changed = [{"asset": "FETUSDT", "side": "LONG", "ours": 5, "found": 20}]
+        leverage.seen([msgspec.structs.replace(ours, leverage=20)])
+        assert leverage.changed() == changed
+        leverage.seen([msgspec.structs.replace(ours, leverage=0)])  # it does not say
+        leverage.forget()
+        assert leverage.changed() == changed, "a gap changes nothing about it"
+        leverage.heard(FET, 5, 5)
+        assert leverage.changed() == []
+        leverage.heard("FETUSDT", 20, 20)
+        assert leverage.changed() == changed
+
+    run(test())
 
 
 def test_an_exchange_that_keeps_its_leverage_gets_no_entry() -> None:

@@ -48,14 +48,14 @@ async def until(condition: Callable[[], object]) -> None:
         await asyncio.sleep(0.002)
 
 
-def filled(order_id: str = "1767767539205742592", z: str = "2") -> bytes:
+def filled(order_id: str = "1767767539205742592", z: str = "2", symbol: str = "FET-USDT") -> bytes:
     """A fill, as the exchange writes it."""
     return msgspec.json.encode(
         {
             "e": "ORDER_TRADE_UPDATE",
             "E": 1_710_303_599_597,
             "o": {
-                "s": "FET-USDT",
+                "s": symbol,
                 "c": "",
                 "i": order_id,
                 "S": "SELL",
@@ -240,12 +240,26 @@ async def test_an_error_frame_and_an_unknown_one_are_counted() -> None:
 async def test_an_unreadable_frame_is_a_gap_on_a_socket_that_stays() -> None:
     async with user_stream() as (exchange, stream):
         await exchange.push(filled(z="1"))
-        await exchange.push(filled(z="1e400"))
+        await exchange.push(filled(order_id="", symbol=""))
         await exchange.push(filled(z="3"))
         assert quantities(await rest(stream)) == [10**8]
         assert quantities([await anext(stream.told())]) == [3 * 10**8]
         assert stream.figures.gaps == {Cause.UNREADABLE: 1}
         assert stream.figures.connects == 1
+        assert stream.oddities.as_dict()["frame"]["count"] == 1
+
+
+@within
+async def test_a_frame_that_can_be_narrowed_to_an_order_is_no_gap() -> None:
+    async with user_stream() as (exchange, stream):
+        await exchange.push(filled(z="1e400"))
+        told = await anext(stream.told())
+        assert [one.kind.name for one in told.events] == ["ORDER_UNKNOWN"]
+        assert told.doubtful == ("FET-USDT",)
+        assert not stream.figures.gaps
+        odd = stream.oddities.as_dict()["frame"]
+        assert odd["count"] == 1 and odd["about"].startswith("FET-USDT")
+        assert "z cannot be read" in odd["why"]
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,11 @@ class FakeStream:
     opened: int
     failure: VenueError | None = None
 
-    def __init__(self, url: str, keys: Any, events: Any, clock: Any, draw: Any) -> None:
+    def __init__(
+        self, url: str, keys: Any, events: Any, clock: Any, draw: Any, tls: Any, oddities: Any
+    ) -> None:
         self.url, self.keys, self.reads = url, keys, events
+        self.tls = tls
         self.queue: asyncio.Queue[Told | None] = asyncio.Queue()
         self.is_open = False
 
@@ -219,6 +222,29 @@ def test_contracts_are_read_again_when_old_or_when_a_symbol_is_new() -> None:
     run(test())
 
 
+def test_rest_and_stream_trust_the_same_store_of_the_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def trusting(store: str) -> str:
+        asked.append(store)
+        return f"context of {store}"
+
+    monkeypatch.setattr("dita.venues.bingx.client.trusting", trusting)
+    stand = Stand(trust_store="/etc/pink/trusted.pem")
+
+    async def test() -> None:
+        await stand.venue.connect()
+        assert (asked, stand.stream.tls) == (
+            ["/etc/pink/trusted.pem"],
+            "context of /etc/pink/trusted.pem",
+        )
+        await stand.venue.close()
+
+    run(test())
+
+
 def test_time_and_contracts_are_refreshed_and_failures_are_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -317,7 +343,7 @@ def test_leverage_that_the_stream_tells_and_a_gap_void_what_was_verified() -> No
 def test_a_doubtful_position_is_asked_for_until_it_is_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "DOUBT_RETRY_S", 0.001)
+    monkeypatch.setattr(module, "DOUBT_PAUSE_S", 0.001)
     stand = Stand()
     position = {
         "symbol": FET,

@@ -1,8 +1,7 @@
-"""Evidence: what an answer becomes, and when absence is proven."""
+"""Evidence: what an answer becomes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -13,21 +12,19 @@ from dita.contracts import (
     KernelEventKind,
     OrderSide,
     OrderType,
+    PositionSide,
     VenueOrderStatus,
 )
+from dita.identity import client_order_id, emergency_client_id
 from dita.units import parse_money, parse_price, parse_quantity
 from dita.venues import (
     BalanceReport,
     FillReport,
-    OrderRef,
     OrderReport,
     PositionReport,
     QueryFailed,
 )
 from dita.venues.evidence import (
-    AbsenceProof,
-    Question,
-    Verdict,
     balance_event,
     fills_cover,
     fills_of,
@@ -172,6 +169,42 @@ def position(asset: str, side: OrderSide, quantity: int) -> PositionReport:
     )
 
 
+def test_an_event_of_an_order_has_its_position_side() -> None:
+    report = order(position_side=PositionSide.SHORT)
+    for event in (
+        final_event(report, TWO, 1),
+        final_event(report, (), 1),
+        found_event(report, 1),
+        foreign_event(report, TWO, 1),
+        foreign_event(report, (), 1),
+    ):
+        assert event is not None and event.position_side is PositionSide.SHORT
+
+
+def test_an_order_that_flips_is_told_with_the_whole_order_s_figures() -> None:
+    """Bought 3000 of which 1000 closed ours: what of it is ours is not decided here."""
+    report = order(
+        client_order_id="",
+        quantity_e8=parse_quantity(3_000),
+        filled_e8=parse_quantity(3_000),
+        fee=parse_money("0.45"),
+        realized=parse_money("199.8"),
+    )
+    event = foreign_event(report, (), 1)
+    assert event is not None
+    assert (event.quantity_e8, event.fee) == (parse_quantity(3_000), parse_money("0.45"))
+    assert event.realized == parse_money("199.8")
+
+
+def test_an_order_with_the_id_of_a_kernel_is_nobody_s_hand() -> None:
+    ours = client_order_id("pink", 1, "T1", 2)
+    for text in (ours, ours.upper()):
+        assert foreign_event(order(client_order_id=text), TWO, 1) is None
+    emergency = emergency_client_id("pink", 1, FET, 2)
+    for text in ("", "by hand", emergency, ours[:-1], ours[:-1] + "0", "\u212a" * 32):
+        assert foreign_event(order(client_order_id=text), TWO, 1) is not None
+
+
 def test_flat_is_said_of_every_asset_that_matters() -> None:
     reports = (position("FETUSDT", SELL, 7), position("BTC-USDT", BUY, 1))
     events = position_events(reports, [FET, "TRX-USDT", "TRX-USDT"], received_ms=99, asked_ms=90)
@@ -194,118 +227,3 @@ def test_a_balance_carries_both_its_times() -> None:
     assert (event.kind, event.amount, event.available_margin) == (Kind.ACCOUNT_UPDATE, 5, 3)
     assert (event.requested_ms, event.exchange_ms) == (10, 20)
     assert event.source is Source.ORDER_QUERY
-
-
-# -- absence ---------------------------------------------------------------------------------------
-
-SENT, WINDOW, FENCE = 1_000, 5_000, 15_000
-PAST = SENT + WINDOW + FENCE + 1
-
-
-def proof(**changes: Any) -> AbsenceProof:
-    ref = OrderRef(asset=FET, client_order_id="Mine", **changes)
-    return AbsenceProof(ref, BUY, SENT, WINDOW)
-
-
-def lacking(p: AbsenceProof) -> None:
-    """All four questions, and nobody knows it."""
-    p.order(None)
-    p.open_orders(())
-    p.all_orders(())
-    p.fills(())
-
-
-def verdict(p: AbsenceProof) -> Verdict:
-    return p.verdict
-
-
-def test_absence_needs_all_four_after_the_fence() -> None:
-    p = proof()
-    p.server_time(PAST)
-    p.order(None)
-    p.open_orders(())
-    p.all_orders(())
-    assert verdict(p) is Verdict.OPEN
-    assert p.missing == (Question.FILLS,)
-    p.fills(())
-    assert verdict(p) is Verdict.PROVEN
-
-
-def test_answers_from_before_the_fence_prove_nothing() -> None:
-    p = proof()
-    p.server_time(PAST - 1)
-    lacking(p)
-    assert (verdict(p), p.missing) == (Verdict.OPEN, tuple(Question))
-    p.server_time(PAST)
-    assert verdict(p) is Verdict.OPEN
-    lacking(p)
-    assert verdict(p) is Verdict.PROVEN
-
-
-def test_without_a_server_time_nothing_is_proven() -> None:
-    p = proof()
-    lacking(p)
-    assert verdict(p) is Verdict.OPEN
-
-
-@pytest.mark.parametrize("after", range(4))
-def test_a_failure_takes_back_everything(after: int) -> None:
-    p = proof()
-    p.server_time(PAST)
-    steps: tuple[Callable[[], None], ...] = (
-        lambda: p.order(None),
-        lambda: p.open_orders(()),
-        lambda: p.all_orders(()),
-        lambda: p.fills(()),
-    )
-    for step in steps[:after]:
-        step()
-    p.failed()
-    for step in steps:
-        step()
-    assert verdict(p) is Verdict.OPEN  # the server time has to be read again as well
-    p.server_time(PAST)
-    lacking(p)
-    assert verdict(p) is Verdict.PROVEN
-
-
-@pytest.mark.parametrize(
-    "find",
-    [
-        lambda p: p.order(order()),
-        lambda p: p.open_orders((order(client_order_id="x", venue_order_id="1"), order())),
-        lambda p: p.all_orders((order(client_order_id="MINE"),)),
-        lambda p: p.fills((fill("1", 1, "1", client_order_id="mine"),)),
-    ],
-)
-def test_whoever_finds_it_ends_the_question_at_any_time(
-    find: Callable[[AbsenceProof], None],
-) -> None:
-    p = proof()
-    find(p)
-    assert verdict(p) is Verdict.FOUND
-    p.failed()
-    p.server_time(PAST)
-    lacking(p)
-    assert verdict(p) is Verdict.FOUND
-
-
-def test_it_is_found_by_its_venue_id_too() -> None:
-    p = proof(venue_order_id="900")
-    p.order(order(client_order_id=""))
-    assert verdict(p) is Verdict.FOUND
-    assert p.report is not None
-
-
-def test_a_fill_of_nobody_stands_in_the_way() -> None:
-    p = proof()
-    p.server_time(PAST)
-    lacking(p)
-    p.fills((fill("1", 1, "1", venue_order_id="77"),))
-    assert (verdict(p), p.missing) == (Verdict.OPEN, (Question.FILLS,))
-    p.fills((fill("1", 1, "1", venue_order_id="77", side=SELL),))  # not our side
-    assert verdict(p) is Verdict.PROVEN
-    p.fills((fill("1", 1, "1", venue_order_id="77"),))
-    p.all_orders((order(client_order_id="", venue_order_id="77"),))  # somebody's after all
-    p.fills((fill("1", 1, "1", venue_order_id="77"),))
-    assert verdict(p) is Verdict.PROVEN

@@ -19,8 +19,7 @@ from serve_session import fill_up, small_disk
 from test_serve import Station, is_flat, is_open, pink, venue_process
 
 from dita.contracts import OrderSide, OrderType
-from dita.identity import client_order_id
-from dita.runtime.watching import OUR_SHAPE
+from dita.identity import client_order_id, is_own_client_id
 from dita.units import parse_price, parse_quantity
 from dita.venues import SubmitOrder
 from dita.venues.mock import Do, Dump, Rule, Verb
@@ -109,12 +108,16 @@ def test_plan_first_then_flat_and_nothing_of_others(station: Station) -> None:
     planned = flatten(station, "--symbol", "fetusdt", "--json")
     assert planned.returncode == 0, planned.stderr
     plan = json.loads(planned.stdout)
-    assert plan["positions"] == [{"asset": FET, "side": "SELL", "quantity": "1000"}]
-    assert plan["other_positions"] == [{"asset": TRX, "side": "BUY", "quantity": "70"}]
+    assert plan["positions"] == [
+        {"asset": FET, "position": "SHORT", "sends": "BUY", "quantity": "1000"}
+    ]
+    assert plan["other_positions"] == [
+        {"asset": TRX, "position": "LONG", "sends": "SELL", "quantity": "70"}
+    ]
     assert (plan["applied"], plan["flat"]) == (False, False)
     shown = flatten(station, "--symbol", FET)
-    assert "would close SELL 1000 FET-USDT by reduce-only MARKET" in shown.stdout
-    assert "left alone: BUY 70 TRX-USDT" in shown.stdout
+    assert "would send BUY 1000 FET-USDT, reduce-only MARKET: closes SHORT 1000" in shown.stdout
+    assert "left alone: LONG 70 TRX-USDT" in shown.stdout
     assert "left alone, not ours: order BUY FET-USDT" in shown.stdout
     assert book(station).orders == before.orders
     assert not list(station.state.glob("emergency-*"))
@@ -127,7 +130,7 @@ def test_plan_first_then_flat_and_nothing_of_others(station: Station) -> None:
     ]  # fmt: skip
     assert steps(station) == ["cancel", "submit", "ended", "end"]
     assert after.orders[-1].client_order_id.startswith("flatten0")
-    assert not OUR_SHAPE.fullmatch(after.orders[-1].client_order_id)
+    assert not is_own_client_id(after.orders[-1].client_order_id)
     assert "end: flat" in done.stdout
     again = flatten(station, "--symbol", FET, "--apply", "--json")
     assert (again.returncode, json.loads(again.stdout)["flat"]) == (0, True)
@@ -176,9 +179,10 @@ def test_a_corrupt_journal_ends_serve_with_the_way_out_which_works(station: Stat
     damaged_after_a_trade(station)
     serve = pink("serve", *station.words)
     assert serve.returncode == 74
-    (way_out,) = (line.split() for line in serve.stderr.splitlines() if line.startswith("  pink"))
-    assert way_out[1:3] == ["flatten", "--emergency"]
-    done = pink(*way_out[1:], "--apply")
+    (way_out,) = (line.split() for line in serve.stderr.splitlines() if line.startswith("next: "))
+    words = way_out[way_out.index("flatten") :]
+    assert "--emergency" in words
+    done = pink(*words, "--apply")
     assert done.returncode == 0, done.stderr
     assert "damaged at record" in done.stderr
     after = book(station)

@@ -65,10 +65,9 @@ from dita.venues import (
     SubmitOrder,
     Venue,
 )
+from dita.venues.absence import AbsenceProof, Verdict
 from dita.venues.attribution import Books, attribute
 from dita.venues.evidence import (
-    AbsenceProof,
-    Verdict,
     balance_event,
     fills_cover,
     final_event,

@@ -33,7 +33,8 @@ from dita.venues import (
     SubmitOrder,
     Venue,
 )
-from dita.venues.evidence import AbsenceProof, Verdict, fills_of, final_event
+from dita.venues.absence import AbsenceProof, Verdict
+from dita.venues.evidence import fills_of, final_event
 
 BUY, SELL = OrderSide.BUY, OrderSide.SELL
 Kind = KernelEventKind

@@ -27,6 +27,7 @@ from dita.journal.records import (
     Mark,
     decode_texts,
     epoch_of,
+    note_of,
     record_of,
 )
 from dita.journal.report import Report
@@ -97,6 +98,11 @@ class JournalReader:
         return self.first_seq > 1
 
     @property
+    def segments(self) -> tuple[Segment, ...]:
+        """Those that are here, oldest first."""
+        return tuple(self._segments)
+
+    @property
     def first_seq(self) -> int:
         """Number of the oldest record that is here."""
         return self.report.first_seq
@@ -155,12 +161,12 @@ class JournalReader:
         """The oldest record that has to be here."""
         return self._high.first_seq if self._high else 1
 
-    def _nothing_here(self, vouched: int) -> JournalFault | OperatorError:
+    def _nothing_here(self, vouched: int, known_epoch: int = 0) -> JournalFault | OperatorError:
         synced = max(vouched, self._high.seq if self._high else 0)
-        if synced:
-            return self._damage(name_of(SEGMENT_NAME, self._oldest), 0, self._oldest, (
-                f"no segment at all, although {self._who_vouches(synced)}"
-            ))  # fmt: skip
+        if synced or known_epoch:
+            who = self._who_vouches(synced) if synced else f"journal {known_epoch} was begun here"
+            found = f"no segment at all, although {who}"
+            return self._damage(name_of(SEGMENT_NAME, self._oldest), 0, self._oldest, found)
         return OperatorError(
             "no journal here",
             expected=name_of(SEGMENT_NAME, 1),
@@ -351,6 +357,15 @@ class JournalReader:
         """Numbers of the inputs that are never applied, oldest first."""
         return tuple(self._quarantined)
 
+    def chunks(self, from_seq: int) -> Iterator[Chunk]:
+        """What is applied from a number on, in pieces, for whoever applies many at once; marks and
+        notes are among it."""
+        return self._walk(from_seq, self._until, applied=True)
+
+    def entry(self, chunk: Chunk, index: int) -> Entry:
+        """A record of a chunk, decoded; ``time_ms`` of a MARK is not known here."""
+        return self._entry(chunk, index, chunk.first_seq + index, 0)
+
     def records(self, from_seq: int = 1) -> Iterator[Entry]:
         """Every record from a number on, decoded; also what is quarantined, which says so."""
         time_ms = 0
@@ -369,6 +384,9 @@ class JournalReader:
         if kind == _journal.EPOCH:
             epoch = self._decoded(epoch_of, payload, chunk.segment, seq)
             return Entry(seq, epoch.created_ms, epoch)
+        if kind == _journal.NOTE:
+            note = self._decoded(note_of, payload, chunk.segment, seq)
+            return Entry(seq, note.time_ms, note)
         packed, texts = payload[: _journal.INPUT_SIZE], payload[_journal.INPUT_SIZE :]
         record = self._decoded(lambda t: record_of(packed, t), texts, chunk.segment, seq)
         quarantines = kind == _journal.QUARANTINE

@@ -1,20 +1,32 @@
 """What can still be read of a journal that is damaged or half gone.
 
-For a person in an emergency, who needs to know what was traded; nothing is decided from it, and no
-engine is ever built from it.
+For an emergency, which needs to know what was traded and what of a position is ours.  A serve never
+starts from it.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from dita.contracts import KernelIntent, VenueEvent
-from dita.errors import JournalFault, OperatorError
+from dita.contracts import EffectKind, KernelIntent, VenueEvent
+from dita.engine import Engine
+from dita.errors import JournalFault, KernelFault, OperatorError
+from dita.journal.chunks import Chunk
 from dita.journal.disk import Disk, OsDisk
 from dita.journal.reader import JournalReader
 from dita.journal.records import Input
 from dita.journal.segments import SEGMENT_HEADER, SEGMENT_NAME, name_of, numbers_of
+
+
+class Replayed(NamedTuple):
+    """An engine, every id of an order that the records named (ours when sent, the venue's), and
+    when the journal was begun."""
+
+    engine: Engine | None
+    seen: frozenset[str]
+    begun_ms: int
 
 
 class Salvage(JournalReader):
@@ -40,6 +52,41 @@ class Salvage(JournalReader):
                 self.problems += (f"{name}: {bad}",)
             except JournalFault as bad:
                 self.problems += (f"{name}: {bad.found}",)
+
+    def replay(self) -> Replayed:
+        """What the records before the first damage make; no engine when their beginning is not
+        there."""
+        engine: Engine | None = None
+        seen: set[str] = set()
+        expected, begun_ms = 1, 0
+        try:
+            for number in numbers_of(SEGMENT_NAME, self._disk.list(self.directory)):
+                if number != expected:
+                    break
+                name = name_of(SEGMENT_NAME, number)
+                if engine is None:
+                    epoch = self._read_epoch(name)
+                    engine, begun_ms = epoch.engine(), epoch.created_ms
+                segment = self._segment_of(name, self._read(name, 0, SEGMENT_HEADER.size))
+                _, self._ends[name], expected, _, _ = self._scan_through(segment)
+                for chunk in self._walk_segment(segment, segment.first_seq, expected, False):
+                    self._play(engine, chunk, seen)
+        except (OSError, OperatorError, JournalFault):
+            pass  # in the words of ``problems``; what was sound up to there is the answer
+        except (KernelFault, ArithmeticError, AssertionError, LookupError, TypeError, ValueError):
+            engine = None  # what a broken invariant left behind says nothing
+        return Replayed(engine, frozenset(seen), begun_ms)
+
+    def _play(self, engine: Engine, chunk: Chunk, seen: set[str]) -> None:
+        for index in range(chunk.noted):
+            seq = chunk.first_seq + index
+            record = self._entry(chunk, index, seq, 0).record
+            if not isinstance(record, KernelIntent | VenueEvent) or seq in self._quarantined:
+                continue
+            if isinstance(record, VenueEvent):
+                seen.update((record.client_order_id.lower(), record.venue_order_id))
+            outcome = engine.apply(record)
+            seen.update(e.client_order_id for e in outcome.effects if e.kind is EffectKind.SUBMIT)
 
     def _inputs_of(self, name: str) -> Iterator[Input]:
         segment = self._segment_of(name, self._read(name, 0, SEGMENT_HEADER.size))

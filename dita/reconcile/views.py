@@ -47,6 +47,7 @@ class OurPosition(Record, frozen=True, kw_only=True):
     size_e8: int
     in_flight: bool
     in_doubt: bool
+    missing_e8: int = 0  # gone without any record: only a person's write-off is left
 
 
 class OurMoney(Record, frozen=True, kw_only=True):
@@ -135,6 +136,7 @@ class Cause(StrEnum):
     IN_DOUBT = "slot in doubt, sizes agree"
     CLOSED_OUTSIDE = "position closed outside"
     REDUCED_OUTSIDE = "position reduced outside"
+    GONE = "position gone without a record"
     FOREIGN_EXCESS = "more than ours"
     OPPOSITE = "opposite direction"
     FOREIGN_POSITION = "position foreign"
@@ -150,6 +152,19 @@ class Cause(StrEnum):
     ROUNDING = "rounding"
     PENDING = "pending"
     UNEXPLAINED = "unexplained"
+
+
+#: Explained by something that is known, and settled by time or not ours: nobody has to act.
+REMARKS = frozenset(
+    {
+        Cause.SIZE_CUT,
+        Cause.FOREIGN_ORDER,
+        Cause.PENDING_FEE,
+        Cause.FUNDING_UNREAD,
+        Cause.TRANSFER_UNREAD,
+        Cause.ROUNDING,
+    }
+)
 
 
 class Row(Record, frozen=True, kw_only=True):
@@ -170,6 +185,7 @@ class Row(Record, frozen=True, kw_only=True):
     order_no: int = 0
     side: OrderSide = OrderSide.UNKNOWN
     quantity_e8: int = 0
+    missing_e8: int = 0
 
 
 class Comparison(Record, frozen=True, kw_only=True):
@@ -182,3 +198,8 @@ class Comparison(Record, frozen=True, kw_only=True):
     def differences(self) -> tuple[Row, ...]:
         """The rows that differ.  Rounding is bounded by definition, and shown only."""
         return tuple(row for row in self.rows if row.cause and row.cause is not Cause.ROUNDING)
+
+    @property
+    def to_settle(self) -> tuple[Row, ...]:
+        """The differences that are more than a remark."""
+        return tuple(row for row in self.differences if row.cause not in REMARKS)

@@ -191,27 +191,6 @@ cdef int level_withdrawn(const Order* o, const Trade* t, const Input* e, Level* 
     return D_OK
 
 
-cdef void share_of(const Level* whole, int64_t booked_e8, int32_t taker_fee_e9, Level* level) noexcept nogil:
-    # Our part of an external order: price and fee by quantity.  The venue's realized is of all that
-    # the order closed, so it is ours only where the whole order is.
-    memset(level, 0, sizeof(Level))
-    level.filled_e8 = booked_e8
-    if booked_e8 == 0:
-        return
-    if booked_e8 == whole.filled_e8:
-        level[0] = whole[0]
-    else:
-        if whole.priced_e8 == whole.filled_e8:
-            level.priced_e8 = booked_e8
-            level.cost = money_share(whole.cost, booked_e8, whole.filled_e8)
-            level.cost_rank = whole.cost_rank
-        level.fee = signed_share(whole.fee, booked_e8, whole.filled_e8)
-        level.fee_rank = whole.fee_rank
-    if whole.fee_rank == 0:
-        level.fee = money_share(level.cost, taker_fee_e9, 1_000_000_000)
-        level.fee_rank = 1 if money_sign(level.fee) != 0 else 0
-
-
 cdef inline bint level_equal(const Level* a, const Level* b) noexcept nogil:
     return (a.filled_e8 == b.filled_e8 and a.priced_e8 == b.priced_e8 and a.figure_e8 == b.figure_e8
             and a.cost_rank == b.cost_rank and a.fee_rank == b.fee_rank
@@ -420,6 +399,8 @@ cdef void fill_dated(State* st, Order* o, int64_t when_ms, int64_t before_e8) no
     # What was filled before the newest anchor stays apart: a later correction is dated by both.
     cdef int after[2]
     cdef int near[2]
+    memset(after, 0, sizeof(after))
+    memset(near, 0, sizeof(near))
     if o.last_fill_ms > 0 and when_ms > o.last_fill_ms and st.ledger.anchored and before_e8 > 0:
         flow_class(&st.ledger, o.last_fill_ms, &after[0], &near[0])
         flow_class(&st.ledger, when_ms, &after[1], &near[1])
@@ -491,7 +472,8 @@ cdef void change_write(State* st, Order* o, const Change* c, Result* out) noexce
     k.fees = c.k_fees
     k.fees_estimated = c.k_fees_estimated
     k.unsettled = c.unsettled
-    out.quantity_delta_e8 += o.level.filled_e8 - before.filled_e8
+    out.quantity_delta_e8 = quantity_sum(
+        out.quantity_delta_e8, o.level.filled_e8 - before.filled_e8)
     flows_of_change(st, o, t, &before, c)
     track_peak(k)
     money_add(out.realized_delta, c.realized_delta, &out.realized_delta)
@@ -509,118 +491,6 @@ cdef inline void change_commit(State* st, int32_t order, const Input* e, const C
         o.intended_e8 = o.whole.filled_e8
         return
     change_write(st, o, c, out)
-
-
-# -- closes that were not ours: which part of them is ----------------------------------------------
-
-cdef int book_share(State* st, int32_t order, int64_t booked_e8, Result* out) except -1 nogil:
-    # Books this much of an external order as ours; the rest of it is its owner's.
-    cdef Order* o = &st.orders[order]
-    cdef Change c
-    memset(&c, 0, sizeof(Change))
-    share_of(&o.whole, booked_e8, st.trades[o.trade].taker_fee_e9, &c.level)
-    if level_equal(&c.level, &o.level):
-        return 0
-    if money_of_change(st, o, &st.trades[o.trade], &c) != D_OK:
-        return 0                # beyond the range of money: what is booked stays
-    c.grown = 0                 # nothing was filled now: what moves is of the order's own time
-    change_write(st, o, &c, out)
-    return 0
-
-
-cdef bint comes_before(const Order* one, const Order* other) noexcept nogil:
-    # By the venue's id, which grows with time: who was heard first must not matter.
-    if (one.venue_key == 0) != (other.venue_key == 0):
-        return one.venue_key != 0
-    if one.venue_key != other.venue_key:
-        return one.venue_key < other.venue_key
-    return one.order_no < other.order_no
-
-
-cdef int32_t external_after(const State* st, const Trade* t, int32_t previous) noexcept nogil:
-    # The external order of a trade that is next after this one (-1: the first); -1: none is.
-    cdef int32_t order = t.orders
-    cdef int32_t found = -1
-    while order >= 0:
-        if st.orders[order].flags & EXTERNAL and order != previous:
-            if previous < 0 or comes_before(&st.orders[previous], &st.orders[order]):
-                if found < 0 or comes_before(&st.orders[order], &st.orders[found]):
-                    found = order
-        order = st.orders[order].next
-    return found
-
-
-cdef int64_t unlocked_part(const State* st, const Trade* t) noexcept nogil:
-    # What is booked of external orders whose part a position has not settled yet.
-    cdef int32_t order = t.orders
-    cdef int64_t total = 0
-    while order >= 0:
-        if st.orders[order].flags & (EXTERNAL | LOCKED) == EXTERNAL:
-            total += st.orders[order].level.filled_e8
-        order = st.orders[order].next
-    return total
-
-
-cdef int rebook(State* st, int32_t trade, Result* out) except -1 nogil:
-    # Of what others closed, ours is what our own orders left open: a function of levels, so that it
-    # does not matter who was heard first.  A position settles it, and then it is locked.
-    cdef Trade* t = &st.trades[trade]
-    cdef int32_t order = external_after(st, t, -1)
-    cdef Order* o
-    cdef int64_t room = t.sums.entered_e8 - t.sums.exited_e8 + unlocked_part(st, t)
-    cdef int64_t share
-    if t.externals == 0:
-        return 0
-    while order >= 0:
-        o = &st.orders[order]
-        share = o.level.filled_e8
-        if not o.flags & LOCKED:
-            share = o.whole.filled_e8 if o.whole.filled_e8 < room else room
-            if share < 0:
-                share = 0
-            room -= share
-        if not o.flags & NETTED:
-            book_share(st, order, share, out)
-        order = external_after(st, t, order)
-    return foreign_share(st, trade)
-
-
-cdef int foreign_share(State* st, int32_t trade) except -1 nogil:
-    # What the others' part of those orders did to the wallet: flows of theirs, named once.
-    cdef Trade* t = &st.trades[trade]
-    cdef int32_t order = t.orders
-    cdef const Order* o
-    cdef money_t total = 0
-    cdef money_t ours = 0
-    cdef money_t delta = 0
-    cdef money_t level = 0
-    cdef bint known = t.sums.entry_priced_e8 == t.sums.entered_e8
-    while order >= 0 and known:
-        o = &st.orders[order]
-        order = o.next
-        if not o.flags & EXTERNAL or o.flags & NETTED or o.whole.filled_e8 == 0:
-            continue
-        if not is_known(&o.whole):
-            known = False
-            break
-        if o.level.filled_e8 == o.whole.filled_e8:
-            continue            # all of it is ours
-        if o.level.filled_e8 > 0 and o.whole.priced_e8 < o.whole.filled_e8:
-            known = False       # nobody can say what our part made
-            break
-        if estimate(t, &t.sums, o.level.filled_e8, o.level.cost, &ours):
-            known = False
-            break
-        if (money_add(total, o.whole.realized, &total) or money_sub(total, o.whole.fee, &total)
-                or money_sub(total, ours, &total) or money_add(total, o.level.fee, &total)):
-            known = False
-    if not known:
-        total = 0
-    if money_sub(total, t.foreign, &delta) or money_add(st.ledger.foreign, delta, &level):
-        return 0
-    t.foreign = total
-    st.ledger.foreign = level
-    return 0
 
 
 cdef inline void notes_of(const State* st, const Order* o, const Trade* t, const Change* c, Result* out) noexcept nogil:

@@ -176,7 +176,7 @@ cdef int64_t exits_out(const State* st, const Trade* t) noexcept nogil:
     cdef int64_t total = 0
     while order >= 0:
         if st.orders[order].role == EXIT:
-            total += unfilled(&st.orders[order])
+            total = quantity_sum(total, unfilled(&st.orders[order]))
         order = st.orders[order].next
     return total
 
@@ -200,11 +200,11 @@ cdef int64_t room_on_symbol(const State* st, const Trade* t) noexcept nogil:
         other = &st.trades[st.slots[i].trade]
         if other.asset_key != t.asset_key:
             continue
-        net += t.side * other.side * size_of(other)
+        net = quantity_sum(net, t.side * other.side * size_of(other))
         if other.trade_no != t.trade_no:
             others += 1
             if other.side == t.side:
-                net -= exits_out(st, other)
+                net = quantity_sum(net, -exits_out(st, other))
     if others == 0:
         return ALL
     return net if net > 0 else 0
@@ -284,8 +284,8 @@ cdef int submit_exit(State* st, int32_t slot, Order* o) except -1 nogil:
     if s.exit_intent_key == 0:
         t.recovery_child = s.next_child
     r = request(st, DO_SUBMIT, slot, s.exit_order, -1)
-    r.quantity_e8 = o.intended_e8
-    r.price_e10 = o.limit_price_e10
+    r.figure.order[0] = o.intended_e8
+    r.figure.order[1] = o.limit_price_e10
     return 0
 
 
@@ -370,7 +370,7 @@ cdef int feed_sizer(State* st, int32_t trade) except -1 nogil:
             return 0
     t.flags |= FED
     r = request(st, DO_FEED_SIZER, t.last_slot, -1, trade)
-    r.realized = t.realized
+    r.figure.realized = t.realized
     r.fees = t.sums.fees
     return 0
 
@@ -392,7 +392,7 @@ cdef int close_record(State* st, int32_t trade) except -1 nogil:
     if not t.flags & TOLD:
         t.flags |= TOLD
         r = request(st, DO_CLOSE_TRADE, t.last_slot, -1, trade)
-        r.realized = t.realized
+        r.figure.realized = t.realized
         r.fees = t.sums.fees
     trade_retire(st, trade)
     return 0

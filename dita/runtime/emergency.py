@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from pathlib import Path
 from typing import Final, TypeVar
+
+from msgspec.structs import replace
 
 from dita.clock import Clock
 from dita.contracts import (
@@ -28,6 +29,7 @@ from dita.contracts import (
 )
 from dita.identity import client_order_id, plain_symbol
 from dita.journal import Salvage
+from dita.runtime.owned import is_ours
 from dita.units import format_quantity
 from dita.venues import (
     NotSent,
@@ -39,7 +41,7 @@ from dita.venues import (
     SubmitOrder,
     Venue,
 )
-from dita.venues.evidence import AbsenceProof, Verdict
+from dita.venues.absence import AbsenceProof, Verdict
 
 LOOK_BACK_MS: Final = 3_600_000
 PAUSE_MIN_S: Final = 0.1
@@ -48,11 +50,11 @@ PAUSE_MAX_S: Final = 2.0
 REJECTS_MAX: Final = 3
 #: With a 0, which no id of a kernel has: a later one takes these for somebody else's.
 PREFIX: Final = "flatten0"
-#: An order of a kernel of this program (identity.client_order_id), or of an emergency before.
-_OURS: Final = re.compile(r"[a-z2-7]{32}|flatten0[a-z2-7]{24}")
 
 T = TypeVar("T")
 Say = Callable[[str], None]
+#: How much of a position may be closed for us, unsigned.  QueryFailed.
+Share = Callable[[PositionReport], Awaitable[int]]
 
 
 def traded(journal: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -141,6 +143,7 @@ class Emergency:
         namespace: str,
         absence_fence_ms: int,
         limit_s: int,
+        share: Share | None = None,
     ) -> None:
         self.venue = venue
         self.clock = clock
@@ -148,6 +151,7 @@ class Emergency:
         self.say = say
         self.symbols = {plain_symbol(symbol): symbol for symbol in symbols}
         self.everything = everything
+        self.share = share
         self.absence_fence_ms = absence_fence_ms
         self._until_ns = clock.monotonic_ns() + limit_s * 10**9
         self._origin = (namespace, clock.now_ms())
@@ -172,15 +176,31 @@ class Emergency:
         for symbol in symbols.values():
             orders += await self._answer(lambda symbol=symbol: self.venue.open_orders(symbol))  # type: ignore[misc]
         positions = [p for p in await self._answer(self.venue.positions) if p.quantity_e8]
-        chosen = [p for p in positions if self.everything or plain_symbol(p.asset) in symbols]
+        chosen, others = await self._shared(positions, symbols)
         return Plan(
-            orders=tuple(o for o in orders if _OURS.fullmatch(o.client_order_id.lower())),
+            orders=tuple(o for o in orders if is_ours(o.client_order_id)),
             positions=tuple(chosen),
-            foreign_orders=tuple(
-                o for o in orders if not _OURS.fullmatch(o.client_order_id.lower())
-            ),
-            other_positions=tuple(p for p in positions if p not in chosen),
+            foreign_orders=tuple(o for o in orders if not is_ours(o.client_order_id)),
+            other_positions=tuple(others),
         )
+
+    async def _shared(
+        self, positions: list[PositionReport], symbols: Collection[str]
+    ) -> tuple[list[PositionReport], list[PositionReport]]:
+        """What is to be closed of the positions, and what is left alone."""
+        chosen, others = [], []
+        for position in positions:
+            close_e8 = 0
+            if self.everything or plain_symbol(position.asset) in symbols:
+                close_e8 = position.quantity_e8
+                if self.share is not None and not self.everything:
+                    share = self.share
+                    close_e8 = await self._answer(lambda: share(position))  # noqa: B023
+            if close_e8:
+                chosen.append(replace(position, quantity_e8=close_e8))
+            if left_e8 := position.quantity_e8 - close_e8:
+                others.append(replace(position, quantity_e8=left_e8))
+        return chosen, others
 
     async def _answer(self, question: Callable[[], Awaitable[T]]) -> T:
         pause_s = PAUSE_MIN_S

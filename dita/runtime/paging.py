@@ -1,12 +1,14 @@
 """An event listener for supervisord: serve is down and stays down, so call somebody.
 
-Run by supervisord as ``python -m dita.runtime.paging COMMAND [WORD ...]``; the command gets one
-line on its standard input.  A crash that is restarted and a stop that was asked for call nobody.
-Speaks supervisord's listener protocol on stdin and stdout; knows nothing of serve itself.
+Run by supervisord as ``python -m dita.runtime.paging [--config FILE] COMMAND [WORD ...]``; the
+command gets one line on its standard input, with what can be typed on this installation.  A crash
+that is restarted and a stop that was asked for call nobody.  Speaks supervisord's listener protocol
+on stdin and stdout; knows nothing of serve itself.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -21,23 +23,33 @@ def fields_of(line: str) -> dict[str, str]:
     return dict(word.split(":", 1) for word in line.split() if ":" in word)
 
 
-def message_of(event: str, payload: dict[str, str]) -> str:
+def way_out(config: str) -> str:
+    """The command that closes positions without serve, as it has to be typed on this machine."""
+    program = os.path.join(os.path.dirname(sys.executable), "pink-ctl")
+    return f"{program} flatten --emergency" + (f" --config {config}" if config else "")
+
+
+def message_of(event: str, payload: dict[str, str], config: str = "") -> str:
     """What to tell; "" when nobody has to know.
 
     EXITED with ``expected:1`` is one of the program's exitcodes: it is not started again.
     """
     name = f"{payload.get('groupname', '?')}:{payload.get('processname', '?')}"
     if event == "PROCESS_STATE_FATAL":
-        return f"{name} does not start any more (FATAL); positions may be open; see its stderr log"
+        return (
+            f"{name} does not start any more (FATAL); positions may be open; its stderr log says"
+            f" why, for 74 close what is open: {way_out(config)}"
+        )
     if event == "PROCESS_STATE_EXITED" and payload.get("expected") == "1":
         return (
             f"{name} ended and stays down; positions may be open; its exit status is in"
-            " supervisord's log: 74 means pink-ctl flatten --emergency, 70 report, 64 and 78 mend"
+            " supervisord's log: 70 report, 64 and 78 mend, 74 close what is open:"
+            f" {way_out(config)}"
         )
     return ""
 
 
-def listen(read: IO[str], write: IO[str], tell: Callable[[str], None]) -> None:
+def listen(read: IO[str], write: IO[str], tell: Callable[[str], None], config: str = "") -> None:
     """Answer events until supervisord goes away."""
     while True:
         write.write("READY\n")
@@ -47,13 +59,13 @@ def listen(read: IO[str], write: IO[str], tell: Callable[[str], None]) -> None:
             return
         known = fields_of(header)
         payload = fields_of(read.read(int(known["len"])))
-        if message := message_of(known["eventname"], payload):
+        if message := message_of(known["eventname"], payload, config):
             tell(message)
         write.write("RESULT 2\nOK")
         write.flush()
 
 
-def main(command: Sequence[str]) -> None:
+def main(command: Sequence[str], config: str = "") -> None:
     """Listen on stdin and stdout, which supervisord holds."""
 
     def tell(message: str) -> None:
@@ -75,10 +87,13 @@ def main(command: Sequence[str]) -> None:
             sys.stderr.write(f"nobody was called: {failed}\n")
             sys.stderr.flush()
 
-    listen(sys.stdin, sys.stdout, tell)
+    listen(sys.stdin, sys.stdout, tell, config)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit("usage: python -m dita.runtime.paging COMMAND [WORD ...]")
-    main(sys.argv[1:])
+    words, chosen = sys.argv[1:], ""
+    if words[:1] == ["--config"]:
+        chosen, words = "".join(words[1:2]), words[2:]
+    if not words:
+        sys.exit("usage: python -m dita.runtime.paging [--config FILE] COMMAND [WORD ...]")
+    main(words, chosen)

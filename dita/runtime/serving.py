@@ -9,30 +9,30 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import uuid
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
-import msgspec
-from msgspec.structs import replace
-
-from dita.contracts import ControlAction, KernelCommandType, KernelIntent
+from dita import __version__
+from dita.contracts import ControlAction
 from dita.engine import Outcome
-from dita.errors import UsageError
+from dita.errors import DitaError, Unforeseen, UsageError, VenueError
 from dita.runtime.anchoring import anchor
 from dita.runtime.control import ControlServer, Verb
-from dita.runtime.factory import Bundle
+from dita.runtime.deadlines import deadline_ms
+from dita.runtime.eventlog.chronicle import Chronicle
+from dita.runtime.factory import Bundle, DiskHangs
+from dita.runtime.intents import Intents
 from dita.runtime.reconciling import Reconciling
 from dita.runtime.roundtrip import round_trip
 from dita.runtime.sampling import sample
 from dita.runtime.status import status_of
+from dita.runtime.whose import place_by_settings
+from dita.venues import UnknownSymbol
 
-HANDS_ON = (
-    KernelCommandType.ENTER,
-    KernelCommandType.EXIT,
-    KernelCommandType.CANCEL,
-    KernelCommandType.RECONCILE,
-)
+#: Of an operator's name and of a reason, so much is journalled.
+NAME_MAX = 24
+REASON_MAX = 200
 
 
 class Verbs:
@@ -40,12 +40,15 @@ class Verbs:
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
+        self.intents = Intents(bundle)
 
     def table(self) -> dict[str, Verb]:
         """Verb by name."""
         return {
+            "about": self.about,
             "status": self.status,
             "intent": self.intent,
+            "intent_plan": self.intent_plan,
             "hold": self.hold,
             "resume": self.resume,
             "stop": self.stop,
@@ -61,48 +64,82 @@ class Verbs:
         del request
         return {"status": current_status(self.bundle)}
 
+    async def about(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Who this is: place, settings, release, and what keeps entries out."""
+        del request
+        settings, kernel = self.bundle.settings, self.bundle.runtime.engine.kernel
+        return {
+            "about": {
+                **place_by_settings(settings, self.bundle.directory),
+                "version": __version__,
+                "pid": os.getpid(),
+                "state": self.bundle.runtime.state.name,
+                "epoch": kernel.config.epoch,
+                "leverage_cap": kernel.config.leverage_cap,
+                "entries_frozen": list(kernel.freeze_causes()),
+                "held_symbols": list(kernel.held_symbols()),
+                "held_because": self.bundle.service.held_because,
+                "trades": [slot.trade_id for slot in kernel.active_slots()],
+                "symbols": list(self.bundle.venue.symbols()),
+                "settings_hash": settings.settings_hash,
+                "settings": settings.written(),
+            }
+        }
+
     async def intent(self, request: dict[str, Any]) -> dict[str, Any]:
         """A person's hand on the controls: ENTER, EXIT, CANCEL or RECONCILE."""
-        intent = await self._intent(request)
-        outcome = await self.bundle.runtime.ask(intent)
-        return told(outcome)
+        sent = await self.intents.send_and_wait(request, ": ".join(_who_and_why(request)))
+        return {**told(sent["outcome"]), "answer": sent["answer"]}
 
-    async def _intent(self, request: dict[str, Any]) -> KernelIntent:
-        operator, reason = _who_and_why(request)
-        try:
-            intent = msgspec.convert(
-                {"received_ms": 1, **dict(request["intent"])}, KernelIntent, strict=True
-            )
-        except (msgspec.ValidationError, KeyError, TypeError, ValueError) as bad:
-            raise UsageError(
-                "intent refused", expected="the fields of a KernelIntent", found=str(bad)
-            ) from bad
-        if intent.command not in HANDS_ON:
-            raise UsageError(
-                "intent refused",
-                expected=", ".join(command.name for command in HANDS_ON),
-                found=intent.command.name,
-            )
-        if intent.command is KernelCommandType.ENTER and intent.contract is None:
-            contract = await self.bundle.venue.contract(intent.asset)
-            intent = replace(intent, contract=contract)
-        if not intent.intent_id:
-            number = self.bundle.runtime.engine.kernel.event_seq
-            intent = replace(intent, intent_id=f"{operator}-{number}")
-        return replace(intent, reason=f"{operator}: {reason}")
+    async def intent_plan(self, request: dict[str, Any]) -> dict[str, Any]:
+        """What such an intent would do, from the same checks; nothing is journalled or sent."""
+        kernel = self.bundle.runtime.engine.kernel
+        return {
+            **await self.intents.plan(request),
+            "trades": [slot.trade_id for slot in kernel.active_slots()],
+            "state": self.bundle.runtime.state.name,
+            "entries_frozen": list(kernel.freeze_causes()),
+        }
 
     async def hold(self, request: dict[str, Any]) -> dict[str, Any]:
-        """No new entries; exits go on."""
+        """No new entries, of everything or of one symbol; exits go on."""
         return await self._control(ControlAction.HOLD, request)
 
     async def resume(self, request: dict[str, Any]) -> dict[str, Any]:
         """Entries may come again; not while a full disk has no room for exits."""
-        self.bundle.log.keep_reserve()
+        if not request.get("asset"):
+            self.bundle.log.keep_reserve()
         return await self._control(ControlAction.RESUME, request)
 
     async def _control(self, action: ControlAction, request: dict[str, Any]) -> dict[str, Any]:
         operator, reason = _who_and_why(request)
-        return told(await self.bundle.service.control(action, reason, operator))
+        fields = await self._control_fields(request)
+        outcome = await self.bundle.service.control(action, reason, operator, **fields)
+        kernel = self.bundle.runtime.engine.kernel
+        return {
+            **told(outcome),
+            "entries_frozen": list(kernel.freeze_causes()),
+            "held_symbols": list(kernel.held_symbols()),
+        }
+
+    async def _control_fields(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Id, symbol and deadline of a hold or a resume.  UsageError for a symbol that is not
+        listed: it would hold nothing."""
+        asset, deadline_ms = str(request.get("asset", "")), request.get("deadline_ms", 0)
+        if asset:
+            try:
+                await self.bundle.venue.contract(asset)
+            except UnknownSymbol as bad:
+                raise UsageError(
+                    "unknown symbol", expected="one that the exchange lists", found=asset
+                ) from bad
+            except VenueError:
+                pass  # not known now; a hold does not wait for it
+        return {
+            "intent_id": str(request.get("intent_id") or uuid.uuid4().hex),
+            "asset": asset,
+            "deadline_ms": deadline_ms if type(deadline_ms) is int else 0,
+        }
 
     async def reconcile(self, request: dict[str, Any]) -> dict[str, Any]:
         """Our view and the exchange's side by side, and a plan."""
@@ -133,10 +170,28 @@ class Verbs:
 
 
 def _who_and_why(request: dict[str, Any]) -> tuple[str, str]:
+    """Operator and reason for the journal.
+
+    The operator is whom the caller names; when that is another one than the user at the other end
+    of the socket, both are journalled.
+    """
     operator, reason = request.get("operator"), request.get("reason")
-    if not isinstance(operator, str) or not operator or not isinstance(reason, str) or not reason:
-        raise UsageError("request refused", expected="an operator and a reason", found="neither")
-    return operator[:24], reason[:200]
+    if not _is_text(operator) or not _is_text(reason):
+        raise UsageError(
+            "request refused",
+            expected="an operator and a reason, in letters that UTF-8 has",
+            found="something else",
+        )
+    operator, peer = str(operator)[:NAME_MAX], str(request.get("peer", ""))[:NAME_MAX]
+    named = operator if peer in ("", operator) else f"{operator} as {peer}"
+    return named, str(reason)[:REASON_MAX]
+
+
+def _is_text(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(value.strip().encode())
+    except UnicodeEncodeError:  # half of a character, from bytes that no text had
+        return False
 
 
 def told(outcome: Outcome) -> dict[str, Any]:
@@ -161,55 +216,90 @@ def current_status(bundle: Bundle) -> dict[str, Any]:
         epoch=bundle.runtime.engine.kernel.config.epoch,
         settings_hash=bundle.settings.settings_hash,
     )
-    return {**status, "journal": _journal_size(bundle)}
-
-
-def _journal_size(bundle: Bundle) -> dict[str, Any]:
-    """What the journal takes and what is left for it, in bytes: it only grows."""
-    folder = Path(bundle.store.journal.directory)
-    disk = os.statvfs(folder)
-    return {
-        "records": bundle.store.journal.last_seq,
-        "bytes": sum(file.stat().st_size for file in folder.glob("*.seg")),
-        "free_bytes": disk.f_bavail * disk.f_frsize,
-        "reserve_bytes": bundle.settings.journal.reserve_bytes,
-    }
+    journal = bundle.journal_status()
+    journal["commit_max_ms"] = bundle.runtime.commit_max_ms
+    return {**status, "journal": journal}
 
 
 async def serve(
     bundle: Bundle,
-    say: Callable[[str], None],
+    chronicle: Chronicle,
     *,
     once: bool = False,
     seen: Callable[[dict[str, Any]], None] = lambda status: None,
     beside: Callable[[Bundle], Awaitable[None]] | None = None,
+    hold: str = "",
 ) -> bool:
     """Run until stopped; True when nothing is unknown at the end.
 
     ``once`` stops as soon as READY is reached, and shows the status then to ``seen``.  ``beside``
-    runs next to the service (a table, a demo strategy); when it ends, serve ends.
+    runs next to the service (a table, a demo strategy); when it ends, serve ends.  ``hold``: the
+    reason for which a person wants it held from the start.  With a disk that does not answer any
+    more the process ends here: nothing else frees the threads that wait for it.
     """
+    try:
+        return await _served(bundle, chronicle, once, seen, beside, hold)
+    except DiskHangs as hangs:
+        chronicle.say(str(hangs))
+        os._exit(int(hangs.exit_code))
+
+
+async def _served(
+    bundle: Bundle,
+    chronicle: Chronicle,
+    once: bool,
+    seen: Callable[[dict[str, Any]], None],
+    beside: Callable[[Bundle], Awaitable[None]] | None,
+    hold: str,
+) -> bool:
     loop = asyncio.get_running_loop()
     service = bundle.service
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop_requested.set)
-    control = ControlServer(bundle.directory, Verbs(bundle).table())
+    loop.add_signal_handler(signal.SIGHUP, chronicle.note, "TERMINAL")
+    chronicle.attach(bundle.runtime, bundle.store.journal.append_note)
+    chronicle.note("STARTED", **_start_of(bundle))
+    control = ControlServer(
+        bundle.directory,
+        Verbs(bundle).table(),
+        deadline_of=lambda request: deadline_ms(request, bundle.runtime.time),
+        complain=lambda problem: bundle.runtime.alarms.once("control socket", problem),
+    )
     try:
+        await service.begin()  # no new risk, before anybody can ask for it
         await control.open()
-        await bundle.start(say)
-        say(f"{bundle.runtime.state.name}: {bundle.settings.kernel.namespace}")
-        if once:
-            seen(current_status(bundle))
-            service.stop_requested.set()
-        elif beside is not None:
-            bundle.runtime.spawn(_then_stop(beside(bundle), service.stop_requested), "beside")
+        await bundle.start(chronicle.say, hold=hold)
+        if not service.stop_requested.is_set():
+            if once:
+                seen(current_status(bundle))
+                service.stop_requested.set()
+            elif beside is not None:
+                bundle.runtime.spawn(_then_stop(beside(bundle), service.stop_requested), "beside")
         await service.run()
-        say("draining")
         return await bundle.stop()
+    except Unforeseen as bad:
+        chronicle.note("FAILED", why=str(bad))
+        await service.hold_for_a_look(bad.what)
+        raise
+    except DitaError as bad:
+        chronicle.note("FAILED", why=str(bad))
+        raise
     finally:
         await control.close()
         await service.close()
         bundle.close()
+
+
+def _start_of(bundle: Bundle) -> dict[str, str | int]:
+    """What a start says of itself."""
+    settings = bundle.settings
+    return {
+        "version": __version__,
+        "whose": f"{settings.kernel.namespace} ({settings.venue.environment})",
+        "pid": os.getpid(),
+        "settings": settings.settings_hash[:12],
+        "unclean": bundle.budget.unclean,
+    }
 
 
 async def _then_stop(work: Awaitable[None], stop: asyncio.Event) -> None:

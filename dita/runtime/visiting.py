@@ -1,12 +1,13 @@
-"""Ask the serve of a state directory; when none runs, be it for one question.
+"""Answer one request in the place of a serve that does not run.
 
-The lock decides: with a running serve the question goes through its control socket, else the same
-factory recovers the journal as `serve --once` does, and the same verb answers.
+The same factory recovers the journal as `serve --once` does, and the same verb answers; the lock of
+the state directory keeps a serve away meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -14,7 +15,6 @@ from typing import Any, Final, TypeVar
 from dita.clock import MachineClock
 from dita.contracts import VenueOrderStatus
 from dita.errors import NotRunning, VenueError
-from dita.runtime.control import call
 from dita.runtime.factory import JOURNAL_FOLDER, Bundle
 from dita.runtime.serving import Verbs
 from dita.settings import Settings
@@ -28,39 +28,38 @@ BEGINS: Final = ("smoke",)
 T = TypeVar("T")
 
 
-def ask(
+def check_there(directory: Path, verb: str) -> None:
+    """NotRunning when there is no journal to visit.
+
+    Only ``BEGINS`` make one where there is none: a mistyped folder must not answer that nothing
+    differs.
+    """
+    if verb not in BEGINS and not (directory / JOURNAL_FOLDER).is_dir():
+        raise NotRunning(
+            "nothing to look at",
+            expected=f"a running serve, or its journal in {directory}",
+            found="neither",
+            action="name the --state-dir of the serve that you mean",
+        )
+
+
+def visit(
     settings: Settings,
     directory: Path,
     clock: MachineClock,
     request: dict[str, Any],
     say: Callable[[str], None],
-    timeout_s: int = 120,
 ) -> dict[str, Any]:
-    """The answer of a verb, from the running serve or from a bundle of our own.
-
-    Only ``BEGINS`` make a journal where there is none: a mistyped folder must not answer that
-    nothing differs.
+    """The answer of a verb, from a bundle of our own; nothing stays behind of a trial.
 
     VenueError, RefusedForSafety, OperatorError as the verb raises them; AlreadyRunning when a serve
     is just starting.
     """
-    try:
-        return call(directory, request, float(timeout_s))
-    except NotRunning as nobody:
-        if request["verb"] not in BEGINS and not (directory / JOURNAL_FOLDER).is_dir():
-            raise NotRunning(
-                "nothing to look at",
-                expected=f"a running serve, or its journal in {directory}",
-                found="neither",
-                action="name the --state-dir of the serve that you mean",
-            ) from nobody
+    if (directory / JOURNAL_FOLDER).is_dir():
         say("serve is not running: recovering its journal here")
-    except TimeoutError as silent:
-        raise NotRunning(
-            "serve does not answer",
-            expected=f"an answer within {timeout_s} s",
-            action="look at serve's log; what it was told may still happen",
-        ) from silent
+    elif request.get("dry_run"):
+        with tempfile.TemporaryDirectory(prefix="pink-") as elsewhere:
+            return asyncio.run(_visit(settings, Path(elsewhere), clock, request, say))
     return asyncio.run(_visit(settings, directory, clock, request, say))
 
 
@@ -100,8 +99,10 @@ async def _started(bundle: Bundle, say: Callable[[str], None], limit_s: int) -> 
 
 
 async def _recovered(bundle: Bundle, say: Callable[[str], None]) -> None:
-    await bundle.start(say)
-    await bundle.service.watch.positions()  # a close from outside is booked as a serve would
+    await bundle.start(say, stay=False)
+    await bundle.service.watch.positions(
+        journal_all=True
+    )  # a close from outside is booked as a serve would
 
 
 async def _or_failure(bundle: Bundle, work: Awaitable[T]) -> T:

@@ -44,6 +44,23 @@ def fallback_url(settings: Settings) -> str:
     return next((url for url in others if url != given), "") if given in others else ""
 
 
+def account_of(settings: Settings) -> str:
+    """What two kernels must not share: a namespace on one account; "" for a mock of their own.
+
+    A key is not part of it, because an account has many.  A local exchange is told by its address,
+    the exchange's own machines by whose money it is.
+    """
+    venue = settings.venue
+    if venue.kind is VenueKind.MOCK:
+        return ""
+    where: str = venue.environment.value
+    if venue.kind is VenueKind.REMOTE:
+        where = os.path.abspath(venue.mock_socket)
+    elif (urlsplit(venue.rest_url).hostname or "") in LOOPBACK:
+        where = venue.rest_url
+    return f"{settings.kernel.namespace} at {where}"
+
+
 def _demand(settings: Settings, name: str, holds: bool, expected: str, action: str) -> None:
     """Refuse the value of one key because of another's."""
     if holds:
@@ -102,8 +119,6 @@ def _check_presence(settings: Settings) -> None:
             "env:NAME or file:/PATH with venue.kind bingx",
             "say where it is, for example file:/etc/pink/vst.key",
         )
-        if secret is not None:
-            secret.check_file()
     _demand(
         settings,
         "venue.api_secret",
@@ -111,6 +126,13 @@ def _check_presence(settings: Settings) -> None:
         "another place than that of venue.api_key",
         "correct the one that is wrong",
     )
+
+
+def check_key_files(settings: Settings) -> None:
+    """Refuse files of keys that others could have read."""
+    for secret in (settings.venue.api_key, settings.venue.api_secret):
+        if secret is not None:
+            secret.check_file()
 
 
 def _check_addresses(settings: Settings) -> None:
@@ -190,6 +212,7 @@ def _check_journal(settings: Settings) -> None:
 CHECKS: Final = (
     _check_environment,
     _check_presence,
+    check_key_files,
     _check_addresses,
     _check_limits,
     _check_journal,

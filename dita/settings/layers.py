@@ -24,9 +24,8 @@ from dita.settings.names import (
     variable_of,
 )
 from dita.settings.rules import Bad, refusal
-from dita.settings.schema import SCHEMA, SECTIONS, as_text
+from dita.settings.schema import PACKAGED, SCHEMA, SECTIONS, as_text
 
-PACKAGED: Final = "packaged demo.toml"
 FILE_BYTES_MAX: Final = 262_144
 
 _HEADER: Final = re.compile(r"\s*\[\s*([\w-]+)\s*\]", re.ASCII)

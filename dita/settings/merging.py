@@ -12,20 +12,25 @@ from types import MappingProxyType
 from typing import Any
 
 from dita.errors import one_line
-from dita.settings.agreement import CHECKS, HOSTS, STREAM_PATH
-from dita.settings.layers import PACKAGED, from_environ, from_file, from_options
+from dita.settings.agreement import CHECKS, HOSTS, STREAM_PATH, check_key_files
+from dita.settings.layers import from_environ, from_file, from_options
 from dita.settings.rules import refusal
-from dita.settings.schema import KIND_OF, SCHEMA, SECTIONS, Settings, VenueKind
+from dita.settings.schema import KIND_OF, PACKAGED, SCHEMA, SECTIONS, Settings, VenueKind
 from dita.settings.secret import Secret
 
 
 def load(
-    path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, object]
+    path: Path | None,
+    environ: Mapping[str, str],
+    overrides: Mapping[str, object],
+    *,
+    keys: bool = True,
 ) -> Settings:
     """Merge file, environment and options, the later over the earlier.  SettingsError.
 
     Without a path the packaged demo.toml is the file.  `overrides` is from `section.key` to a value
-    or its text; None stands for an option that was not given.
+    or its text; None stands for an option that was not given.  Without `keys` the files that hold
+    the keys are not looked at: who only asks a running serve need not be able to read them.
     """
     given = from_file(path) | from_environ(environ) | from_options(overrides)
     kind = given["venue.kind"].value if "venue.kind" in given else VenueKind.MOCK
@@ -50,7 +55,8 @@ def load(
             values[name] = Secret(name, values[name], environ)
     settings = _built(values, PACKAGED if path is None else one_line(str(path)), origins)
     for check in CHECKS:
-        check(settings)
+        if keys or check is not check_key_files:
+            check(settings)
     return settings
 
 

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from dita.kernel import KernelConfig
 
 
+#: What the packaged file is called where a file is named.
+PACKAGED: Final = "packaged demo.toml"
+
+
 class VenueKind(StrEnum):
     """What executes: the mock in this process, the mock behind a socket, or BingX's protocol."""
 
@@ -51,6 +55,14 @@ class VenueEnvironment(StrEnum):
     LIVE = "live"
 
 
+class LogFormat(StrEnum):
+    """How a line of the log looks: for people, or one JSON object for programs."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+_OR_NONE: Final = Place("an absolute path, or nothing", absolute_or_empty=True)
 _AMOUNT_MAX: Final = 1_000_000 * MONEY_ONE
 
 
@@ -70,6 +82,8 @@ class VenueSettings(_Section, frozen=True, kw_only=True):
     stream_url: Annotated[str, Address(("wss", "ws"))] = ""
     api_key: Annotated[Secret | None, Reference()] = None
     api_secret: Annotated[Secret | None, Reference()] = None
+    #: A PEM file with the certificates that REST and stream trust; empty for certifi's.
+    trust_store: Annotated[str, Place()] = ""
     #: How long after a request's validity an order is called absent at the earliest.
     absence_fence_s: Annotated[int, Whole(1, 600)] = 15
     recv_window_ms: Annotated[int, Whole(500, 60_000)] = 5_000
@@ -135,6 +149,26 @@ class JournalSettings(_Section, frozen=True, kw_only=True):
     snapshot_every: Annotated[int, Whole(1, 10_000_000)] = 10_000
 
 
+class LogSettings(_Section, frozen=True, kw_only=True):
+    """Where serve says what happens."""
+
+    #: Empty: stderr.
+    file: Annotated[str, _OR_NONE] = ""
+    format: Annotated[LogFormat, Choice(LogFormat)] = LogFormat.TEXT
+    #: Of the file: it rolls over at that size, and so many old ones are kept.
+    max_bytes: Annotated[int, Whole(65_536, 2**34)] = 50 * 2**20
+    keep: Annotated[int, Whole(1, 1_000)] = 10
+
+
+class AlertSettings(_Section, frozen=True, kw_only=True):
+    """Who is called when a person must know."""
+
+    #: An executable that gets one line on its standard input; empty: nobody is called.
+    command: Annotated[str, _OR_NONE] = ""
+    #: The same is not told again within this time.
+    throttle_s: Annotated[int, Whole(1, 86_400)] = 600
+
+
 # In the order in which they are shown: what decides about money first.
 SECTIONS: Final[dict[str, type[_Section]]] = {
     "venue": VenueSettings,
@@ -142,6 +176,8 @@ SECTIONS: Final[dict[str, type[_Section]]] = {
     "account": AccountSettings,
     "runtime": RuntimeSettings,
     "journal": JournalSettings,
+    "log": LogSettings,
+    "alerts": AlertSettings,
 }
 
 
@@ -160,7 +196,14 @@ def _entries() -> Iterator[tuple[str, _Entry]]:
 
 SCHEMA: Final[dict[str, _Entry]] = dict(_entries())
 
-_ONLY_BINGX: Final = ("allow_live", "rest_url", "stream_url", "api_key", "api_secret")
+_ONLY_BINGX: Final = (
+    "allow_live",
+    "rest_url",
+    "stream_url",
+    "api_key",
+    "api_secret",
+    "trust_store",
+)
 #: Keys that only one kind of venue reads.  Given for another they are refused, not ignored.
 KIND_OF: Final = {
     **{f"venue.{key}": VenueKind.BINGX for key in _ONLY_BINGX},
@@ -192,8 +235,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     account: AccountSettings
     runtime: RuntimeSettings
     journal: JournalSettings
+    log: LogSettings
+    alerts: AlertSettings
     file: str
     origins: Mapping[str, str]
+
+    @property
+    def packaged(self) -> bool:
+        """Are these the packaged demo's settings, and no installation's?"""
+        return self.file == PACKAGED
+
+    def written(self) -> dict[str, str | int | bool]:
+        """Every value that has an effect as it would be written, by section.key; no secrets."""
+        return dict(self._effective())
 
     def shown(self) -> Iterator[Setting]:
         """Every value that has an effect, without secrets."""

@@ -7,6 +7,7 @@ there are or what they open, and keeps nothing of what it has read.
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 from collections.abc import Mapping
 from typing import Final
@@ -111,7 +112,8 @@ class Secret:
             raise self._refusal(
                 f"a file owned by uid {os.geteuid()}, which runs this",
                 f"uid {found.st_uid}",
-                "chown it to the user that runs pink-ctl",
+                f"run this as that user, {_as_user(found.st_uid)}; or, when serve runs as uid"
+                f" {os.geteuid()}, chown it to that",
             )
         if mode & ~0o600:
             raise self._refusal(
@@ -122,3 +124,10 @@ class Secret:
         return SettingsError(
             f"{self.key} refused ({self.reference})", expected=expected, found=found, action=action
         )
+
+
+def _as_user(uid: int) -> str:
+    try:
+        return f"sudo -u {pwd.getpwuid(uid).pw_name}"
+    except KeyError:  # a container's user has no entry
+        return f"setpriv --reuid {uid}"

@@ -1,8 +1,9 @@
 """Whose doing was each row of the venue's income history?
 
 Every row belongs to an order of ours, whose levels have its money already, or it is a flow of its
-own: funding, a transfer, somebody else's trade.  Pure: rows and fills in, events out; what cannot
-be told yet is left over and asked about again, and never guessed (design §7, "Flows").
+own: funding, a transfer, somebody else's trade, a kind that we do not know.  Pure: rows and fills
+in, events out; what cannot be told yet is left over and asked about again, and never guessed
+(design §7, "Flows").
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from dita.contracts import EvidenceSource, KernelEventKind, Record, VenueEvent
-from dita.identity import plain_symbol
+from dita.identity import is_own_client_id, plain_symbol
 from dita.venues import FillReport, IncomeKind, IncomeReport
 
 _BORNE: Final = (IncomeKind.INSURANCE, IncomeKind.ADL)
+_OF_TRADES: Final = (IncomeKind.REALIZED, IncomeKind.FEE, IncomeKind.FUNDING, *_BORNE)
 #: Rows that name no fill are matched by symbol, amount and a time as near as this.
 NEAR_MS: Final = 1_000
 #: What the insurance fund or ADL books comes this long after the liquidation's fill at the latest.
@@ -39,14 +41,17 @@ class Books(Record, frozen=True, kw_only=True):
 
     ``held_e8`` has the sizes of our positions by symbol, a short one's below zero.
     ``own_orders`` holds the venue's ids of every order of ours, those that closed our trades from
-    outside included; ``closed_outside`` only the latter.  On a symbol ``in_doubt`` it is not
-    certain yet whose an order that we did not send is.  Symbols are without hyphens.
+    outside included; ``closed_outside`` only the latter.  An order that a fill names by a client id
+    of a kernel's shape is ours as well, whatever is believed of it.  On a symbol ``in_doubt`` it is
+    not certain yet whose an order that we did not send is; of one ``unanswered`` the fills could
+    not be read.  Symbols are without hyphens.
     """
 
     own_orders: Collection[str]
     closed_outside: Collection[str]
     held_e8: Mapping[str, tuple[int, ...]]
     in_doubt: Collection[str] = ()
+    unanswered: Collection[str] = ()
 
 
 def attribute(
@@ -59,22 +64,30 @@ def attribute(
     unmatched: list[IncomeReport] = []
     undecided: list[IncomeReport] = []
     for row in rows:
-        if row.kind in (IncomeKind.REALIZED, IncomeKind.FEE):
-            of = _orders_of(row, fills)
-            if not of or len({order in books.own_orders for order in of}) != 1:
+        symbol = plain_symbol(row.asset)
+        if row.kind is IncomeKind.UNKNOWN or (row.kind in _OF_TRADES and is_strange(row.asset)):
+            # Money of a kind that we do not know, or on a symbol that we cannot trade: it moves the
+            # wallet, explains exactly itself, and is no part of ours.
+            events.append(_flow(KernelEventKind.FOREIGN_FLOW, row))
+        elif row.kind in (IncomeKind.REALIZED, IncomeKind.FEE):
+            whose = {_is_own(fill, books) for fill in _fills_of(row, fills)}
+            if len(whose) != 1:
                 unmatched.append(row)
-            elif of[0] in books.own_orders:
+            elif True in whose:
                 own.append(row)
-            elif plain_symbol(row.asset) in books.in_doubt:
+            elif symbol in books.in_doubt:
                 undecided.append(row)
             else:
                 events.append(_flow(KernelEventKind.FOREIGN_FLOW, row))
-        elif row.kind in _BORNE and plain_symbol(row.asset) in books.in_doubt:
+        elif row.kind in _BORNE and symbol in books.in_doubt:
             undecided.append(row)
         elif row.kind in _BORNE:
             events.append(_borne_by_others(row, rows, fills, books))
         elif row.kind is IncomeKind.FUNDING:
             ours = _held_then(row, fills, books)
+            if not ours and symbol in books.unanswered:
+                unmatched.append(row)  # what we did since may be in the fills that nobody read
+                continue
             kind = KernelEventKind.FUNDING_FEE if ours else KernelEventKind.FOREIGN_FLOW
             events.append(_flow(kind, row))
         else:
@@ -89,21 +102,30 @@ def attribute(
 
 def symbols_of_trades(rows: Iterable[IncomeReport]) -> tuple[str, ...]:
     """Symbols whose fills are needed to sort these rows."""
-    of_trades = (IncomeKind.REALIZED, IncomeKind.FEE, IncomeKind.FUNDING, *_BORNE)
-    return tuple(dict.fromkeys(row.asset for row in rows if row.asset and row.kind in of_trades))
+    needed = (r.asset for r in rows if r.asset and r.kind in _OF_TRADES and not is_strange(r.asset))
+    return tuple(dict.fromkeys(needed))
 
 
-def _orders_of(row: IncomeReport, fills: Iterable[FillReport]) -> tuple[str, ...]:
-    """Venue ids of the orders that the row can be of: one when it names its fill."""
+def is_strange(asset: str) -> bool:
+    """Returns whether a symbol was outside ASCII, and so is none that we can trade."""
+    return "\\" in asset
+
+
+def _fills_of(row: IncomeReport, fills: Iterable[FillReport]) -> tuple[FillReport, ...]:
+    """The fills that the row can be of: those of one trade when it names it."""
     same = [f for f in fills if plain_symbol(f.asset) == plain_symbol(row.asset)]
     if row.trade_id:
-        named = tuple(f.venue_order_id for f in same if _trade_of(f) == row.trade_id)
+        named = tuple(f for f in same if _trade_of(f) == row.trade_id)
         if named:
             return named
     near = [f for f in same if abs(f.filled_ms - row.time_ms) <= NEAR_MS]
     if row.kind is IncomeKind.FEE:
         near = [f for f in near if f.fee == -row.amount]
-    return tuple(f.venue_order_id for f in near)
+    return tuple(near)
+
+
+def _is_own(fill: FillReport, books: Books) -> bool:
+    return fill.venue_order_id in books.own_orders or is_own_client_id(fill.client_order_id)
 
 
 def _held_then(row: IncomeReport, fills: Iterable[FillReport], books: Books) -> bool:
@@ -116,10 +138,7 @@ def _held_then(row: IncomeReport, fills: Iterable[FillReport], books: Books) -> 
         return True
     then = sum(held)
     for fill in fills:
-        if (
-            plain_symbol(fill.asset) == plain_symbol(row.asset)
-            and fill.venue_order_id in books.own_orders
-        ):
+        if plain_symbol(fill.asset) == plain_symbol(row.asset) and _is_own(fill, books):
             if abs(fill.filled_ms - row.time_ms) <= NEAR_MS:
                 return True
             if fill.filled_ms > row.time_ms:
@@ -141,6 +160,7 @@ def _flow(kind: KernelEventKind, row: IncomeReport) -> VenueEvent:
         asset=row.asset,
         amount=row.amount,
         source=EvidenceSource.ORDER_QUERY,
+        message=row.word,
     )
 
 

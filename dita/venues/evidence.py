@@ -1,4 +1,4 @@
-"""From a venue's own records to venue events, and the proof that an order never reached the book.
+"""From a venue's own records to venue events.
 
 The runtime asks the venue and hands the answers to these functions; what they return goes to the
 journal and to the engine.  Everything is pure: no I/O, no clock, no guess — what the answers do
@@ -7,8 +7,7 @@ not say is left out, and an answer that cannot carry an event is a QueryFailed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from enum import StrEnum
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -22,21 +21,19 @@ from dita.contracts import (
     VenueEvent,
     VenueOrderStatus,
 )
-from dita.identity import plain_symbol
+from dita.identity import is_own_client_id, plain_symbol, same_client_id
 from dita.units import MONEY_ONE
 from dita.venues import (
     BalanceReport,
     FillReport,
-    OrderRef,
     OrderReport,
     PositionReport,
     QueryFailed,
+    unreadable_in,
 )
 
 #: The last digit of a fill's fee.
 FILL_FEE_DIGIT: Final = MONEY_ONE // 10_000
-#: Server time that must pass after the last moment at which the order could still be accepted.
-ABSENCE_FENCE_MS: Final = 15_000
 
 
 # -- orders ----------------------------------------------------------------------------------------
@@ -56,11 +53,6 @@ def _is_of(fill: FillReport, report: OrderReport) -> bool:
     if fill.venue_order_id and report.venue_order_id:
         return fill.venue_order_id == report.venue_order_id
     return same_client_id(fill.client_order_id, report.client_order_id)
-
-
-def same_client_id(one: str, other: str) -> bool:
-    """Do both name the same order?  A venue may have lower-cased it; empty names nothing."""
-    return one != "" and one.lower() == other.lower()
 
 
 def fills_cover(report: OrderReport, fills: Iterable[FillReport]) -> bool:
@@ -101,6 +93,7 @@ def final_event(report: OrderReport, fills: Iterable[FillReport], received_ms: i
         fee=_fee_of(report, own, total),
         realized=report.realized if total == report.filled_e8 else None,
         source=EvidenceSource.FILL_HISTORY,
+        position_side=report.position_side,
     )
 
 
@@ -139,9 +132,11 @@ def foreign_event(
     """A fill by an order that is not ours, for the kernel to find out what it closed; None if none.
 
     For a slot whose position disagrees: a liquidation, ADL or close by hand whose frame was lost or
-    came before the entry's fill.  Only orders younger than the trade may be told of.
+    came before the entry's fill.  Only orders younger than the trade may be told of.  Quantity, fee
+    and realized are the whole order's: what of it closed ours is the kernel's to find out.  An
+    order with the id of a kernel is nobody's hand, so nothing is told of it here.
     """
-    if not report.filled_e8:
+    if not report.filled_e8 or is_own_client_id(report.client_order_id):
         return None
     own = fills_of(report, fills)
     covered = sum(fill.quantity_e8 for fill in own) == report.filled_e8
@@ -172,6 +167,7 @@ def _order_event(report: OrderReport, kind: KernelEventKind, received_ms: int) -
         fee=report.fee if filled else None,
         realized=report.realized if filled else None,
         source=EvidenceSource.ORDER_QUERY,
+        position_side=report.position_side,
     )
 
 
@@ -189,12 +185,17 @@ def position_events(
 
     ``asked_ms`` is the venue's time when the question went out: the answer may lack what happened
     later, so that is the time of the events.  In hedge mode each side of an asset is a position.
+    Nothing is said of an asset that an unreadable row of the answer may be about.
     """
-    events = [_position(r.asset, r.side, r.quantity_e8, received_ms, asked_ms) for r in reports]
+    odd = unreadable_in(reports)
+    certain = [r for r in reports if not any(row.may_concern(r.asset) for row in odd)]
+    events = [_position(r.asset, r.side, r.quantity_e8, received_ms, asked_ms) for r in certain]
     held = {(plain_symbol(r.asset), r.side) for r in reports if r.quantity_e8}
     for asset in dict.fromkeys(assets_of_interest):
         sides = (OrderSide.BUY, OrderSide.SELL)
-        if hedge:
+        if any(row.may_concern(asset) for row in odd):
+            flat = []
+        elif hedge:
             flat = [side for side in sides if (plain_symbol(asset), side) not in held]
         elif any((plain_symbol(asset), side) in held for side in sides):
             flat = []
@@ -230,129 +231,3 @@ def balance_event(report: BalanceReport, received_ms: int) -> VenueEvent:
         balance_reason=BalanceReason.UNKNOWN,
         source=EvidenceSource.ORDER_QUERY,
     )
-
-
-# -- absence ---------------------------------------------------------------------------------------
-
-
-class Verdict(StrEnum):
-    """What is known of an order that nobody answered for."""
-
-    OPEN = "open"  # not enough evidence yet
-    FOUND = "found"
-    PROVEN = "proven"  # absent: it never reached the book and never will
-
-
-class Question(StrEnum):
-    """The four questions that must all lack the order."""
-
-    ORDER = "order"
-    OPEN_ORDERS = "open_orders"
-    ALL_ORDERS = "all_orders"
-    FILLS = "fills"
-
-
-class AbsenceProof:
-    """The proof that an order never reached the book, or the report that found it (design P3).
-
-    Feed it every answer, in the order in which they arrived: ``server_time`` first, then the four
-    questions (all orders before fills).  Only answers to questions asked after a server time past
-    the fence count as evidence of absence; whatever finds the order counts at any time.  A failed
-    question takes back everything, the server time included.
-    """
-
-    def __init__(
-        self,
-        order: OrderRef,
-        side: OrderSide,
-        sent_ms: int,
-        receive_window_ms: int,
-        fence_ms: int = ABSENCE_FENCE_MS,
-    ) -> None:
-        self.order_ref = order
-        self.side = side
-        #: Server time after which the venue can neither accept the order nor still hide it.
-        self.until_ms = sent_ms + receive_window_ms + fence_ms
-        self.report: OrderReport | None = None
-        self._found = False
-        self._past_fence = False
-        self._lacking: set[Question] = set()
-        self._others: set[str] = set()
-
-    @property
-    def verdict(self) -> Verdict:
-        """FOUND stays; PROVEN once all four lack it."""
-        if self._found:
-            return Verdict.FOUND
-        return Verdict.PROVEN if len(self._lacking) == len(Question) else Verdict.OPEN
-
-    @property
-    def past_fence(self) -> bool:
-        """The venue's clock is past the fence: from now on a lack proves something."""
-        return self._past_fence
-
-    @property
-    def missing(self) -> tuple[Question, ...]:
-        """The questions that still have to be asked, in order; all of them before the fence."""
-        return tuple(q for q in Question if q not in self._lacking)
-
-    def failed(self) -> None:
-        """A question got no answer: nothing follows, and what was gathered is void."""
-        self._past_fence = False
-        self._lacking.clear()
-        self._others.clear()
-
-    def server_time(self, now_ms: int) -> None:
-        """The venue's clock, read before the questions that follow."""
-        if not self._past_fence and now_ms > self.until_ms:
-            self._past_fence = True
-            self._lacking.clear()
-
-    def order(self, report: OrderReport | None) -> None:
-        """Answer to the question for the order by its ids."""
-        self._take(Question.ORDER, () if report is None else (report,))
-
-    def open_orders(self, reports: Sequence[OrderReport]) -> None:
-        """Answer to the question for the symbol's working orders."""
-        self._take(Question.OPEN_ORDERS, reports)
-
-    def all_orders(self, reports: Sequence[OrderReport]) -> None:
-        """Answer to the question for all orders since before it was sent."""
-        self._take(Question.ALL_ORDERS, reports)
-
-    def fills(self, fills: Sequence[FillReport]) -> None:
-        """Answer to the question for the symbol's fills since before it was sent.
-
-        A fill without a client id that belongs to no order we were told of may be the order's: it
-        finds nothing, and it stands in the way of the proof.
-        """
-        if any(self._names(fill.client_order_id, fill.venue_order_id) for fill in fills):
-            self._found = True
-        elif not any(self._may_be_ours(fill) for fill in fills):
-            self._lack(Question.FILLS)
-        else:
-            self._lacking.discard(Question.FILLS)
-
-    def _take(self, question: Question, reports: Collection[OrderReport]) -> None:
-        for report in reports:
-            if self._names(report.client_order_id, report.venue_order_id):
-                self._found = True
-                self.report = report
-                return
-            self._others.add(report.venue_order_id)
-        self._lack(question)
-
-    def _lack(self, question: Question) -> None:
-        if self._past_fence:
-            self._lacking.add(question)
-
-    def _names(self, client_order_id: str, venue_order_id: str) -> bool:
-        known = self.order_ref.venue_order_id
-        return same_client_id(client_order_id, self.order_ref.client_order_id) or (
-            known != "" and venue_order_id == known
-        )
-
-    def _may_be_ours(self, fill: FillReport) -> bool:
-        if fill.client_order_id or fill.venue_order_id in self._others:
-            return False
-        return fill.side in (self.side, OrderSide.UNKNOWN)

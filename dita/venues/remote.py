@@ -21,11 +21,12 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from dita.clock import Clock, ManualClock, SystemClock
-from dita.contracts import ContractRules, OrderSide, Record, VenueEvent
+from dita.contracts import ContractRules, OrderSide, PositionSide, Record, VenueEvent
 from dita.errors import AlreadyRunning, SettingsError, VenueError, shown
 from dita.venues import (
     BalanceReport,
     FillReport,
+    IncomeKind,
     IncomeReport,
     NotSent,
     OrderRef,
@@ -33,7 +34,11 @@ from dita.venues import (
     OutcomeUnknown,
     PositionReport,
     QueryFailed,
+    Rows,
+    StreamState,
     SubmitOrder,
+    UnreadableRow,
+    unreadable_in,
 )
 from dita.venues.mock import Dump, MockConfig, MockVenue, Noise, Rule, Session
 
@@ -63,6 +68,7 @@ class _Answer(Record, frozen=True):
     what: str = ""
     found: str = ""
     result: msgspec.Raw = msgspec.Raw(b"null")
+    unreadable: tuple[UnreadableRow, ...] = ()
 
 
 _ERRORS: Final[dict[str, type[VenueError]]] = {
@@ -119,7 +125,11 @@ class Server:
             "fund": _Verb(tuple[str, int], venue.fund),
             "transfer": _Verb(tuple[int], venue.transfer),
             "liquidate": _Verb(tuple[str, bool], venue.liquidate),
-            "trade_by_hand": _Verb(tuple[str, OrderSide, int], venue.trade_by_hand),
+            "trade_by_hand": _Verb(tuple[str, OrderSide, int, PositionSide], venue.trade_by_hand),
+            "pay": _Verb(tuple[IncomeKind, str, int, str], venue.pay),
+            "vanish": _Verb(tuple[str], venue.vanish),
+            "lock": _Verb(tuple[str, int, PositionSide], venue.lock),
+            "suspend": _Verb(tuple[str, bool], venue.suspend),
             "end_stream": _Verb(tuple[()], venue.end_stream),
             "set_script": _Verb(tuple[tuple[Rule, ...]], venue.set_script),
             "set_noise": _Verb(tuple[Noise], self._set_noise),
@@ -191,7 +201,9 @@ class Server:
             result = verb.act(*msgspec.json.decode(call.arguments, type=verb.arguments))
             if isinstance(result, Awaitable):
                 result = await result
-            return _Answer(call.number, result=msgspec.Raw(msgspec.json.encode(result)))
+            rows = unreadable_in(result) if isinstance(result, tuple) else ()
+            raw = msgspec.Raw(msgspec.json.encode(result))
+            return _Answer(call.number, result=raw, unreadable=rows)
         except (VenueError, SettingsError) as refused:
             name = type(refused).__name__
             error = name if name in _ERRORS else "VenueError"
@@ -323,26 +335,33 @@ class RemoteVenue:
         if calls is None or calls.dead:
             raise NotSent("no connection to the venue")
         try:
-            events: tuple[VenueEvent, ...]
-            events = await calls.call(verb, tuple[VenueEvent, ...], argument)
+            answer = await calls.call(verb, argument)
         except ConnectionError as bad:
             raise OutcomeUnknown("connection died before the answer", found=verb) from bad
-        return events
+        return msgspec.json.decode(answer.result, type=tuple[VenueEvent, ...])
 
     # -- questions --
 
-    async def _ask(self, verb: str, expected: type[T] | Any, *arguments: object) -> T:
+    async def _answer(self, verb: str, *arguments: object) -> _Answer:
         if self._calls is None:
             raise QueryFailed("no connection to the venue", found=verb)
         try:
-            answer: T = await self._calls.call(verb, expected, *arguments)
+            return await self._calls.call(verb, *arguments)
         except ConnectionError as bad:
             raise QueryFailed("no answer", found=verb) from bad
-        return answer
+
+    async def _ask(self, verb: str, expected: type[T] | Any, *arguments: object) -> T:
+        answer = await self._answer(verb, *arguments)
+        result: T = msgspec.json.decode(answer.result, type=expected)
+        return result
 
     async def server_time_ms(self) -> int:
         """The venue's clock."""
         return await self._ask("server_time_ms", int)
+
+    def symbols(self) -> tuple[str, ...]:
+        """Not known on this side of the socket."""
+        return ()
 
     async def contract(self, asset: str) -> ContractRules:
         """Trading rules."""
@@ -356,29 +375,43 @@ class RemoteVenue:
         """The order by its ids."""
         return await self._ask("order", OrderReport | None, order)
 
-    async def open_orders(self, asset: str) -> tuple[OrderReport, ...]:
+    async def _rows(self, verb: str, row: type[T], *arguments: object) -> Rows[T]:
+        answer = await self._answer(verb, *arguments)
+        rows: tuple[T, ...] = msgspec.json.decode(answer.result, type=tuple[row, ...])  # type: ignore[valid-type]
+        return Rows(rows, answer.unreadable)
+
+    async def open_orders(self, asset: str) -> Rows[OrderReport]:
         """Orders that work."""
-        return await self._ask("open_orders", tuple[OrderReport, ...], asset)
+        return await self._rows("open_orders", OrderReport, asset)
 
-    async def all_orders(self, asset: str, since_ms: int) -> tuple[OrderReport, ...]:
+    async def all_orders(self, asset: str, since_ms: int) -> Rows[OrderReport]:
         """Orders in any state."""
-        return await self._ask("all_orders", tuple[OrderReport, ...], asset, since_ms)
+        return await self._rows("all_orders", OrderReport, asset, since_ms)
 
-    async def fills(self, asset: str, since_ms: int) -> tuple[FillReport, ...]:
+    async def fills(self, asset: str, since_ms: int) -> Rows[FillReport]:
         """Fills, oldest first."""
-        return await self._ask("fills", tuple[FillReport, ...], asset, since_ms)
+        return await self._rows("fills", FillReport, asset, since_ms)
 
-    async def positions(self) -> tuple[PositionReport, ...]:
+    async def positions(self) -> Rows[PositionReport]:
         """Every position that is not flat."""
-        return await self._ask("positions", tuple[PositionReport, ...])
+        return await self._rows("positions", PositionReport)
 
     async def balance(self) -> BalanceReport:
         """The wallet."""
         return await self._ask("balance", BalanceReport)
 
-    async def income(self, since_ms: int) -> tuple[IncomeReport, ...]:
+    async def income(self, since_ms: int) -> Rows[IncomeReport]:
         """Income rows, oldest first."""
-        return await self._ask("income", tuple[IncomeReport, ...], since_ms)
+        return await self._rows("income", IncomeReport, since_ms)
+
+    def stream_state(self) -> StreamState:
+        """Heard at any time, as long as the socket stands."""
+        if self._stream is None or self._stream.over:
+            return StreamState(connected=False, trouble="the socket is closed")
+        return StreamState(connected=True, silent_ms=0)
+
+    async def renew_access(self) -> None:
+        """Nothing: there are no keys."""
 
     def health(self) -> dict[str, Any]:
         """Nothing: a socket of this machine."""
@@ -410,9 +443,33 @@ class RemoteVenue:
         """Close our positions of a symbol from the venue's side."""
         await self._ask("liquidate", None, asset, adl)
 
-    async def trade_by_hand(self, asset: str, side: OrderSide, quantity_e8: int) -> None:
+    async def trade_by_hand(
+        self,
+        asset: str,
+        side: OrderSide,
+        quantity_e8: int,
+        position_side: PositionSide = PositionSide.UNKNOWN,
+    ) -> None:
         """Trade beside the program."""
-        await self._ask("trade_by_hand", None, asset, side, quantity_e8)
+        await self._ask("trade_by_hand", None, asset, side, quantity_e8, position_side)
+
+    async def pay(self, kind: IncomeKind, asset: str, amount: int, word: str = "") -> None:
+        """Let money of any kind move."""
+        await self._ask("pay", None, kind, asset, amount, word)
+
+    async def vanish(self, asset: str) -> None:
+        """Let the positions of a symbol be gone without a fill."""
+        await self._ask("vanish", None, asset)
+
+    async def lock(
+        self, asset: str, quantity_e8: int, position_side: PositionSide = PositionSide.UNKNOWN
+    ) -> None:
+        """Lock a part of a position, as a stop set by hand does; 0 lifts it."""
+        await self._ask("lock", None, asset, quantity_e8, position_side)
+
+    async def suspend(self, asset: str, suspended: bool = True) -> None:
+        """Suspend a symbol, or lift it."""
+        await self._ask("suspend", None, asset, suspended)
 
     async def end_stream(self) -> None:
         """Lose every stream."""
@@ -447,8 +504,8 @@ class _Line:
         """OSError when nobody is there."""
         return cls(*await asyncio.open_unix_connection(path, limit=_LINE_MAX))
 
-    async def call(self, verb: str, expected: Any, *arguments: object) -> Any:
-        """The answer's result; VenueError as the other side raised it; ConnectionError."""
+    async def call(self, verb: str, *arguments: object) -> _Answer:
+        """The answer; VenueError as the other side raised it; ConnectionError."""
         if self.dead:
             raise ConnectionError("connection is dead")
         self._count += 1
@@ -463,7 +520,7 @@ class _Line:
             self._waiting.pop(number, None)
         if answer.error:
             raise _ERRORS.get(answer.error, VenueError)(answer.what, found=answer.found)
-        return msgspec.json.decode(answer.result, type=expected)
+        return answer
 
     async def _listen(self) -> None:
         try:

@@ -22,6 +22,10 @@ TRAVEL_MS: Final = 100
 BLOCK_MAX_MS: Final = 600_000
 #: A question that waits longer for its turn has failed.
 WAIT_MAX_MS: Final = 10_000
+#: Twenty equal errors of an endpoint within this time, and the exchange blocks it (dossier §1.5).
+ERRORS_WINDOW_MS: Final = 480_000
+#: From so many on whatever can do without the endpoint does; the rest is for what cannot.
+ERRORS_MANY: Final = 14
 #: Questions leave this part of a group's window to orders and cancels.
 QUESTIONS_SHARE_PERCENT: Final = 80
 
@@ -84,6 +88,7 @@ class Budget:
         self.waits_total: Counter[str] = Counter()
         self.waited_ms_total: Counter[str] = Counter()
         self.blocks_total: Counter[str] = Counter()
+        self._errors: dict[tuple[str, int], deque[int]] = {}
 
     def _now_ms(self) -> int:
         return self._clock.monotonic_ns() // 1_000_000
@@ -102,10 +107,37 @@ class Budget:
         """How long the endpoint stays blocked; 0 when it is not."""
         return max(0, self._blocked_until_ms.get(limit.name, 0) - self._now_ms())
 
+    # -- equal errors ------------------------------------------------------------------------------
+
+    def note_error(self, limit: Limit, code: int) -> None:
+        """An answer with an error: equal ones are what the exchange counts."""
+        times = self._errors.setdefault((limit.name, code), deque(maxlen=32))
+        times.append(self._now_ms())
+
+    def equal_errors(self, limit: Limit) -> dict[int, int]:
+        """Returns how often each code came from an endpoint within the exchange's window."""
+        oldest_ms = self._now_ms() - ERRORS_WINDOW_MS
+        found = {}
+        for (name, code), times in list(self._errors.items()):
+            while times and times[0] <= oldest_ms:
+                times.popleft()
+            if not times:
+                del self._errors[name, code]
+            elif name == limit.name:
+                found[code] = len(times)
+        return found
+
+    def is_near_block(self, limit: Limit, many: int = ERRORS_MANY) -> bool:
+        """Returns whether one code came so often that a few more would block the endpoint."""
+        return max(self.equal_errors(limit).values(), default=0) >= many
+
     def told(self) -> dict[str, dict[str, int]]:
         """The counters and the blocks that still last, by endpoint, for an operator."""
         now_ms = self._now_ms()
+        names = sorted({name for name, _ in self._errors})
+        most = {name: self.equal_errors(Limit(name, Group.TRADE, 1)) for name in names}
         return {
+            "equal_errors": {name: max(found.values()) for name, found in most.items() if found},
             "requests": dict(sorted(self.requests_total.items())),
             "waits": dict(sorted(self.waits_total.items())),
             "waited_ms": dict(sorted(self.waited_ms_total.items())),

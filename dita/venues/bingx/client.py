@@ -7,8 +7,7 @@ keys; what an answer says about an order or a position is not its business.
 
 from __future__ import annotations
 
-import asyncio
-import logging
+import ssl
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 from urllib.parse import urlencode
@@ -20,16 +19,14 @@ from dita.clock import Clock
 from dita.errors import VenueError, one_line
 from dita.venues import AccessRefused, NotSent, OutcomeUnknown, QueryFailed
 from dita.venues.bingx.budget import BLOCK_MAX_MS, Budget, Group, Limit
-from dita.venues.bingx.codes import Meaning, meaning_of, retry_time_ms
+from dita.venues.bingx.codes import ACCESS_ACTIONS, LIMITS, Meaning, meaning_of, retry_time_ms
+from dita.venues.bingx.http import ORDER_TIMES, QUESTION_TIMES, Http, Reply
 from dita.venues.bingx.replies import Envelope, envelope
 from dita.venues.bingx.rules import server_time_of
 from dita.venues.bingx.server_time import ServerTime
 from dita.venues.bingx.signing import KEY_HEADER, signed_query
+from dita.venues.bingx.tls import trusting
 from dita.venues.bingx.wire import WireError
-
-# Their debug lines quote whole requests, headers included, and so the key.
-for _name in ("httpx", "httpcore"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 class KeyExpired(VenueError):
@@ -78,20 +75,6 @@ DROP_KEY: Final = _endpoint("DELETE", _KEY_PATH, Group.ACCOUNT, 1)
 #: Only these two change the book; they have connections of their own.
 _ORDER_ENDPOINTS: Final = (PLACE, CANCEL)
 
-_ORDER_TIMES: Final = httpx.Timeout(connect=3.0, write=3.0, read=6.0, pool=1.0)
-_QUESTION_TIMES: Final = httpx.Timeout(connect=3.0, write=3.0, read=8.0, pool=5.0)
-#: For an answer that comes byte by byte: the read time above counts from the last byte.
-_TOTAL_S: Final = 12.0
-_CONNECTIONS: Final = httpx.Limits(
-    max_connections=32, max_keepalive_connections=8, keepalive_expiry=30.0
-)
-#: Nothing was written when these are raised.
-_NOT_SENT: Final = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.UnsupportedProtocol,
-)
 _MEASUREMENTS: Final = 3
 #: An order's timestamp is at most so much later than the order was asked for.  A proof of absence
 #: leaves 15 s beyond the receive window; skew and this have to fit in there.
@@ -113,6 +96,8 @@ class Access(NamedTuple):
     #: Asked when the first host cannot be connected to, and only by questions.
     fallback_url: str = ""
     receive_window_ms: int = 5_000
+    #: A PEM file with the certificates that are trusted; "" for certifi's.
+    trust_store: str = ""
 
 
 class Answer(NamedTuple):
@@ -145,24 +130,25 @@ class Client:
         self.budget = budget or Budget(clock)
         self._transport = transport
         self._key = self._secret = ""
-        self._orders: httpx.AsyncClient | None = None
-        self._questions: httpx.AsyncClient | None = None
+        self._orders: Http | None = None
+        self._questions: Http | None = None
 
     def __repr__(self) -> str:
         return f"Client({self.access.url!r})"
 
-    async def open(self) -> None:
-        """Read the keys.  SettingsError when they are missing."""
+    async def open(self) -> ssl.SSLContext:
+        """Read the keys.  Returns what REST and stream trust.  SettingsError."""
         await self.close()
+        tls = trusting(self.access.trust_store)
         self._key, self._secret = self.access.api_key(), self.access.api_secret()
-        self._orders = self._http(_ORDER_TIMES)
-        self._questions = self._http(_QUESTION_TIMES)
+        self._orders = Http(ORDER_TIMES, tls, self._transport)
+        self._questions = Http(QUESTION_TIMES, tls, self._transport)
+        return tls
 
-    def _http(self, times: httpx.Timeout) -> httpx.AsyncClient:
-        # trust_env off: a proxy or .netrc of the environment must not see our requests.
-        return httpx.AsyncClient(
-            timeout=times, limits=_CONNECTIONS, trust_env=False, transport=self._transport
-        )
+    def renew_keys(self) -> None:
+        """Read the keys again: they may have been changed.  SettingsError: the old ones stay."""
+        if not self.closed:
+            self._key, self._secret = self.access.api_key(), self.access.api_secret()
 
     async def close(self) -> None:
         """Drop connections and keys; safe to call twice."""
@@ -170,7 +156,7 @@ class Client:
         self._key = self._secret = ""
         for http in closing:
             if http is not None:
-                await http.aclose()
+                await http.close()
 
     @property
     def closed(self) -> bool:
@@ -266,27 +252,32 @@ class Client:
         if answer.meaning is Meaning.ACCESS:
             raise AccessRefused(
                 "the exchange refused our access",
+                error_code=answer.code,
                 expected="a key with the right to trade perpetuals, bound to this address",
                 found=answer.shown,
-                action="check venue.api_key, venue.api_secret and the key's rights and addresses",
+                action=f"{ACCESS_ACTIONS[answer.code]}; no restart is needed",
             )
-        if answer.meaning is Meaning.LIMITED:
-            self._learn(endpoint, answer, response.status_code)
+        if answer.meaning is Meaning.LIMITED or answer.code in LIMITS:
+            self._learn(endpoint, answer, response.status)
+        elif answer.code:
+            self.budget.note_error(endpoint.limit, answer.code)
         return answer
 
-    async def exchange(self, endpoint: Endpoint, parameters: Mapping[str, str]) -> httpx.Response:
+    async def exchange(self, endpoint: Endpoint, parameters: Mapping[str, str]) -> Reply:
         """One request and whatever came back.  NotSent, OutcomeUnknown."""
         order = endpoint in _ORDER_ENDPOINTS
         http = self._orders if order else self._questions
         if http is None:
             raise NotSent("no connection to the exchange", action="call connect first")
         headers, target = self._signed(endpoint, parameters)
+        name = endpoint.limit.name
         try:
-            return await self._sent(http, endpoint, self.access.url + target, headers)
+            return await http.request(endpoint.method, self.access.url + target, headers, name)
         except NotSent:
-            if order or endpoint.method != "GET" or not self.access.fallback_url:
+            fallback = self.access.fallback_url
+            if order or endpoint.method != "GET" or not fallback:
                 raise
-            return await self._sent(http, endpoint, self.access.fallback_url + target, headers)
+            return await http.request(endpoint.method, fallback + target, headers, name)
 
     def _signed(
         self, endpoint: Endpoint, parameters: Mapping[str, str]
@@ -307,24 +298,11 @@ class Client:
         query = signed_query(complete, self._secret)
         return {KEY_HEADER: self._key}, f"{endpoint.path}?{query}"
 
-    async def _sent(
-        self, http: httpx.AsyncClient, endpoint: Endpoint, url: str, headers: dict[str, str]
-    ) -> httpx.Response:
-        name = endpoint.limit.name
-        try:
-            async with asyncio.timeout(_TOTAL_S):
-                return await http.request(endpoint.method, url, headers=headers)
-        except _NOT_SENT as failed:
-            raise NotSent("the exchange cannot be reached", found=_cause(name, failed)) from failed
-        except (httpx.HTTPError, httpx.StreamError, TimeoutError) as failed:
-            # Including an answer that cannot be unpacked: bytes left, and nothing is known.
-            raise OutcomeUnknown("no readable answer", found=_cause(name, failed)) from failed
-
-    def _read(self, response: httpx.Response, endpoint: Endpoint) -> Answer:
+    def _read(self, response: Reply, endpoint: Endpoint) -> Answer:
         """The answer of a response.  OutcomeUnknown when nothing can be concluded from it."""
-        status = response.status_code
+        status = response.status
         try:
-            found: Envelope | None = envelope(response.content)
+            found: Envelope | None = envelope(response.body)
             code = found.number if found is not None else 0
         except WireError:
             found, code = None, 0
@@ -372,11 +350,6 @@ def refused(endpoint: Endpoint, answer: Answer) -> QueryFailed:
     return QueryFailed(f"the exchange refused {endpoint.limit.name}", found=answer.shown)
 
 
-def _cause(name: str, failed: BaseException) -> str:
-    # The type says enough; a text might quote the address with its signature.
-    return f"{name}: {type(failed).__name__}"
-
-
 class ListenKeys:
     """The keys of user streams: 60 minutes each, extended by 60 (dossier §2.6)."""
 
@@ -411,13 +384,13 @@ class ListenKeys:
             response = await self._client.exchange(endpoint, {"listenKey": key})
         except (NotSent, OutcomeUnknown) as failed:
             raise QueryFailed(f"no answer to {endpoint.limit.name}", found=failed.found) from failed
-        if response.status_code == 404:
+        if response.status == 404:
             raise KeyExpired("the exchange does not know the listen key")
-        code = _code_of(response.content)
+        code = _code_of(response.body)
         if code == _SPOT_KEY_EXPIRED:
             raise KeyExpired("the exchange does not know the listen key")
-        if response.status_code != 200 or code:
-            found = f"HTTP {response.status_code}, code {code}"
+        if response.status != 200 or code:
+            found = f"HTTP {response.status}, code {code}"
             raise QueryFailed(f"the exchange refused {endpoint.limit.name}", found=found)
 
 

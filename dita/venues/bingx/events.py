@@ -8,20 +8,38 @@ from __future__ import annotations
 
 from typing import Final
 
-from dita.contracts import BalanceReason, KernelEventKind, OrderSide, Record, VenueEvent
+from dita.contracts import (
+    BalanceReason,
+    KernelEventKind,
+    OrderSide,
+    PositionSide,
+    Record,
+    VenueEvent,
+)
 from dita.units import plain_price, plain_quantity
-from dita.venues.bingx.frames import AccountBody, ConfigBody, Frame, OrderBody, PositionBody
+from dita.venues import UnreadableRow
+from dita.venues.bingx.frames import (
+    AccountBody,
+    ConfigBody,
+    Frame,
+    OrderBody,
+    PositionBody,
+    WalletRow,
+)
 from dita.venues.bingx.normalise import signed_amount
+from dita.venues.bingx.rows import ESCAPED, id_seen, symbol_seen, why_of
 from dita.venues.bingx.wire import (
-    ORDER_TYPES,
     POSITION_SIDES,
     SIDES,
+    WireError,
     is_absent,
+    read_client_id,
     read_id,
     read_leverage,
     read_money,
     read_ms,
     read_name,
+    read_position_side,
     read_price,
     read_quantity,
     read_symbol,
@@ -52,9 +70,8 @@ _KINDS: Final[dict[str, KernelEventKind]] = {
     "EXPIRED": KernelEventKind.ORDER_EXPIRED,
     "FAILED": KernelEventKind.ORDER_REJECT,
 }
-#: Order types; those of a forced close give the event its kind.
-_TYPES: Final[dict[str, KernelEventKind | None]] = {
-    **dict.fromkeys(ORDER_TYPES),
+#: Types of a forced close, which give the event its kind; any other type says nothing that counts.
+_FORCED: Final[dict[str, KernelEventKind]] = {
     "LIQUIDATION": KernelEventKind.LIQUIDATION,
     "ADL": KernelEventKind.ADL,
 }
@@ -68,7 +85,11 @@ _REASONS: Final[dict[str, BalanceReason]] = {
 
 
 class ConfigChange(Record, frozen=True):
-    """Leverage or margin type of a symbol, as the venue has it now."""
+    """Leverage or margin type of a symbol, as the venue has it now.
+
+    A leverage of 0 is not known; an empty asset means that the settings of any symbol may have
+    changed.
+    """
 
     asset: str
     long_leverage: int
@@ -80,12 +101,13 @@ class Told(Record, frozen=True):
     """What a frame says.
 
     ``doubtful`` names symbols whose position has to be asked for: the frame told of it in a way
-    that is not certain.
+    that is not certain.  ``odd`` is what could not be read of it.
     """
 
     events: tuple[VenueEvent, ...] = ()
     doubtful: tuple[str, ...] = ()
     config: ConfigChange | None = None
+    odd: tuple[UnreadableRow, ...] = ()
 
 
 NOTHING: Final = Told()
@@ -97,17 +119,25 @@ class UserEvents:
     def __init__(self, asset: str = "USDT", hedge: bool = False) -> None:
         self._asset = asset
         self._hedge = hedge
+        self._position_sides = {w: s for w, s in POSITION_SIDES.items() if s or not hedge}
         self._smallest: dict[str, int] = {}
         self._smallest_old: dict[str, int] = {}
         self._configs: dict[str, ConfigChange] = {}
         self._symbols: dict[str, str] = {}  # those that were read before
 
     def read(self, frame: Frame, received_ms: int) -> Told:
-        """What the frame says; by its body, not by its name (dossier §3.2).  WireError."""
+        """What the frame says; by its body, not by its name (dossier §3.2).
+
+        A part that cannot be read is in ``odd`` and leads to a question about the order or the
+        symbol that it may concern.  WireError when it may concern anything.
+        """
         if frame.o is not None:
-            return Told((self.order(frame.o, frame.E, received_ms),))
+            try:
+                return Told((self.order(frame.o, frame.E, received_ms),))
+            except WireError as bad:
+                return _odd_order(frame.o, bad, received_ms)
         if frame.a is not None:
-            return self._account(frame.a, read_ms(frame.E, "E"), received_ms)
+            return self._account(frame.a, frame.E, received_ms)
         if frame.ac is not None:
             return self._config(frame.ac)
         if frame.e in ("ORDER_TRADE_UPDATE", "ACCOUNT_UPDATE"):
@@ -124,22 +154,20 @@ class UserEvents:
         without a quantity is ORDER_UNKNOWN: the order has to be asked for.
         """
         try:
-            kind, forced, side = _KINDS[o.status], _TYPES[o.type], SIDES[o.side]
+            kind, side = _KINDS[o.status], SIDES[o.side]
+            position_side = self._position_sides[o.position_side]
             symbol, seen = self._symbols[o.symbol], self._smallest.get(o.order_id)
         except (KeyError, TypeError):
             seen = None
-            kind, forced, side, symbol = self._words(o)
+            kind, side, position_side, symbol = self._words(o)
+        forced = _FORCED.get(o.type) if o.type.__class__ is str else None
         venue_id = o.order_id  # as it is when it is known
         if seen is None:
             venue_id = read_id(o.order_id, "i")
             seen = self._smallest.get(venue_id)
-        client_id = "" if o.client_order_id == "" else read_id(o.client_order_id, "c")
+        client_id = "" if o.client_order_id == "" else read_client_id(o.client_order_id, "c")
         if not venue_id and not client_id:
             raise unreadable("i", o.order_id, "an order id")
-        if self._hedge and read_name(POSITION_SIDES, o.position_side, "ps") is side:
-            # It opens: the kernel must not take it for a close of the other side.  An order of ours
-            # is found by its id, and then the side is known anyway.
-            side = OrderSide.UNKNOWN
         exchange_ms = read_ms(o.trade_time, "T") if o.trade_time else 0
         if not exchange_ms:
             exchange_ms = read_ms(sent, "E")
@@ -182,20 +210,20 @@ class UserEvents:
             kind=forced or kind, received_ms=received_ms, exchange_ms=exchange_ms, asset=symbol,
             venue_order_id=venue_id, client_order_id=client_id, side=side, quantity_e8=filled,
             price_e10=price, last_quantity_e8=last_quantity, last_price_e10=last_price, fee=fee,
-            realized=realized,
+            realized=realized, position_side=position_side,
         )  # fmt: skip
 
-    def _words(
-        self, o: OrderBody
-    ) -> tuple[KernelEventKind, KernelEventKind | None, OrderSide, str]:
+    def _words(self, o: OrderBody) -> tuple[KernelEventKind, OrderSide, PositionSide, str]:
         """The same by way of the readers, which say what is wrong."""
         kind, side = read_name(_KINDS, o.status, "X"), read_name(SIDES, o.side, "S")
-        read_name(ORDER_TYPES, o.type, "o")
+        position_side = read_position_side(o.position_side, "ps")
+        if self._hedge and not position_side:
+            raise unreadable("ps", o.position_side, "LONG or SHORT in hedge mode")
         symbol = read_symbol(o.symbol, "s")
         if len(self._symbols) >= SYMBOLS_REMEMBERED:
             self._symbols.clear()
         self._symbols[symbol] = symbol
-        return kind, _TYPES[o.type], side, symbol
+        return kind, side, position_side, symbol
 
     def _figures(self, o: OrderBody) -> tuple[int | None, int | None]:
         """Fee (positive when paid) and realized of an order whose last fill is its only one.
@@ -218,31 +246,59 @@ class UserEvents:
 
     # -- account --
 
-    def _account(self, a: AccountBody, sent_ms: int, received_ms: int) -> Told:
-        events = []
-        for row in a.B or ():
-            if row.a == self._asset and (wallet := read_money(row.wb, "wb")) is not None:
-                reason = _REASONS.get(a.m) if type(a.m) is str else None
-                event = VenueEvent(
-                    kind=KernelEventKind.ACCOUNT_UPDATE,
-                    received_ms=received_ms,
-                    exchange_ms=sent_ms,
-                    amount=wallet,
-                    balance_reason=reason or BalanceReason.UNKNOWN,
-                )
-                events.append(event)
-                break
+    def _account(self, a: AccountBody, sent: object, received_ms: int) -> Told:
+        odd: list[UnreadableRow] = []
+        try:
+            sent_ms = read_ms(sent, "E")
+        except WireError as bad:  # without its time the wallet is nothing to go by
+            odd.append(UnreadableRow(why=why_of(bad)))
+            sent_ms = 0
+        events = self._wallet(a, sent_ms, received_ms, odd) if not odd else []
         if not a.P:  # a missing position is not a flat one (dossier §3.4)
-            return Told(tuple(events))
-        positions, doubtful = self._positions(a.P, sent_ms, received_ms)
-        return Told((*events, *positions), doubtful)
+            return Told(tuple(events), odd=tuple(odd))
+        positions, doubtful = self._positions(a.P, sent_ms, received_ms, odd)
+        return Told((*events, *positions), doubtful, odd=tuple(odd))
+
+    def _wallet(
+        self, a: AccountBody, sent_ms: int, received_ms: int, odd: list[UnreadableRow]
+    ) -> list[VenueEvent]:
+        row = next((row for row in a.B or () if row.a == self._asset), WalletRow())
+        try:
+            wallet = read_money(row.wb, "wb")
+        except WireError as bad:
+            odd.append(UnreadableRow(asset=self._asset, why=why_of(bad)))
+            return []
+        if wallet is None:
+            return []
+        reason = _REASONS.get(a.m) if type(a.m) is str else None
+        event = VenueEvent(
+            kind=KernelEventKind.ACCOUNT_UPDATE,
+            received_ms=received_ms,
+            exchange_ms=sent_ms,
+            amount=wallet,
+            balance_reason=reason or BalanceReason.UNKNOWN,
+        )
+        return [event]
 
     def _positions(
-        self, rows: tuple[PositionBody, ...], sent_ms: int, received_ms: int
+        self,
+        rows: tuple[PositionBody, ...],
+        sent_ms: int,
+        received_ms: int,
+        odd: list[UnreadableRow],
     ) -> tuple[list[VenueEvent], tuple[str, ...]]:
         told: dict[tuple[str, OrderSide], list[tuple[OrderSide, int] | None]] = {}
         for row in rows:
-            symbol, found = read_symbol(row.s, "s"), self._direction(row)
+            try:
+                symbol = read_symbol(row.s, "s")
+            except WireError as bad:
+                odd.append(UnreadableRow(asset=symbol_seen(row.s), why=why_of(bad)))
+                continue
+            try:
+                found = self._direction(row)
+            except WireError as bad:
+                odd.append(UnreadableRow(asset=symbol, why=why_of(bad)))
+                found = None
             key = (symbol, found[0] if found and self._hedge else OrderSide.UNKNOWN)
             told.setdefault(key, []).append(found)
         events: list[VenueEvent] = []
@@ -271,10 +327,11 @@ class UserEvents:
 
         The sign under BOTH is not established: a minus can only mean short, a plus may be either.
         """
-        side = read_name(POSITION_SIDES, row.ps, "ps")
+        word = read_name(POSITION_SIDES, row.ps, "ps")
         if is_absent(row.pa):
             return None
         quantity, negative = signed_amount(row.pa, "pa")
+        side = OrderSide(int(word))
         if side is OrderSide.UNKNOWN:
             if self._hedge or (quantity and not negative):
                 return None
@@ -286,15 +343,45 @@ class UserEvents:
     # -- settings --
 
     def _config(self, ac: ConfigBody) -> Told:
-        change = ConfigChange(
-            read_symbol(ac.symbol, "s"),
-            read_leverage(ac.long_leverage, "l"),
-            read_leverage(ac.short_leverage, "S"),
-            read_id(ac.margin_type, "mt"),
-        )
+        try:
+            change = ConfigChange(
+                read_symbol(ac.symbol, "s"),
+                read_leverage(ac.long_leverage, "l"),
+                read_leverage(ac.short_leverage, "S"),
+                read_client_id(ac.margin_type, "mt"),
+            )
+        except WireError as bad:
+            symbol = symbol_seen(ac.symbol)
+            odd = (UnreadableRow(asset=symbol, why=why_of(bad)),)
+            # Whatever was believed of its settings is void; a symbol outside ASCII is none of ours.
+            change = ConfigChange("" if ESCAPED in symbol else symbol, 0, 0, "")
+            return Told(config=None if ESCAPED in symbol else change, odd=odd)
         if self._configs.get(change.asset) == change:
             return NOTHING
         if len(self._configs) >= SYMBOLS_REMEMBERED:
             self._configs.clear()
         self._configs[change.asset] = change
         return Told(config=change)
+
+
+def _odd_order(o: OrderBody, bad: WireError, received_ms: int) -> Told:
+    """An order's frame that cannot be read: the order and its symbol's position are asked for.
+
+    WireError when it says neither which order nor which symbol it is about.
+    """
+    symbol, venue_id = symbol_seen(o.symbol), id_seen(o.order_id)
+    if not symbol and not venue_id:
+        raise bad
+    row = UnreadableRow(asset=symbol, venue_order_id=venue_id, why=why_of(bad))
+    if ESCAPED in symbol:  # outside ASCII: none of ours
+        return Told(odd=(row,))
+    events: tuple[VenueEvent, ...] = ()
+    if venue_id and ESCAPED not in venue_id:
+        event = VenueEvent(
+            kind=KernelEventKind.ORDER_UNKNOWN,
+            received_ms=received_ms,
+            asset=symbol,
+            venue_order_id=venue_id,
+        )
+        events = (event,)
+    return Told(events, (symbol,) if symbol else (), odd=(row,))

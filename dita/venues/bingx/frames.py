@@ -7,11 +7,13 @@ SNAPSHOT carries ``ac`` or ``a``, a market push has no name at all).  What a fra
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from dita.venues.bingx.wire import Digits, WireError, decoder
+
+T = TypeVar("T")
 
 #: A decompressed frame is at most this long: a hundred levels of both sides are about 6 kB.
 FRAME_BYTES_MAX: Final = 1024 * 1024
@@ -214,12 +216,75 @@ _decode_frame = _FRAME.decode
 
 
 def read_frame(text: bytes | str) -> Frame:
-    """Decode one frame; the caller has bounded its size.  WireError when it is not one."""
+    """Decode one frame; the caller has bounded its size.  WireError when it is not one.
+
+    A part of another shape than documented is left out, as if it were absent, so that it hides
+    nothing beside it.
+    """
     try:
         return _decode_frame(text)
+    except (ValueError, RecursionError) as error:
+        reason = str(error)
+    try:
+        parts = _PARTS.decode(text)
     except (ValueError, RecursionError) as error:
         raise WireError(
             "frame cannot be read",
             expected="JSON of a documented shape",
-            found=f"{len(text)} bytes ({error})",
+            found=f"{len(text)} bytes ({reason})",
         ) from error
+    return Frame(
+        e=parts.e,
+        E=parts.E,
+        o=_part(_ORDER_BODY, parts.o),
+        a=_account_of(_part(_ACCOUNT_PARTS, parts.a)),
+        ac=_part(_CONFIG_BODY, parts.ac),
+        listen_key=parts.listen_key,
+        code=_part(_ANY, parts.code),
+    )
+
+
+class _Parts(msgspec.Struct):
+    e: Any = ""
+    E: Digits = None
+    o: msgspec.Raw = msgspec.Raw(b"null")
+    a: msgspec.Raw = msgspec.Raw(b"null")
+    ac: msgspec.Raw = msgspec.Raw(b"null")
+    listen_key: Any = msgspec.field(default="", name="listenKey")
+    code: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _AccountParts(msgspec.Struct):
+    m: Any = ""
+    B: msgspec.Raw = msgspec.Raw(b"null")
+    P: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_ANY: Final = decoder(object)
+_PARTS: Final = decoder(_Parts)
+_ORDER_BODY: Final = decoder(OrderBody)
+_CONFIG_BODY: Final = decoder(ConfigBody)
+_ACCOUNT_PARTS: Final = decoder(_AccountParts)
+_LIST: Final = decoder(tuple[msgspec.Raw, ...])
+_WALLET_ROW: Final = decoder(WalletRow)
+_POSITION_BODY: Final = decoder(PositionBody)
+
+
+def _part(by: msgspec.json.Decoder[T], raw: msgspec.Raw) -> T | None:
+    try:
+        return by.decode(raw)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _account_of(parts: _AccountParts | None) -> AccountBody | None:
+    if parts is None:
+        return None
+    wallets = (_part(_WALLET_ROW, raw) for raw in _part(_LIST, parts.B) or ())
+    # A position of no readable shape is one of an unknown symbol.
+    positions = (_part(_POSITION_BODY, raw) for raw in _part(_LIST, parts.P) or ())
+    return AccountBody(
+        m=parts.m,
+        B=tuple(row for row in wallets if row is not None),
+        P=tuple(row or PositionBody() for row in positions),
+    )

@@ -7,6 +7,7 @@ Market data needs no key and is nobody's money: nothing here reaches an order.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from enum import StrEnum
 from typing import Final
@@ -108,8 +109,10 @@ class MarketStream:
         draw: Callable[[int], int],
         timing: Timing = TIMING,
         backlog: int = 10_000,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._url = url
+        self._tls = tls
         self._clock = clock
         self._draw = draw
         self._timing = timing
@@ -168,7 +171,7 @@ class MarketStream:
         self._backlog.end(None if task.cancelled() else task.exception())
 
     async def _connect(self) -> Link:
-        return await Link.open(self._url, self._take, self._timing, self.figures)
+        return await Link.open(self._url, self._take, self._timing, self.figures, self._tls)
 
     async def _run(self, reading: asyncio.Task[Cause]) -> None:
         failures, since_ns = 0, self._clock.monotonic_ns()

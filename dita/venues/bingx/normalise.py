@@ -1,18 +1,25 @@
 """From the rows of BingX's REST replies to the reports of the venue protocol.
 
-Pure: no I/O, no clock, no guess.  A row whose meaning is not certain is a WireError, which fails
-the question it answers; it never becomes a smaller answer.  What frames mean is in ``events``.
+Pure: no I/O, no clock, no guess.  A row whose meaning is not certain is set aside as unreadable
+(``rows``); it never becomes a smaller answer.  What frames mean is in ``events``.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
-from dita.contracts import KernelEventKind, OrderSide, VenueEvent, VenueOrderStatus
+from dita.contracts import (
+    KernelEventKind,
+    OrderSide,
+    OrderType,
+    VenueEvent,
+    VenueOrderStatus,
+)
 from dita.identity import plain_symbol
 from dita.units import MONEY_ONE
 from dita.venues import (
@@ -22,42 +29,55 @@ from dita.venues import (
     IncomeReport,
     OrderReport,
     PositionReport,
+    Rows,
     SubmitOrder,
 )
 from dita.venues.bingx.replies import (
+    BALANCE_ROW,
     BALANCES,
     COMMISSION_RATE,
     FILL_LIST,
+    FILL_ROW,
     INCOME,
+    INCOME_ROW,
     ORDER_LIST,
+    ORDER_ROW,
+    POSITION_ROW,
     POSITIONS,
     WRAPPED_ORDER,
+    BalanceRow,
     FillRow,
     IncomeRow,
     OneBalance,
     OrderRow,
     PositionRow,
 )
+from dita.venues.bingx.rows import read_rows
 from dita.venues.bingx.wire import (
     ORDER_TYPES,
     POSITION_SIDES,
     SIDES,
     STATUSES,
     Digits,
+    WireError,
     decode,
     is_absent,
     read_average,
+    read_client_id,
     read_id,
     read_leverage,
     read_money,
     read_ms,
     read_name,
+    read_position_side,
     read_price,
     read_quantity,
     read_rate_e9,
     read_symbol,
     unreadable,
 )
+
+T = TypeVar("T")
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = timedelta(milliseconds=1)
@@ -77,8 +97,8 @@ def order_ids(row: OrderRow) -> tuple[str, str]:
         raise unreadable("orderId", (number, text), "one order id")
     if not number and not text:
         raise unreadable("orderId", row.order_id, "an order id")
-    client = read_id(row.client_order_id, "clientOrderId")
-    return number or text, client or read_id(row.client_order_id_old, "clientOrderID")
+    client = read_client_id(row.client_order_id)
+    return number or text, client or read_client_id(row.client_order_id_old, "clientOrderID")
 
 
 def order_report(row: OrderRow) -> OrderReport:
@@ -86,6 +106,7 @@ def order_report(row: OrderRow) -> OrderReport:
 
     The average is the venue's ``avgPrice``, never ``price``, which is not the fill's (dossier
     §2.3).  ``cumQuote`` is rounded to whole units and not used.  A commission below 0 was paid.
+    A type that we do not know is None: no order of ours has one, and what it did is in its figures.
     """
     venue_id, client_id = order_ids(row)
     quantity = row.orig_qty if not is_absent(row.orig_qty) else row.quantity
@@ -99,7 +120,7 @@ def order_report(row: OrderRow) -> OrderReport:
         venue_order_id=venue_id,
         asset=read_symbol(row.symbol),
         side=read_name(SIDES, row.side, "side"),
-        order_type=read_name(ORDER_TYPES, row.type, "type"),
+        order_type=_type_of(row.type),
         status=status,
         quantity_e8=read_quantity(quantity, "origQty"),
         filled_e8=filled,
@@ -107,7 +128,12 @@ def order_report(row: OrderRow) -> OrderReport:
         fee=None if commission is None else -commission,
         realized=read_money(row.profit, "profit") if filled else None,
         updated_ms=read_ms(row.update_time, "updateTime") or read_ms(row.time, "time"),
+        position_side=read_position_side(row.position_side),
     )
+
+
+def _type_of(word: object) -> OrderType | None:
+    return ORDER_TYPES.get(word) if type(word) is str else None
 
 
 def order_of(data: msgspec.Raw) -> OrderReport:
@@ -115,9 +141,14 @@ def order_of(data: msgspec.Raw) -> OrderReport:
     return order_report(decode(WRAPPED_ORDER, data).row)
 
 
-def orders_of(data: msgspec.Raw) -> tuple[OrderReport, ...]:
-    """``data`` of a list of orders, in the venue's order."""
-    return tuple(order_report(row) for row in decode(ORDER_LIST, data).rows)
+def orders_of(data: msgspec.Raw, asset: str = "") -> Rows[OrderReport]:
+    """``data`` of a list of orders, in the venue's order; of one symbol where it is named."""
+    return read_rows(decode(ORDER_LIST, data).rows, ORDER_ROW, order_report, asset)
+
+
+def order_rows_in(data: msgspec.Raw) -> int:
+    """How many rows a list of orders has, whatever they are about."""
+    return len(decode(ORDER_LIST, data).rows)
 
 
 def acknowledged(data: msgspec.Raw, order: SubmitOrder, received_ms: int) -> VenueEvent:
@@ -140,28 +171,36 @@ def acknowledged(data: msgspec.Raw, order: SubmitOrder, received_ms: int) -> Ven
         venue_order_id=venue_id,
         client_order_id=order.client_order_id,
         side=order.side,
+        position_side=read_position_side(row.position_side),
     )
 
 
 # -- fills -----------------------------------------------------------------------------------------
 
 
-def fills_of(data: msgspec.Raw) -> tuple[FillReport, ...]:
+def fills_of(data: msgspec.Raw, asset: str = "") -> Rows[FillReport]:
     """``data`` of allFillOrders (asked for in COIN) or fillHistory, oldest first.
 
     allFillOrders has no trade ids: equal rows of one order get a running number, so that two equal
     fills stay two.
     """
     seen: Counter[tuple[Any, ...]] = Counter()
-    reports = []
-    for row in decode(FILL_LIST, data).rows:
+
+    def read(row: FillRow) -> FillReport:
         report = _fill(row)
+        if not is_absent(row.trade_id):
+            return report
         same = (report.venue_order_id, report.filled_ms, report.quantity_e8, report.price_e10)
-        if is_absent(row.trade_id):
-            seen[same] += 1
-            report = msgspec.structs.replace(report, fill_id=f"{report.fill_id}:{seen[same]}")
-        reports.append(report)
-    return tuple(sorted(reports, key=lambda fill: fill.filled_ms))
+        seen[same] += 1
+        return msgspec.structs.replace(report, fill_id=f"{report.fill_id}:{seen[same]}")
+
+    found = read_rows(decode(FILL_LIST, data).rows, FILL_ROW, read, asset)
+    return Rows(sorted(found, key=lambda fill: fill.filled_ms), found.unreadable)
+
+
+def fill_rows_in(data: msgspec.Raw) -> int:
+    """How many rows a list of fills has, whatever they are about."""
+    return len(decode(FILL_LIST, data).rows)
 
 
 def _fill(row: FillRow) -> FillReport:
@@ -177,7 +216,7 @@ def _fill(row: FillRow) -> FillReport:
     currency = read_id(row.currency, "currency") or read_id(row.commission_asset, "currency")
     if commission is None or currency not in _FEE_ASSETS:
         raise unreadable("commission", (row.commission, currency), "a fee in USDT or VST")
-    client_id = read_id(row.client_order_id) or read_id(row.client_order_id_old)
+    client_id = read_client_id(row.client_order_id) or read_client_id(row.client_order_id_old)
     when = filled_ms(row.filled_time, row.filled_tm)
     return FillReport(
         fill_id=f"{order_id}:{trade_id}" if trade_id else f"{order_id}:{when}:{quantity}:{price}",
@@ -189,6 +228,7 @@ def _fill(row: FillRow) -> FillReport:
         price_e10=price,
         fee=-commission,
         filled_ms=when,
+        position_side=read_position_side(row.position_side),
     )
 
 
@@ -228,20 +268,19 @@ def _moment(text: Digits, field: str) -> datetime:
 # -- positions, balance, income --------------------------------------------------------------------
 
 
-def positions_of(data: msgspec.Raw) -> tuple[PositionReport, ...]:
+def positions_of(data: msgspec.Raw) -> Rows[PositionReport]:
     """``data`` of positions, flat ones left out.
 
     The amount is unsigned and the direction in LONG or SHORT, in one-way mode too (dossier §2.4).
     Several positions of one side (separate isolated margin) are reported as one.
     """
     found: dict[tuple[str, OrderSide], PositionReport] = {}
-    for row in decode(POSITIONS, data):
-        report = _position(row)
-        if report is None:
-            continue
+    raws = decode(POSITIONS, data)
+    rows = read_rows(raws, POSITION_ROW, _position)
+    for report in rows:
         key = (report.asset, report.side)
         found[key] = _joined(found[key], report) if key in found else report
-    return tuple(found.values())
+    return Rows(found.values(), rows.unreadable)
 
 
 def signed_amount(amount: Digits, field: str) -> tuple[int, bool]:
@@ -255,12 +294,11 @@ def signed_amount(amount: Digits, field: str) -> tuple[int, bool]:
 
 def _position(row: PositionRow) -> PositionReport | None:
     quantity, negative = signed_amount(row.position_amt, "positionAmt")
-    side = read_name(POSITION_SIDES, row.position_side, "positionSide")
-    symbol = read_symbol(row.symbol)
     if not quantity:
-        return None
-    if negative and side is OrderSide.UNKNOWN:
-        side = OrderSide.SELL
+        return None  # whatever else it says
+    word = read_name(POSITION_SIDES, row.position_side, "positionSide")
+    symbol = read_symbol(row.symbol)
+    side = OrderSide(int(word)) if word else OrderSide.SELL if negative else OrderSide.UNKNOWN
     if side is OrderSide.UNKNOWN or (negative and side is OrderSide.BUY):
         found = (row.position_side, row.position_amt)
         raise unreadable("positionSide", found, "LONG or SHORT with an unsigned amount")
@@ -269,9 +307,26 @@ def _position(row: PositionRow) -> PositionReport | None:
         side=side,
         quantity_e8=quantity,
         average_price_e10=read_average(row.avg_price, "avgPrice"),
-        leverage=read_leverage(row.leverage),
-        updated_ms=read_ms(row.update_time, "updateTime"),
+        leverage=_told(read_leverage, row.leverage) or 0,
+        updated_ms=_told(read_ms, row.update_time) or 0,
+        mark_price_e10=_told(read_price, row.mark_price) or 0,
+        liquidation_price_e10=_liquidation(row.liquidation_price),
+        unrealized=_told(read_money, row.unrealized_profit),
+        available_e8=_told(read_quantity, row.available_amt),
     )
+
+
+def _told(read: Callable[[Digits], T | None], value: Digits) -> T | None:
+    """A figure that only an operator looks at: one that cannot be read is not known."""
+    try:
+        return read(value)
+    except WireError:
+        return None
+
+
+def _liquidation(value: Digits) -> int:
+    # Computed by the venue and never rounded to a tick; a negative one is never reached.
+    return _told(read_average, value) or 0
 
 
 def _joined(one: PositionReport, other: PositionReport) -> PositionReport:
@@ -283,14 +338,35 @@ def _joined(one: PositionReport, other: PositionReport) -> PositionReport:
         average_price_e10=cost // total,
         leverage=max(one.leverage, other.leverage),
         updated_ms=max(one.updated_ms, other.updated_ms),
+        liquidation_price_e10=_nearest(one, other),
+        unrealized=_sum(one.unrealized, other.unrealized),
+        available_e8=_sum(one.available_e8, other.available_e8),
     )
+
+
+def _nearest(one: PositionReport, other: PositionReport) -> int:
+    """Of several isolated positions the nearest liquidation, as far as each was told."""
+    prices = [r.liquidation_price_e10 for r in (one, other) if r.liquidation_price_e10]
+    if not prices:
+        return 0
+    return max(prices) if one.side is OrderSide.BUY else min(prices)
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
+
+
+def balance_rows(data: msgspec.Raw) -> tuple[BalanceRow, ...]:
+    """``data`` of the balance, v3 or v2: the rows that can be decoded."""
+    found = decode(BALANCES, data)
+    if isinstance(found, OneBalance):
+        return (found.balance,)
+    return tuple(read_rows(found, BALANCE_ROW, lambda row: row))
 
 
 def balance_of(data: msgspec.Raw, asset: str, requested_ms: int, answered_ms: int) -> BalanceReport:
     """``data`` of the balance, v3 or v2.  WireError when the asset's row is absent or empty."""
-    found = decode(BALANCES, data)
-    rows = (found.balance,) if isinstance(found, OneBalance) else found
-    row = next((row for row in rows if row.asset == asset), None)
+    row = next((row for row in balance_rows(data) if row.asset == asset), None)
     wallet = None if row is None else read_money(row.balance, "balance")
     margin = None if row is None else read_money(row.available_margin, "availableMargin")
     if wallet is None or margin is None:
@@ -316,13 +392,19 @@ INCOME_KINDS: Final[dict[str, IncomeKind]] = {
 }
 
 
-def income_of(data: msgspec.Raw, asset: str) -> tuple[IncomeReport, ...]:
+def income_of(data: msgspec.Raw, asset: str) -> Rows[IncomeReport]:
     """``data`` of the income history in the account's asset, oldest first."""
-    reports = [_income(row) for row in _income_rows(data) if row.asset == asset]
-    return tuple(sorted(reports, key=lambda row: row.time_ms))
+
+    def read(row: IncomeRow) -> IncomeReport | None:
+        other = type(row.asset) is str and row.asset not in ("", asset)
+        return None if other else _income(row)
+
+    found = read_rows(income_rows(data), INCOME_ROW, read)
+    return Rows(sorted(found, key=lambda row: row.time_ms), found.unreadable)
 
 
-def _income_rows(data: msgspec.Raw) -> tuple[IncomeRow, ...]:
+def income_rows(data: msgspec.Raw) -> tuple[msgspec.Raw, ...]:
+    """The rows of the income history, undecoded."""
     # Null may be how the venue says "no rows"; unlike with positions nothing is closed by it.
     if bytes(data) == b"null":
         return ()
@@ -330,16 +412,22 @@ def _income_rows(data: msgspec.Raw) -> tuple[IncomeRow, ...]:
 
 
 def _income(row: IncomeRow) -> IncomeReport:
+    """A kind that we do not know is UNKNOWN, with the venue's word: its money is certain."""
     amount, income_id = read_money(row.income, "income"), read_id(row.tran_id, "tranId")
     if amount is None or not income_id:
         raise unreadable("income", (row.income, row.tran_id), "an amount and a tranId")
+    time_ms = read_ms(row.time, "time")
+    if not row.asset or not time_ms:
+        raise unreadable("income", (row.asset, row.time), "an asset and a time")
+    word = read_client_id(row.income_type, "incomeType")
     return IncomeReport(
         income_id=income_id,
-        kind=read_name(INCOME_KINDS, row.income_type, "incomeType"),
-        asset=read_id(row.symbol, "symbol"),
+        kind=INCOME_KINDS.get(word, IncomeKind.UNKNOWN),
+        asset=read_client_id(row.symbol, "symbol"),
         amount=amount,
-        trade_id=read_id(row.trade_id, "tradeId"),
-        time_ms=read_ms(row.time, "time"),
+        trade_id=read_client_id(row.trade_id, "tradeId"),
+        time_ms=time_ms,
+        word=word,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from dita.contracts import OrderSide, OrderType
-from dita.units import format_price, format_quantity
+from dita.units import format_money, format_price, format_quantity
 from dita.venues import NotSent, SubmitOrder
 from dita.venues.bingx.rules import Symbol
 
@@ -33,14 +33,14 @@ def parameters_of(order: SubmitOrder, name: str, hedge: bool) -> dict[str, str]:
         "symbol": name,
         "side": _SIDES[order.side],
         "positionSide": position_side(order, hedge),
-        "type": order.order_type.name,
+        "type": "MARKET" if order.order_type is OrderType.MARKET else "LIMIT",
         "quantity": format_quantity(order.quantity_e8),
         "clientOrderId": order.client_order_id,
     }
-    if order.order_type is OrderType.LIMIT:
+    if order.order_type is not OrderType.MARKET:
         parameters["price"] = format_price(order.limit_price_e10)
         # Left out, limit orders were seen to end like IOC (dossier §4, 13).
-        parameters["timeInForce"] = "GTC"
+        parameters["timeInForce"] = "IOC" if order.order_type is OrderType.LIMIT_IOC else "GTC"
     if order.reduce_only and not hedge:  # in hedge mode it is not accepted
         parameters["reduceOnly"] = "true"
     return parameters
@@ -55,7 +55,8 @@ def check_order(order: SubmitOrder, symbol: Symbol | None) -> None:
         raise NotSent("order makes no sense", found=f"{order.side.name} {order.quantity_e8}")
     if not 0 < len(order.client_order_id) <= CLIENT_ID_MAX:
         raise NotSent("client order id does not fit", expected=f"1 to {CLIENT_ID_MAX} characters")
-    if order.order_type is OrderType.LIMIT and order.limit_price_e10 <= 0:
+    limited = order.order_type is not OrderType.MARKET
+    if limited and order.limit_price_e10 <= 0:
         raise NotSent("limit order without a price")
     if symbol is None:
         return
@@ -67,7 +68,7 @@ def check_order(order: SubmitOrder, symbol: Symbol | None) -> None:
             found=format_quantity(order.quantity_e8),
             action="floor it to the step: the exchange would cut it silently",
         )
-    if order.order_type is OrderType.LIMIT and order.limit_price_e10 % rules.tick_e10:
+    if limited and order.limit_price_e10 % rules.tick_e10:
         raise NotSent(
             "price is more precise than the contract",
             expected=f"a multiple of {format_price(rules.tick_e10)}",
@@ -87,10 +88,17 @@ def check_entry(order: SubmitOrder, symbol: Symbol | None) -> Symbol:
     return symbol
 
 
-def is_too_small(order: SubmitOrder, symbol: Symbol) -> bool:
-    """Is an entry below the contract's minimum?  The value of a MARKET order is not known here."""
+def too_small(order: SubmitOrder, symbol: Symbol) -> str:
+    """Returns in words why an entry is below the contract's minimum, "" when it is not.
+
+    The value of a MARKET order is not known here.
+    """
     rules = symbol.rules
     if order.quantity_e8 < rules.min_quantity_e8:
-        return True
-    limit = order.order_type is OrderType.LIMIT
-    return limit and order.limit_price_e10 * order.quantity_e8 < rules.min_notional
+        least, found = format_quantity(rules.min_quantity_e8), format_quantity(order.quantity_e8)
+        return f"not sent: below the contract's minimum quantity {least}: {found}"
+    worth = order.limit_price_e10 * order.quantity_e8
+    if order.order_type is not OrderType.MARKET and worth < rules.min_notional:
+        least, found = format_money(rules.min_notional), format_money(worth)
+        return f"not sent: below the contract's minimum value {least}: {found}"
+    return ""

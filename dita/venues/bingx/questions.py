@@ -1,8 +1,8 @@
 """Questions to BingX and their whole answers: windows of time, full pages, either id of an order.
 
 Every method gives a complete answer or raises QueryFailed: a page that is full is followed or
-split, never cut, and "there is no such order" is only what the exchange documents as that.  It
-sends nothing that changes anything.
+split, never cut, and "there is no such order" is only what the exchange documents as that.  Rows
+that cannot be read are part of the answer (``Rows``).  It sends nothing that changes anything.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
+from dita.identity import same_client_id
 from dita.venues import (
     BalanceReport,
     FillReport,
@@ -20,14 +21,14 @@ from dita.venues import (
     OrderReport,
     PositionReport,
     QueryFailed,
+    Rows,
 )
 from dita.venues.bingx import client, normalise
 from dita.venues.bingx.client import Client, Endpoint, refused
 from dita.venues.bingx.codes import Meaning
-from dita.venues.bingx.replies import BALANCES, INCOME, OneBalance
+from dita.venues.bingx.rows import Oddities, merged
 from dita.venues.bingx.rules import mark_price_of
-from dita.venues.bingx.wire import WireError, decode, unreadable
-from dita.venues.evidence import same_client_id
+from dita.venues.bingx.wire import WireError, unreadable
 
 T = TypeVar("T")
 
@@ -44,9 +45,9 @@ PAGES_MAX: Final = 100
 
 
 class _Page(NamedTuple, Generic[T]):
-    """The reports of a page, and how many rows it had: those of other assets are no reports."""
+    """The reports of a page, and how many rows it had, those that are no reports included."""
 
-    reports: tuple[T, ...]
+    reports: Rows[T]
     rows: int
 
 
@@ -60,14 +61,19 @@ class Questions:
         self._assets = assets
         #: What margin is called; "" before the first balance.
         self.margin_asset = ""
+        #: What could not be read of answers and frames.
+        self.oddities = Oddities()
 
     # -- orders ------------------------------------------------------------------------------------
 
     async def order(self, ref: OrderRef) -> OrderReport | None:
         """The order by its venue id, else by its client id; None when there is neither."""
-        if blocked_ms := self._client.budget.blocked_ms(client.ORDER.limit):
-            # Twenty answers "not exist" within 8 minutes block it; the lists may still find it.
+        budget, limit = self._client.budget, client.ORDER.limit
+        # Twenty answers "not exist" within 8 minutes block it; the lists may still find it.
+        if blocked_ms := budget.blocked_ms(limit):
             return await self._listed(ref, f"blocked for {blocked_ms} ms")
+        if budget.is_near_block(limit):
+            return await self._listed(ref, "asked too often for orders that do not exist")
         if ref.venue_order_id:
             report = await self._order(ref, {"orderId": ref.venue_order_id})
             if report is not None or not ref.client_order_id:
@@ -84,8 +90,17 @@ class Questions:
             return await self._listed(ref, answer.shown)
         if answer.meaning is not Meaning.DONE:
             raise refused(client.ORDER, answer)
-        report = _read(client.ORDER, normalise.order_of, answer.data)
-        if not _is(report, ref):
+        try:
+            report = normalise.order_of(answer.data)
+        except WireError as bad:
+            name = ref.client_order_id or ref.venue_order_id
+            self.oddities.note(client.ORDER.limit.name, f"{ref.asset} {name}", str(bad))
+            raise QueryFailed(
+                f"the answer about order {name} cannot be read",
+                expected=bad.expected,
+                found=f"{bad.what}: {bad.found}",
+            ) from bad
+        if not is_order(report, ref):
             raise QueryFailed(
                 "the exchange answered with another order",
                 expected=ref.client_order_id or ref.venue_order_id,
@@ -96,22 +111,28 @@ class Questions:
     async def _listed(self, ref: OrderRef, why: str) -> OrderReport:
         """The order in the lists; not in there it is not proven absent, as it was not asked for."""
         for report in await self.all_orders(ref.asset, 0):
-            if _is(report, ref):
+            if is_order(report, ref):
                 return report
         raise QueryFailed("no answer about the order, and no list has it", found=why)
 
-    async def open_orders(self, asset: str) -> tuple[OrderReport, ...]:
+    async def open_orders(self, asset: str) -> Rows[OrderReport]:
         """Orders of a symbol that work."""
-        data = await self._client.wanted(client.OPEN_ORDERS, {"symbol": self._name_of(asset)})
-        return _read(client.OPEN_ORDERS, normalise.orders_of, data)
+        symbol = self._name_of(asset)
+        data = await self._client.wanted(client.OPEN_ORDERS, {"symbol": symbol})
+        found = _read(client.OPEN_ORDERS, lambda data: normalise.orders_of(data, symbol), data)
+        return self._noted(client.OPEN_ORDERS, found)
 
-    async def all_orders(self, asset: str, since_ms: int) -> tuple[OrderReport, ...]:
+    def _noted(self, endpoint: Endpoint, rows: Rows[T]) -> Rows[T]:
+        self.oddities.note_rows(endpoint.limit.name, rows)
+        return rows
+
+    async def all_orders(self, asset: str, since_ms: int) -> Rows[OrderReport]:
         """Orders in any state.
 
         The history has ended orders only, so the open ones are asked for first: one that ends in
         between is in both lists, never in none, and the history's word counts.
         """
-        found = {report.venue_order_id: report for report in await self.open_orders(asset)}
+        answers = [await self.open_orders(asset)]
         symbol = self._name_of(asset)
 
         async def page(start_ms: int, end_ms: int) -> _Page[OrderReport]:
@@ -122,42 +143,43 @@ class Questions:
                 "limit": str(PAGE_ROWS),
             }
             data = await self._client.wanted(client.ALL_ORDERS, parameters)
-            reports = _read(client.ALL_ORDERS, normalise.orders_of, data)
-            return _Page(reports, len(reports))
+            return _Page(
+                _read(client.ALL_ORDERS, lambda data: normalise.orders_of(data, symbol), data),
+                _read(client.ALL_ORDERS, normalise.order_rows_in, data),
+            )
 
         for start_ms, end_ms in self._windows(since_ms):
-            for report in await _whole(client.ALL_ORDERS, page, start_ms, end_ms):
-                found[report.venue_order_id] = report
-        return tuple(found.values())
+            answer = await _whole(client.ALL_ORDERS, page, start_ms, end_ms)
+            answers.append(self._noted(client.ALL_ORDERS, answer))
+        return merged(answers, lambda report: report.venue_order_id)
 
     # -- fills -------------------------------------------------------------------------------------
 
-    async def fills(self, asset: str, since_ms: int) -> tuple[FillReport, ...]:
+    async def fills(self, asset: str, since_ms: int) -> Rows[FillReport]:
         """Fills, oldest first; each once."""
-        found: dict[str, FillReport] = {}
+        symbol = self._name_of(asset)
+        answers = []
         for start_ms, end_ms in self._windows(since_ms):
-            parameters = {
-                "symbol": self._name_of(asset),
-                "startTs": str(start_ms),
-                "endTs": str(end_ms),
-            }
-            for fill in await self._fill_pages(parameters):
-                found[fill.fill_id] = fill
-        return tuple(sorted(found.values(), key=_fill_order))
+            parameters = {"symbol": symbol, "startTs": str(start_ms), "endTs": str(end_ms)}
+            answers += await self._fill_pages(symbol, parameters)
+        found = self._noted(client.FILLS, merged(answers, lambda fill: fill.fill_id))
+        return Rows(sorted(found, key=_fill_order), found.unreadable)
 
-    async def _fill_pages(self, parameters: dict[str, str]) -> Iterable[FillReport]:
+    async def _fill_pages(self, symbol: str, parameters: dict[str, str]) -> list[Rows[FillReport]]:
         """Every page of one window; the next one is asked for while they are full."""
-        found: dict[str, FillReport] = {}
+        pages: list[Rows[FillReport]] = []
+        known: set[str] = set()
         for number in range(1, PAGES_MAX + 1):
             paging = {"pageIndex": str(number), "pageSize": str(PAGE_ROWS)}
             data = await self._client.wanted(client.FILLS, {**parameters, **paging})
-            fills = _read(client.FILLS, normalise.fills_of, data)
-            known = len(found)
-            found.update((fill.fill_id, fill) for fill in fills)
-            if len(fills) < PAGE_ROWS:
-                return found.values()
-            if len(found) == known:
-                break
+            page = _read(client.FILLS, lambda data: normalise.fills_of(data, symbol), data)
+            pages.append(page)
+            if _read(client.FILLS, normalise.fill_rows_in, data) < PAGE_ROWS:
+                return pages
+            fresh = {fill.fill_id for fill in page} - known
+            if page and not fresh:
+                break  # the same page again: the exchange does not turn them
+            known |= fresh
         raise _cut_off(client.FILLS)
 
     # -- market ------------------------------------------------------------------------------------
@@ -170,10 +192,10 @@ class Questions:
 
     # -- account -----------------------------------------------------------------------------------
 
-    async def positions(self) -> tuple[PositionReport, ...]:
+    async def positions(self) -> Rows[PositionReport]:
         """Every position that is not flat."""
         data = await self._client.wanted(client.POSITIONS, {})
-        return _read(client.POSITIONS, normalise.positions_of, data)
+        return self._noted(client.POSITIONS, _read(client.POSITIONS, normalise.positions_of, data))
 
     async def balance(self) -> BalanceReport:
         """The wallet, true at some moment between the two times."""
@@ -197,15 +219,13 @@ class Questions:
         return report
 
     def _find_asset(self, data: msgspec.Raw) -> str:
-        found = decode(BALANCES, data)
-        rows = (found.balance,) if isinstance(found, OneBalance) else found
-        names = [row.asset for row in rows]
+        names = [row.asset for row in normalise.balance_rows(data)]
         for asset in self._assets:
             if asset in names:
                 return asset
         raise unreadable("balance", names, f"a row of {' or '.join(self._assets)}")
 
-    async def income(self, since_ms: int) -> tuple[IncomeReport, ...]:
+    async def income(self, since_ms: int) -> Rows[IncomeReport]:
         """Income rows, oldest first; each once."""
 
         if not self.margin_asset:
@@ -221,14 +241,13 @@ class Questions:
             data = await self._client.wanted(client.INCOME, parameters)
             return _Page(
                 _read(client.INCOME, lambda rows: normalise.income_of(rows, asset), data),
-                _read(client.INCOME, _income_rows, data),
+                _read(client.INCOME, lambda rows: len(normalise.income_rows(rows)), data),
             )
 
-        found: dict[str, IncomeReport] = {}
-        for start_ms, end_ms in self._windows(since_ms):
-            for row in await _whole(client.INCOME, page, start_ms, end_ms):
-                found[row.income_id] = row
-        return tuple(sorted(found.values(), key=lambda row: (row.time_ms, row.income_id)))
+        windows = self._windows(since_ms)
+        answers = [await _whole(client.INCOME, page, start, end) for start, end in windows]
+        found = self._noted(client.INCOME, merged(answers, lambda row: row.income_id))
+        return Rows(sorted(found, key=lambda row: (row.time_ms, row.income_id)), found.unreadable)
 
     def _windows(self, since_ms: int) -> Iterable[tuple[int, int]]:
         return windows(since_ms, self._client.time.now_ms())
@@ -260,7 +279,7 @@ async def _whole(
     page: Callable[[int, int], Awaitable[_Page[T]]],
     start_ms: int,
     end_ms: int,
-) -> tuple[T, ...]:
+) -> Rows[T]:
     """All rows of a window: one that fills its page is asked for in two halves.
 
     Halves need to know neither how rows are sorted nor by which of their times they are found.
@@ -273,7 +292,8 @@ async def _whole(
     middle_ms = (start_ms + end_ms) // 2
     older = await _whole(endpoint, page, start_ms, middle_ms)
     # Both halves have the middle: rows that came twice are told apart by their ids.
-    return (*older, *await _whole(endpoint, page, middle_ms, end_ms))
+    newer = await _whole(endpoint, page, middle_ms, end_ms)
+    return Rows((*older, *newer), (*older.unreadable, *newer.unreadable))
 
 
 def _cut_off(endpoint: Endpoint) -> QueryFailed:
@@ -293,12 +313,8 @@ def _read(endpoint: Endpoint, read: Callable[[msgspec.Raw], T], data: msgspec.Ra
         ) from bad
 
 
-def _income_rows(data: msgspec.Raw) -> int:
-    # Null may be how the exchange says "none".
-    return 0 if bytes(data) == b"null" else len(decode(INCOME, data))
-
-
-def _is(report: OrderReport, ref: OrderRef) -> bool:
+def is_order(report: OrderReport, ref: OrderRef) -> bool:
+    """Returns whether a report is about the order."""
     if ref.venue_order_id and report.venue_order_id == ref.venue_order_id:
         return True
     return same_client_id(report.client_order_id, ref.client_order_id)

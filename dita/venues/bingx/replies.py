@@ -98,12 +98,13 @@ class WrappedOrder(OrderRow, frozen=True):
 class OrderList(Row, frozen=True):
     """``data`` of openOrders, allOrders, fullOrder, forceOrders, batchOrders."""
 
-    orders: tuple[OrderRow, ...] | msgspec.UnsetType | None = msgspec.UNSET
+    orders: tuple[msgspec.Raw, ...] | msgspec.UnsetType | None = msgspec.UNSET
     errors: tuple[OrderRow, ...] | None = None
 
     @property
-    def rows(self) -> tuple[OrderRow, ...]:
-        """The orders; null is an empty list.  WireError when it is missing: that says nothing."""
+    def rows(self) -> tuple[msgspec.Raw, ...]:
+        """The orders, undecoded; null is an empty list.  WireError when it is missing: that says
+        nothing."""
         if self.orders is msgspec.UNSET:
             raise unreadable("orders", None, "a list of orders")
         return self.orders or ()
@@ -167,12 +168,13 @@ class FillRow(Row, frozen=True):
 class FillList(Row, frozen=True, rename=None):
     """``data`` of both fill endpoints: the model and the documents name the list differently."""
 
-    fill_orders: tuple[FillRow, ...] | msgspec.UnsetType | None = msgspec.UNSET
-    fill_history_orders: tuple[FillRow, ...] | msgspec.UnsetType | None = msgspec.UNSET
+    fill_orders: tuple[msgspec.Raw, ...] | msgspec.UnsetType | None = msgspec.UNSET
+    fill_history_orders: tuple[msgspec.Raw, ...] | msgspec.UnsetType | None = msgspec.UNSET
 
     @property
-    def rows(self) -> tuple[FillRow, ...]:
-        """The fills; null is an empty list.  WireError when it is missing: that says nothing."""
+    def rows(self) -> tuple[msgspec.Raw, ...]:
+        """The fills, undecoded; null is an empty list.  WireError when it is missing: that says
+        nothing."""
         older, newer = self.fill_orders, self.fill_history_orders
         if older is msgspec.UNSET and newer is msgspec.UNSET:
             raise unreadable("fills", None, "fill_orders or fill_history_orders")
@@ -215,6 +217,7 @@ class PositionRow(Row, frozen=True):
     unrealized_profit: Digits = None
     realised_profit: Digits = None
     liquidation_price: Digits = None
+    mark_price: Digits = None
     update_time: Digits = None
 
 
@@ -461,11 +464,18 @@ REPLACED: Final = decoder(Replaced)
 REPLACED_LIST: Final = decoder(tuple[Replaced, ...])
 CANCEL_TIMER: Final = decoder(CancelTimer)
 FILL_LIST: Final = decoder(FillList)
-BALANCES: Final = either(tuple[BalanceRow, ...], OneBalance)
-POSITIONS: Final = decoder(tuple[PositionRow, ...])
+# Rows stay undecoded in their lists, so that one that cannot be decoded fails no other.
+ORDER_ROW: Final = decoder(OrderRow)
+FILL_ROW: Final = decoder(FillRow)
+BALANCE_ROW: Final = decoder(BalanceRow)
+POSITION_ROW: Final = decoder(PositionRow)
+INCOME_ROW: Final = decoder(IncomeRow)
+CONTRACT_ROW: Final = decoder(ContractRow)
+BALANCES: Final = either(tuple[msgspec.Raw, ...], OneBalance)
+POSITIONS: Final = decoder(tuple[msgspec.Raw, ...])
 POSITION_HISTORY: Final = either(tuple[PositionHistoryRow, ...], PositionHistory)
-INCOME: Final = decoder(tuple[IncomeRow, ...])
-CONTRACTS: Final = decoder(tuple[ContractRow, ...])
+INCOME: Final = decoder(tuple[msgspec.Raw, ...])
+CONTRACTS: Final = decoder(tuple[msgspec.Raw, ...])
 TRADING_RULES: Final = decoder(TradingRules)
 LEVERAGE: Final = decoder(Leverage)
 MARGIN_TYPE: Final = decoder(MarginType)

@@ -5,7 +5,6 @@ The ``data`` of good answers in, exact integers out; what cannot be read is a Wi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -14,6 +13,7 @@ from dita.contracts import ContractRules, OrderSide, Record
 from dita.identity import plain_symbol
 from dita.units import PRICE_DIGITS, QUANTITY_DIGITS
 from dita.venues.bingx.replies import (
+    CONTRACT_ROW,
     CONTRACTS,
     LEVERAGE,
     MARK,
@@ -21,8 +21,8 @@ from dita.venues.bingx.replies import (
     SERVER_TIME,
     ContractRow,
 )
+from dita.venues.bingx.rows import read_rows
 from dita.venues.bingx.wire import (
-    WireError,
     decode,
     is_absent,
     read_count,
@@ -49,20 +49,16 @@ class Symbol(Record, frozen=True, kw_only=True):
 
 
 def symbols_of(data: msgspec.Raw) -> dict[str, Symbol]:
-    """GET quote/contracts: every symbol by its plain spelling.  WireError when none is readable."""
-    symbols = dict(_readable(decode(CONTRACTS, data)))
+    """GET quote/contracts: every symbol by its plain spelling.  WireError when none is readable.
+
+    One odd symbol among hundreds is unknown to us, so no entry can use it.
+    """
+    raws = decode(CONTRACTS, data)
+    rows = read_rows(raws, CONTRACT_ROW, _symbol)
+    symbols = {plain_symbol(symbol.name): symbol for symbol in rows}
     if not symbols:
         raise unreadable("contracts", "[]", "at least one readable symbol")
     return symbols
-
-
-def _readable(rows: tuple[ContractRow, ...]) -> Iterator[tuple[str, Symbol]]:
-    for row in rows:
-        try:
-            symbol = _symbol(row)
-        except WireError:
-            continue  # one odd symbol among hundreds: unknown to us, so no entry can use it
-        yield plain_symbol(symbol.name), symbol
 
 
 def _symbol(row: ContractRow) -> Symbol:

@@ -8,15 +8,18 @@ the clock and chance come in as arguments, what a frame means is in ``events``.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from typing import Final, Protocol
 
 from dita.clock import Clock
 from dita.contracts import Record
 from dita.errors import VenueError, shown
+from dita.venues import StreamState
 from dita.venues.bingx.client import KeyExpired
 from dita.venues.bingx.events import NOTHING, Told, UserEvents
 from dita.venues.bingx.frames import read_frame
+from dita.venues.bingx.rows import Oddities
 from dita.venues.bingx.transport import TIMING, Backlog, Cause, Figures, Link, Timing, back_off_ms
 from dita.venues.bingx.wire import WireError, read_id
 
@@ -75,15 +78,19 @@ class UserStream:
         timing: Timing = TIMING,
         key_timing: KeyTiming = KEY_TIMING,
         backlog: int = 10_000,
+        tls: ssl.SSLContext | None = None,
+        oddities: Oddities | None = None,
     ) -> None:
         self._url = url
+        self._tls = tls
+        self.oddities = oddities if oddities is not None else Oddities()
         self._keys = keys
         self._events = events
         self._clock = clock
         self._draw = draw
         self._timing = timing
         self._key_timing = key_timing
-        self.figures = Figures()
+        self.figures = Figures(now_ns=clock.monotonic_ns)
         self._backlog: Backlog[Told] = Backlog(backlog, self.figures)
         self._line: _Line | None = None
         self._next: _Line | None = None  # beside it, while a key is being replaced
@@ -117,6 +124,16 @@ class UserStream:
         """
         return self._backlog.read()
 
+    def state(self) -> StreamState:
+        """Is there a socket, and how long has it been silent?"""
+        lines = [line for line in (self._line, self._next) if line is not None]
+        heard_ns = self.figures.heard_ns
+        silent_ms = (self._clock.monotonic_ns() - heard_ns) // _MS if heard_ns else -1
+        if any(not line.reading.done() for line in lines):
+            return StreamState(connected=True, silent_ms=silent_ms)
+        trouble = self.figures.trouble or "not connected"
+        return StreamState(connected=False, silent_ms=silent_ms, trouble=trouble)
+
     def put(self, told: Told) -> None:
         """Tell of something found out beside the stream, in its place behind what came so far."""
         self._backlog.put(told)
@@ -134,10 +151,14 @@ class UserStream:
                 self._expire(read_id(frame.listen_key, "listenKey") or key)
                 return
             told = self._events.read(frame, self._clock.now_ms())
-        except WireError as error:  # one frame that we cannot read: its news must be asked for
+        except WireError as error:  # it may have been about anything: everything is asked for
             self.figures.trouble = str(error)
+            self.oddities.note("frame", "anything", str(error))
             self._backlog.gap(Cause.UNREADABLE)
             return
+        for row in told.odd:
+            name = row.client_order_id or row.venue_order_id
+            self.oddities.note("frame", f"{row.asset} {name}".strip(), row.why)
         if told is not NOTHING:
             self._backlog.put(told)
         elif frame.ac is None:
@@ -194,7 +215,7 @@ class UserStream:
 
         address = f"{self._url}?listenKey={key}"
         try:
-            link = await Link.open(address, take, self._timing, self.figures)
+            link = await Link.open(address, take, self._timing, self.figures, self._tls)
         except VenueError:
             await self._delete(key)  # whether it got a socket on their side nobody knows
             raise

@@ -6,42 +6,44 @@ everything else is unknown (design P3).  Entries have to pass checks that exits 
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from dita.clock import Clock
 from dita.contracts import KernelEventKind as Kind
-from dita.contracts import OrderSide, RejectReason, VenueEvent
-from dita.identity import plain_symbol
-from dita.venues import NotSent, OrderRef, OutcomeUnknown, QueryFailed, SubmitOrder
+from dita.contracts import RejectReason, VenueEvent
+from dita.venues import NotSent, OrderRef, OutcomeUnknown, SubmitOrder
 from dita.venues.bingx import client, normalise
 from dita.venues.bingx.client import Answer, Client
 from dita.venues.bingx.codes import Meaning
-from dita.venues.bingx.orders import check_entry, check_order, is_too_small, parameters_of
-from dita.venues.bingx.rules import Symbol, leverage_of
+from dita.venues.bingx.leverage import Leverage
+from dita.venues.bingx.orders import check_entry, check_order, parameters_of, too_small
+from dita.venues.bingx.rules import Symbol
 from dita.venues.bingx.wire import WireError
 
+#: What an event takes of the exchange's words.
+MESSAGE_MAX: Final = 500
 #: Our clock may differ by so much from the exchange's before entries stop.
 SKEW_MAX_MS: Final = 2_000
 #: Of the order endpoint's window; the rest is kept for exits.
 ENTRIES_SHARE_PERCENT: Final = 70
-#: An entry waits no longer for its leverage; below what ``SIGN_WITHIN_MS`` allows.
-LEVERAGE_WITHIN_S: Final = 4.0
+#: Of equal errors of cancels; the exchange blocks the endpoint at 20 (dossier §1.5).
+CANCEL_ERRORS_MAX: Final = 18
 #: A cancel waits for its turn no longer.
 CANCEL_WAIT_MAX_MS: Final = 5_000
 
-_POSITION_SIDES: Final = {OrderSide.BUY: "LONG", OrderSide.SELL: "SHORT"}
 _REJECTS: Final = {
     Meaning.REJECTED: RejectReason.OTHER,
     Meaning.SYMBOL: RejectReason.OTHER,
+    Meaning.SUSPENDED: RejectReason.SUSPENDED,
     Meaning.TOO_SMALL: RejectReason.BELOW_MINIMUM,
     Meaning.NO_POSITION: RejectReason.POSITION_MISMATCH,
 }
 _CANCEL_REFUSED: Final = (
     Meaning.REJECTED,
     Meaning.SYMBOL,
+    Meaning.SUSPENDED,
     Meaning.NOT_FOUND,
     Meaning.ENDED,
     # It was not executed, but RATE_LIMITED would say of the order that its POST was not.
@@ -53,14 +55,18 @@ class Trading:
     """Sends for one account.  ``find`` gives a symbol as the exchange lists it, or None."""
 
     def __init__(
-        self, of: Client, clock: Clock, find: Callable[[str], Symbol | None], hedge: bool
+        self,
+        of: Client,
+        clock: Clock,
+        find: Callable[[str], Symbol | None],
+        leverage: Leverage,
+        hedge: bool,
     ) -> None:
         self._client = of
         self._clock = clock
         self._find = find
+        self._leverage = leverage
         self._hedge = hedge
-        self._leverage: dict[tuple[str, OrderSide], int] = {}
-        self._leverage_lock = asyncio.Lock()
         #: What the exchange said when it refused, newest last: for an operator.
         self.refusals: deque[str] = deque(maxlen=32)
 
@@ -73,13 +79,16 @@ class Trading:
         check_order(order, symbol)
         if not order.reduce_only:
             symbol = check_entry(order, symbol)
-            if is_too_small(order, symbol):
+            if words := too_small(order, symbol):
                 # As the exchange would say; an exit it has to say itself, it may well take it.
-                return (self._event(order, Kind.ORDER_REJECT, reject=RejectReason.BELOW_MINIMUM),)
+                small = RejectReason.BELOW_MINIMUM
+                return (self._event(order, Kind.ORDER_REJECT, reject=small, message=words),)
             self._check_clock()
-            await self._ensure_leverage(order, symbol.name)
+            await self._leverage.ensure(symbol.name, order.side, order.leverage)
         if wait_ms := self._must_wait_ms(order):
-            return (self._event(order, Kind.RATE_LIMITED, retry_after_ms=wait_ms),)
+            words = "not sent: the order endpoint's limit is reached or blocked"
+            limited = Kind.RATE_LIMITED
+            return (self._event(order, limited, retry_after_ms=wait_ms, message=words),)
         name = symbol.name if symbol is not None else order.asset
         parameters = parameters_of(order, name, self._hedge)
         answer = await self._client.order(client.PLACE, parameters, started_ms)
@@ -116,20 +125,29 @@ class Trading:
             except WireError as bad:
                 raise OutcomeUnknown("order answer cannot be read", found=bad.found) from bad
         self._note(order.client_order_id, answer)
+        said: dict[str, Any] = {"error_code": answer.code, "message": answer.text}
         if answer.meaning is Meaning.LIMITED:
             wait_ms = self._client.retry_after_ms(answer)
-            return self._event(order, Kind.RATE_LIMITED, retry_after_ms=wait_ms)
+            return self._event(order, Kind.RATE_LIMITED, retry_after_ms=wait_ms, **said)
         if answer.meaning in _REJECTS:
-            return self._event(order, Kind.ORDER_REJECT, reject=_REJECTS[answer.meaning])
-        raise OutcomeUnknown("the answer says nothing about the order", found=answer.shown)
+            return self._event(order, Kind.ORDER_REJECT, reject=_REJECTS[answer.meaning], **said)
+        raise OutcomeUnknown(
+            "the answer says nothing about the order", error_code=answer.code, found=answer.shown
+        )
 
     # -- cancel ------------------------------------------------------------------------------------
 
     async def cancel(self, ref: OrderRef) -> tuple[VenueEvent, ...]:
         """Ask for a cancel.  What a good answer says is not believed: no event (dossier §2.2)."""
         limit = client.CANCEL.limit
-        if blocked_ms := self._client.budget.blocked_ms(limit):
+        budget = self._client.budget
+        if blocked_ms := budget.blocked_ms(limit):
             raise NotSent("cancels are blocked by the exchange", found=f"for {blocked_ms} ms")
+        if budget.is_near_block(limit, CANCEL_ERRORS_MAX):
+            raise NotSent(
+                "cancel held back: one more error would block every cancel",
+                found=f"equal errors by code {budget.equal_errors(limit)}",
+            )
         await self._cancel_turn()
         symbol = self._find(ref.asset)
         parameters = {"symbol": symbol.name if symbol is not None else ref.asset}
@@ -143,8 +161,18 @@ class Trading:
             return ()
         self._note(ref.client_order_id, answer)
         if answer.meaning in _CANCEL_REFUSED:
-            return (self._event(ref, Kind.CANCEL_REJECT, venue_order_id=ref.venue_order_id),)
-        raise OutcomeUnknown("the answer says nothing about the cancel", found=answer.shown)
+            return (
+                self._event(
+                    ref,
+                    Kind.CANCEL_REJECT,
+                    venue_order_id=ref.venue_order_id,
+                    error_code=answer.code,
+                    message=answer.text,
+                ),
+            )
+        raise OutcomeUnknown(
+            "the answer says nothing about the cancel", error_code=answer.code, found=answer.shown
+        )
 
     async def _cancel_turn(self) -> None:
         """A burst of cancels at once would be refused and the endpoint blocked for minutes."""
@@ -156,70 +184,20 @@ class Trading:
             waited_ms += wait_ms
             await self._client.budget.sleep(wait_ms)
 
-    # -- leverage ----------------------------------------------------------------------------------
-
-    def heard_leverage(self, asset: str, long: int, short: int) -> None:
-        """The stream told the leverage of a symbol: what we believed otherwise is void."""
-        for side, told in ((OrderSide.BUY, long), (OrderSide.SELL, short)):
-            if self._leverage.get((plain_symbol(asset), side)) != told:
-                self._leverage.pop((plain_symbol(asset), side), None)
-
-    def forget_leverage(self) -> None:
-        """The stream was lost: changes may have gone by unheard."""
-        self._leverage.clear()
-
-    async def _ensure_leverage(self, order: SubmitOrder, name: str) -> None:
-        """The exchange's leverage is the order's, verified.  NotSent when it cannot be."""
-        key = (plain_symbol(name), order.side)
-        if self._leverage.get(key) == order.leverage:
-            return
-        try:
-            async with asyncio.timeout(LEVERAGE_WITHIN_S), self._leverage_lock:
-                found = await self._read_leverage(name)
-                if found[order.side] != order.leverage:
-                    await self._set_leverage(order, name)
-                    found = await self._read_leverage(name)
-        except (QueryFailed, WireError, TimeoutError) as failed:
-            text = str(failed) or "no answer in time"
-            raise NotSent("no entry: leverage cannot be verified", found=text) from failed
-        if found[order.side] != order.leverage:
-            raise NotSent(
-                "no entry: the exchange keeps another leverage",
-                expected=str(order.leverage),
-                found=str(found[order.side]),
-            )
-        for side, leverage in found.items():
-            self._leverage[plain_symbol(name), side] = leverage
-
-    async def _read_leverage(self, name: str) -> dict[OrderSide, int]:
-        return leverage_of(await self._client.wanted(client.LEVERAGE, {"symbol": name}))
-
-    async def _set_leverage(self, order: SubmitOrder, name: str) -> None:
-        side = _POSITION_SIDES[order.side] if self._hedge else "BOTH"
-        parameters = {"symbol": name, "side": side, "leverage": str(order.leverage)}
-        await self._client.wanted(client.SET_LEVERAGE, parameters)
-
     # -- events ------------------------------------------------------------------------------------
 
     def _note(self, client_order_id: str, answer: Answer) -> None:
         self.refusals.append(f"{client_order_id}: {answer.shown}")
 
     def _event(
-        self,
-        about: SubmitOrder | OrderRef,
-        kind: Kind,
-        *,
-        reject: RejectReason = RejectReason.OTHER,
-        retry_after_ms: int = 0,
-        venue_order_id: str = "",
+        self, about: SubmitOrder | OrderRef, kind: Kind, /, message: str = "", **said: Any
     ) -> VenueEvent:
         return VenueEvent(
             kind=kind,
             received_ms=self._clock.now_ms(),
             exchange_ms=self._client.time.now_ms() if self._client.time.known else 0,
             asset=about.asset,
-            venue_order_id=venue_order_id,
             client_order_id=about.client_order_id,
-            reject=reject,
-            retry_after_ms=retry_after_ms,
+            message=message[:MESSAGE_MAX],
+            **said,
         )

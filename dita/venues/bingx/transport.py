@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import ssl
 import zlib
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
@@ -17,11 +18,12 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import ConnectionClosed
 
 from dita.contracts import Record
 from dita.errors import VenueError
 from dita.venues.bingx.frames import FRAME_BYTES_MAX
+from dita.venues.bingx.tls import trusting
 from dita.venues.bingx.wire import WireError
 
 T = TypeVar("T")
@@ -69,6 +71,8 @@ class Figures(msgspec.Struct):
     unread: int = 0  # frames of a kind that means nothing to us
     gaps: Counter[Cause] = msgspec.field(default_factory=Counter)
     trouble: str = ""  # the latest; never a key or an address
+    heard_ns: int = 0  # when anything came, a Ping included; 0 for never
+    now_ns: Callable[[], int] = lambda: 0
 
 
 def gunzip(packed: bytes, limit: int = FRAME_BYTES_MAX) -> bytes:
@@ -144,6 +148,14 @@ class Backlog(Generic[T]):
             await self._news.wait()
 
 
+class _Straight(connect):
+    """Connects where it is told to and nowhere else: a redirect would hand over the listen key."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """No redirect is followed."""
+        return exc
+
+
 class Link:
     """One websocket, from opening to its end.  ``take`` gets every text but Ping."""
 
@@ -159,11 +171,17 @@ class Link:
 
     @classmethod
     async def open(
-        cls, url: str, take: Callable[[bytes], None], timing: Timing, figures: Figures
+        cls,
+        url: str,
+        take: Callable[[bytes], None],
+        timing: Timing,
+        figures: Figures,
+        tls: ssl.SSLContext | None = None,
     ) -> Link:
-        """Connect.  VenueError, without the address: it holds the listen key."""
+        """Connect; with wss ``tls`` says whom to trust.  VenueError, without the address: it holds
+        the listen key."""
         try:
-            socket = await connect(
+            socket = await _Straight(
                 url,
                 compression=None,  # the frames are compressed already
                 max_size=_PACKED_BYTES_MAX,
@@ -172,10 +190,16 @@ class Link:
                 close_timeout=timing.close_ms / 1000,
                 proxy=None,
                 logger=_NO_LOG,
+                user_agent_header=None,
+                ssl=(tls or trusting()) if url.startswith("wss:") else None,
             )
-        except (OSError, WebSocketException, EOFError) as error:
+        except Exception as error:  # noqa: BLE001 - of the library or of a peer, whatever it is
+            # Only what the system says of the connection is shown; it names no address.
+            words = f" {error}" if isinstance(error, ssl.SSLError) else ""
             raise VenueError(
-                "stream cannot be opened", found=type(error).__name__, action="it is tried again"
+                "stream cannot be opened",
+                found=f"{type(error).__name__}{words}",
+                action="it is tried again",
             ) from None
         figures.connects += 1
         return cls(socket, take, timing, figures)
@@ -187,6 +211,7 @@ class Link:
             while True:
                 message = await self._socket.recv()
                 self._heard += 1
+                self._figures.heard_ns = self._figures.now_ns()
                 text = message.encode() if isinstance(message, str) else gunzip(message)
                 if text == b"Ping":
                     self._figures.pings += 1

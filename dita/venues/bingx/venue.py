@@ -7,6 +7,7 @@ the contracts (hourly), the account's mode (checked at connect).  The runtime is
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Final
 
@@ -24,6 +25,8 @@ from dita.venues import (
     OrderReport,
     PositionReport,
     QueryFailed,
+    Rows,
+    StreamState,
     SubmitOrder,
     UnknownSymbol,
 )
@@ -31,6 +34,7 @@ from dita.venues.bingx import client
 from dita.venues.bingx.budget import Budget
 from dita.venues.bingx.client import Access, Client, ListenKeys
 from dita.venues.bingx.events import Told, UserEvents
+from dita.venues.bingx.leverage import Leverage
 from dita.venues.bingx.questions import Questions
 from dita.venues.bingx.rules import Symbol, hedge_of, symbols_of
 from dita.venues.bingx.stream import UserStream
@@ -41,8 +45,8 @@ from dita.venues.evidence import position_events
 
 TIME_EVERY_S: Final = 60
 CONTRACTS_EVERY_S: Final = 3_600
-#: After a failed question about a position in doubt; the budget bounds it anyway.
-DOUBT_RETRY_S: Final = 1.0
+#: Between questions about positions that a frame left in doubt.
+DOUBT_PAUSE_S: Final = 1.0
 CONTRACTS_OLD_MS: Final = 2 * CONTRACTS_EVERY_S * 1_000
 
 
@@ -54,6 +58,8 @@ class BingxConfig(Record, frozen=True, kw_only=True):
     fallback_url: str = ""
     receive_window_ms: int = 5_000
     hedge: bool = False
+    #: A PEM file with the certificates that are trusted; "" for certifi's.
+    trust_store: str = ""
     #: What margin is called, the likelier first: VST is the test money's name (dossier §2.4).
     assets: tuple[str, ...] = ("USDT",)
 
@@ -80,10 +86,12 @@ class BingxVenue:
             api_secret=api_secret,
             fallback_url=config.fallback_url,
             receive_window_ms=config.receive_window_ms,
+            trust_store=config.trust_store,
         )
         self.client = Client(access, clock, budget, transport)
-        self.trading = Trading(self.client, clock, self.find, config.hedge)
         self._questions = Questions(self.client, self.name_of, config.assets)
+        self.leverage = Leverage(self.client, self._questions, config.hedge)
+        self.trading = Trading(self.client, clock, self.find, self.leverage, config.hedge)
         self._clock = clock
         self._draw = draw
         self._stream: UserStream | None = None
@@ -100,14 +108,14 @@ class BingxVenue:
     async def connect(self) -> None:
         """Time, contracts, mode, stream.  SettingsError for another mode than the account's."""
         await self.close()
-        await self.client.open()
+        tls = await self.client.open()
         try:
             await self.client.measure_time()
             await self._load_contracts()
             await self._check_mode()
             await self._questions.balance()  # tells what margin is called here
-            self.trading.forget_leverage()
-            self._stream = stream = self._new_stream()
+            self.leverage.forget()
+            self._stream = stream = self._new_stream(tls)
             await stream.open()
         except (VenueError, SettingsError):
             await self.close()
@@ -119,10 +127,11 @@ class BingxVenue:
             ),
         ]
 
-    def _new_stream(self) -> UserStream:
+    def _new_stream(self, tls: ssl.SSLContext) -> UserStream:
         events = UserEvents(self._questions.margin_asset, self.config.hedge)
         url, keys = self.config.stream_url, ListenKeys(self.client)
-        return UserStream(url, keys, events, self._clock, self._draw)
+        odd = self._questions.oddities
+        return UserStream(url, keys, events, self._clock, self._draw, tls=tls, oddities=odd)
 
     async def close(self) -> None:
         """Let go of tasks, the stream and connections; safe to call twice."""
@@ -183,6 +192,10 @@ class BingxVenue:
         """A listed symbol, with or without hyphen."""
         return self._symbols.get(plain_symbol(asset))
 
+    def symbols(self) -> tuple[str, ...]:
+        """Every listed symbol."""
+        return tuple(sorted(symbol.name for symbol in self._symbols.values()))
+
     def name_of(self, asset: str) -> str:
         """The exchange's spelling; as it is when it is not listed (any more)."""
         symbol = self.find(asset)
@@ -223,27 +236,29 @@ class BingxVenue:
         """The order by its ids."""
         return await self._questions.order(order)
 
-    async def open_orders(self, asset: str) -> tuple[OrderReport, ...]:
+    async def open_orders(self, asset: str) -> Rows[OrderReport]:
         """Orders that work."""
         return await self._questions.open_orders(asset)
 
-    async def all_orders(self, asset: str, since_ms: int) -> tuple[OrderReport, ...]:
+    async def all_orders(self, asset: str, since_ms: int) -> Rows[OrderReport]:
         """Orders in any state."""
         return await self._questions.all_orders(asset, since_ms)
 
-    async def fills(self, asset: str, since_ms: int) -> tuple[FillReport, ...]:
+    async def fills(self, asset: str, since_ms: int) -> Rows[FillReport]:
         """Fills, oldest first."""
         return await self._questions.fills(asset, since_ms)
 
-    async def positions(self) -> tuple[PositionReport, ...]:
+    async def positions(self) -> Rows[PositionReport]:
         """Every position that is not flat."""
-        return await self._questions.positions()
+        reports = await self._questions.positions()
+        self.leverage.seen(reports)
+        return reports
 
     async def balance(self) -> BalanceReport:
         """The wallet."""
         return await self._questions.balance()
 
-    async def income(self, since_ms: int) -> tuple[IncomeReport, ...]:
+    async def income(self, since_ms: int) -> Rows[IncomeReport]:
         """Income rows, oldest first."""
         return await self._questions.income(since_ms)
 
@@ -263,14 +278,22 @@ class BingxVenue:
         async for told in stream.told():
             if told.config is not None:
                 config = told.config
-                self.trading.heard_leverage(
-                    config.asset, config.long_leverage, config.short_leverage
-                )
+                self.leverage.heard(config.asset, config.long_leverage, config.short_leverage)
             if told.doubtful:
                 self._doubt(stream, told.doubtful)
             for event in told.events:
                 yield event
-        self.trading.forget_leverage()
+        self.leverage.forget()
+
+    def stream_state(self) -> StreamState:
+        """Is the user stream heard now?"""
+        if self._stream is None:
+            return StreamState(connected=False, trouble="not connected")
+        return self._stream.state()
+
+    async def renew_access(self) -> None:
+        """Read key and secret again; the next request is signed with them.  SettingsError."""
+        self.client.renew_keys()
 
     def health(self) -> dict[str, Any]:
         """Rate budget, refusals in the exchange's words, and what the stream has been through."""
@@ -280,8 +303,10 @@ class BingxVenue:
             "refusals": list(self.trading.refusals),
             "gaps": {cause.value: count for cause, count in sorted(stream.gaps.items())},
             "connects": stream.connects,
-            "trouble": stream.trouble,
+            "trouble": self.stream_state().trouble,
             "refresh_failures": self.refresh_failures_total,
+            "unreadable": self._questions.oddities.as_dict(),
+            "leverage": self.leverage.changed(),
         }
 
     def _doubt(self, stream: UserStream, assets: Iterable[str]) -> None:
@@ -296,11 +321,16 @@ class BingxVenue:
             self._doubts.clear()
             asked_ms = self.client.time.now_ms()
             try:
-                reports = await self._questions.positions()
+                answer = await self.positions()
             except VenueError:
                 self._doubts.update(assets)
-                await asyncio.sleep(DOUBT_RETRY_S)
-                continue
-            received_ms = self._clock.now_ms()
-            hedge = self.config.hedge
-            stream.put(Told(position_events(reports, assets, received_ms, asked_ms, hedge)))
+            else:
+                doubted = {plain_symbol(asset) for asset in assets}
+                reports = Rows(
+                    (r for r in answer if plain_symbol(r.asset) in doubted), answer.unreadable
+                )
+                received_ms, hedge = self._clock.now_ms(), self.config.hedge
+                told = position_events(reports, assets, received_ms, asked_ms, hedge)
+                stream.put(Told(told))
+            # Odd frames may come by the hundred; a question a second says as much.
+            await asyncio.sleep(DOUBT_PAUSE_S)

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
-from dita.contracts import OrderSide, OrderType, VenueOrderStatus
+from dita.contracts import OrderSide, OrderType, PositionSide, VenueOrderStatus
 from dita.errors import UnitError, VenueError, shown
 from dita.units import (
     PRICE_MAX,
@@ -33,7 +33,7 @@ U = TypeVar("U")
 Digits: TypeAlias = Any
 
 #: Nothing that is read is larger: a list of 1000 orders is about 1 MB.
-REPLY_BYTES_MAX: Final = 16 * 1024 * 1024
+REPLY_BYTES_MAX: Final = 8 * 1024 * 1024
 TIME_MAX_MS: Final = 1 << 52
 ID_MAX: Final = 64  # what the kernel takes
 _TEXT_MAX: Final = 64
@@ -211,10 +211,20 @@ def read_id(value: Digits, field: str = "id") -> str:
     raise unreadable(field, value, f"printable ASCII of at most {ID_MAX} characters")
 
 
+def read_client_id(value: Digits, field: str = "clientOrderId") -> str:
+    """A client order id; one that no program of ours can have chosen is escaped and cut short."""
+    if type(value) is str and not (value.isascii() and value.isprintable()):
+        value = value.encode("ascii", "backslashreplace").decode()
+        value = "".join(char if char.isprintable() else "?" for char in value)
+    if type(value) is str and len(value) > ID_MAX:
+        return value[:ID_MAX]
+    return read_id(value, field)
+
+
 def read_symbol(value: Digits, field: str = "symbol") -> str:
     """A symbol as BingX spells it (FET-USDT).  WireError when there is none."""
-    text = read_id(value, field)
-    if text == "":
+    text = read_id(value, field) if type(value) is str else ""
+    if text == "" or " " in text:
         raise unreadable(field, value, "a symbol such as FET-USDT")
     return text
 
@@ -238,6 +248,11 @@ def read_name(names: Mapping[str, T], value: Digits, field: str) -> T:
     return found
 
 
+def read_position_side(value: Digits, field: str = "positionSide") -> PositionSide:
+    """A position side; UNKNOWN when absent, as older replies leave it out."""
+    return PositionSide.UNKNOWN if is_absent(value) else read_name(POSITION_SIDES, value, field)
+
+
 SIDES: Final[dict[str, OrderSide]] = {
     "BUY": OrderSide.BUY,
     "SELL": OrderSide.SELL,
@@ -247,14 +262,14 @@ SIDES: Final[dict[str, OrderSide]] = {
     "Ask": OrderSide.SELL,
 }
 
-#: Position sides as the direction of the position; BOTH says nothing about it.
-POSITION_SIDES: Final[dict[str, OrderSide]] = {
-    "LONG": OrderSide.BUY,
-    "SHORT": OrderSide.SELL,
-    "BOTH": OrderSide.UNKNOWN,
-    "long": OrderSide.BUY,
-    "short": OrderSide.SELL,
-    "both": OrderSide.UNKNOWN,
+#: Position sides; BOTH, the word of one-way mode, says nothing about the direction.
+POSITION_SIDES: Final[dict[str, PositionSide]] = {
+    "LONG": PositionSide.LONG,
+    "SHORT": PositionSide.SHORT,
+    "BOTH": PositionSide.UNKNOWN,
+    "long": PositionSide.LONG,
+    "short": PositionSide.SHORT,
+    "both": PositionSide.UNKNOWN,
 }
 
 #: Status words of three generations (dossier §2.3); an untriggered conditional order is NEW.
