@@ -301,7 +301,10 @@ class Service:
             await self.control(ControlAction.HOLD, self.fees.text, "serve")
 
     async def _second_kernel(self, client_order_id: str) -> None:
-        reason = f"an order that only a second kernel can have sent: {client_order_id}"
+        reason = (
+            "an order of a kernel's that this journal does not know (it lost its end, or a second"
+            f" kernel runs): {client_order_id}"
+        )
         await self.control(ControlAction.HOLD, reason, "serve")
 
     async def _balance(self) -> None:
