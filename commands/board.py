@@ -32,6 +32,9 @@ OFTEN = 10
 #: From this width on there is room for every column.
 WIDE = 126
 
+#: A figure that is not known, which is not 0.
+UNKNOWN = "–"
+
 #: What to do about a state, or about a cause that keeps entries out.
 NEXT = {
     "hold": 'when the reason is gone: pink-ctl resume --reason "..." --apply',
@@ -40,13 +43,16 @@ NEXT = {
     "wallet empty": "look at the exchange: is it the right account, was money moved?",
     "recovery slot in use": "wait until the slot in doubt is settled; exits go on",
     "draining": "wait for its end",
+    "not ready": "wait: everything is asked again; --json says under not_ready what is missing",
     "DEGRADED": "wait: the stream is being read anew, and everything is asked again",
     "RECONCILING": "wait: the venue has not answered every question yet",
 }
 
 
 def places(amount: str, digits: int = 4, *, sign: bool = False) -> str:
-    """A decimal text cut to some places for a table; --json has every digit."""
+    """A decimal text cut to some places for a table, "" for none; --json has every digit."""
+    if not amount:
+        return ""
     minus, whole_part = amount.startswith("-"), amount.lstrip("-")
     whole, _, part = whole_part.partition(".")
     shown = f"{int(whole or '0'):,}.{(part + '0' * digits)[:digits]}"
@@ -100,6 +106,9 @@ def attention(s: dict[str, Any]) -> list[Text]:
 
     causes = list(s["entries_frozen"])
     lines = [Text(f"entries frozen: {', '.join(causes)}", style="yellow")] if causes else []
+    if symbols := s.get("held_symbols"):
+        held = ", ".join(map(plain, symbols))
+        lines.append(Text(f"no entries on {held}: held by an operator", style="yellow"))
     if "hold" in causes:
         lines.append(Text(f"held by {plain(s['held_because'] or 'somebody before this start')}"))
     for name in [*causes, s["state"]]:
@@ -150,10 +159,10 @@ def _slot_cells(slot: dict[str, Any], wide: bool) -> list[Any]:
         _size(slot["size"]),
     ]
     if wide:
-        cells += [places(slot["entry_price"]), places(slot["mark_price"])]
+        cells += [places(slot["entry_price"]), places(slot["mark_price"]) or UNKNOWN]
         cells += [f"{slot['leverage']}x", f"{min(slot['leg'] + 1, slot['legs'])}/{slot['legs']}"]
         cells.append(places(slot["fees"]))
-    return [*cells, _coloured(slot["realized"]), _coloured(slot["unrealized"])]
+    return [*cells, _coloured(slot["realized"]), _coloured(slot["unrealized"]) or UNKNOWN]
 
 
 def _size(amount: str) -> str:
@@ -186,7 +195,9 @@ def money_table(s: dict[str, Any]) -> Table:
     for cause, amount in seen_causes(s):
         table.add_row("", amount, f"of it {cause}")
     table.add_row("our checksum", places(s["k_capital"]), "seed and every flow we know")
-    table.add_row("equity", places(s["equity"]), "with what is open at its marks")
+    unmarked = sum(not slot["mark_price"] for slot in s["slots"])
+    at = f"marks that are not known: {unmarked}" if unmarked else "with what is open at its marks"
+    table.add_row("equity", places(s["equity"]), at)
     table.add_row("realized", _coloured(s["realized"]), f"in {s['trades']} trades")
     table.add_row("fees paid", places(s["fees"]), "")
     table.add_row("funding", _coloured(s["funding"]), "")
@@ -233,8 +244,8 @@ def _disk(journal: dict[str, Any]) -> Text:
 
 
 def mebibytes(count: int) -> str:
-    """Bytes in whole MiB."""
-    return f"{count // 2**20:,}"
+    """Bytes in whole MiB; below 0 nobody knows."""
+    return f"{count // 2**20:,}" if count >= 0 else "–"
 
 
 def way_to_the_venue(health: dict[str, Any]) -> list[Text]:

@@ -326,7 +326,7 @@ def _plan(serve: Serve, wishes: list[Wish], typed: Typed) -> None:
             _show_plan(planned)
         else:
             _remark(serve, wish.request["intent"])
-    to_apply(serve)
+    to_apply(serve, refused=any(not p["plan"].get("accepted", True) for p in plans))
 
 
 def _frozen(serve: Serve) -> list[str]:

@@ -14,7 +14,7 @@ from libc.stdint cimport (
     int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t,
 )
 from libc.stdlib cimport calloc, free, qsort
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memcmp, memcpy, memmove, memset
 
 from dita.errors import BadField
 
@@ -475,6 +475,15 @@ cdef class Core:
         """Venue keys of the events that wait for an answer."""
         return [self.st.held[i].venue_key for i in range(self.st.held_count)]
 
+    def missing(self, int index) -> int:
+        """Quantity of this slot that WRITE_OFF would take now; 0 while any record may still tell of
+        it."""
+        cdef Slot* s
+        if not 0 <= index < self.st.config.slots or self.st.slots[index].trade < 0:
+            return 0
+        s = &self.st.slots[index]
+        return missing_of(self.st, s) if s.flags & STALE else 0
+
     def is_own(self, uint64_t venue_key) -> bool:
         """Was an order with this venue id ever in the registry, as far as income rows can name it?"""
         return probe_find(self.st.own, self.st.own_mask, venue_key) != 0
@@ -753,3 +762,6 @@ cdef class Core:
             "seen": 2 * (st.seen_mask + 1) * sizeof(uint64_t),
             "effects": st.config.requests * sizeof(Request),
         }
+
+
+include "rules/branching.pxi"

@@ -730,6 +730,11 @@ class ExecutionKernel:
         """Signed quantity on a symbol (in hedge mode on that side of it) that is not ours."""
         return self._core.foreign_here(asset_key_of(asset), side)
 
+    def missing_e8(self, slot_id: int) -> int:
+        """Quantity of a slot that WRITE_OFF would take now: a position shows less, everything of
+        ours is certain, and income was read well past it.  0 while any record may still tell."""
+        return self._core.missing(slot_id)
+
     def proof_of(self, slot_id: int) -> tuple[int, int, int]:
         """(proven quantity, when that was asked for, since when less than ours was shown) of a
         slot; times by the venue's clock, 0 for never."""

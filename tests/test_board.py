@@ -46,6 +46,19 @@ def test_no_digit_is_lost(width: int) -> None:
     assert "15 min" in text
 
 
+def test_a_mark_that_is_not_known_is_a_dash_and_never_zero() -> None:
+    from rich.console import Console
+
+    board = importlib.import_module("dita.commands.board")
+    desk = Desk()
+    desk.open(100, "0.1878", side=SHORT, trade="fet")
+    stream = io.StringIO()
+    Console(file=stream, width=140, color_system=None).print(board.board(record(desk), 140))
+    (row,) = (line for line in stream.getvalue().splitlines() if " fet " in line)
+    assert row.split().count("–") == 2  # mark and unrealized
+    assert "marks that are not known: 1" in stream.getvalue()
+
+
 def test_places_never_rounds_a_sign_away() -> None:
     board = importlib.import_module("dita.commands.board")
     assert board.places("-0.00001") == "-0.0000"

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import another_user, app, typed
+from command_line import another_user, app, open_folder, typed
 
 from dita.errors import ExitCode
 
@@ -73,13 +73,13 @@ def test_a_slip_is_one_line_and_no_bug(tmp_path: Path, words: str, code: int, sa
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user needs root")
-def test_a_folder_that_is_not_ours_is_the_commonest_first_mistake(tmp_path: Path) -> None:
-    folder = tmp_path / "of-root"
-    folder.mkdir(mode=0o700)
+def test_a_folder_that_is_not_ours_is_the_commonest_first_mistake() -> None:
     words = ("serve", "--config", "demo", "--once", "--state-dir")
-    assert typed(*words, str(tmp_path / "ours")).code == 0  # everything is imported by then
-    with another_user(tmp_path):
-        done = typed(*words, str(folder / "state"))
+    with open_folder() as folder:
+        (folder / "of-root").mkdir(mode=0o700)
+        assert typed(*words, str(folder / "ours")).code == 0  # everything is imported by then
+        with another_user():
+            done = typed(*words, str(folder / "of-root" / "state"))
     assert done.code == 78, done.stderr
     assert "Permission denied" in done.stderr and "Traceback" not in done.stderr
     assert "belongs to the user of serve" in done.stderr

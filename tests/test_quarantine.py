@@ -459,21 +459,22 @@ def test_the_slot_of_an_input_is_found_by_order_trade_and_symbol() -> None:
     (slot,) = kernel.active_slots()
     order = kernel.orders_of(slot.trade_no)[0]
     event = VenueEvent(kind=Kind.POSITION, received_ms=1)
-    for fields, expected in (
+    about: dict[str, Any]
+    for about, expected in (
         ({"client_order_id": order.client_order_id}, slot.slot_id),
         ({"venue_order_id": order.venue_order_id}, slot.slot_id),
         ({"asset": slot.asset.replace("-", "")}, slot.slot_id),
         ({"asset": "NOPE-USDT"}, -1),
         ({}, -1),
     ):
-        assert slot_of(kernel, msgspec.structs.replace(event, **fields)) == expected, fields
+        assert slot_of(kernel, msgspec.structs.replace(event, **about)) == expected, about
     intent = KernelIntent(command=KernelCommandType.EXIT, received_ms=1)
-    for fields, expected in (
+    for about, expected in (
         ({"trade_id": slot.trade_id}, slot.slot_id),
         ({"slot_id": slot.slot_id}, slot.slot_id),
         ({"trade_id": "another"}, -1),
     ):
-        assert slot_of(kernel, msgspec.structs.replace(intent, **fields)) == expected, fields
+        assert slot_of(kernel, msgspec.structs.replace(intent, **about)) == expected, about
 
 
 def test_a_state_knows_what_its_journal_was_begun_with(tmp_path: Path) -> None:

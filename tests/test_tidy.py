@@ -29,6 +29,7 @@ LAYERS = {
     "units": 0,
     "errors": 0,
     "clock": 0,
+    "files": 0,
     "transitions": 0,
     "identity": 0,
     "refusals": 0,

@@ -53,9 +53,9 @@ def texts_of(path: Path) -> Iterator[tuple[int, str]]:
     }
     joined = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
     hidden = docstrings | {id(value) for node in joined for value in node.values}
-    for node in joined:
-        values = [v.value if isinstance(v, ast.Constant) else "X" for v in node.values]
-        yield node.lineno, "".join(map(str, values))
+    for text in joined:
+        values = [v.value if isinstance(v, ast.Constant) else "X" for v in text.values]
+        yield text.lineno, "".join(map(str, values))
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and type(node.value) is str and id(node) not in hidden:
             yield node.lineno, node.value

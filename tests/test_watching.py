@@ -9,6 +9,7 @@ import pytest
 from desk import m, p, q
 from msgspec.structs import replace
 from test_runtime import Floor
+from virtual_time import run
 
 from dita.contracts import (
     DriftCause,
@@ -186,7 +187,7 @@ def watched(scene: Scene, config: MockConfig | None = None) -> Floor:
         await floor.service.close()
         return floor
 
-    return asyncio.run(asyncio.wait_for(play(), 60))
+    return run(play())
 
 
 def causes(floor: Floor) -> dict[DriftCause, int]:
@@ -267,7 +268,7 @@ def test_a_failed_question_means_nothing() -> None:
         await floor.enter()
         await floor.until(TradeStage.POSITION_OPEN)
         floor.venue.transfer(m(500))
-        await floor.wait(lambda: floor.service.watch.failures > 0, 10, "a failed question")
+        await floor.wait(lambda: floor.service.questions.failed_total > 0, 10, "a failed question")
         await up_to_date(floor)
         assert floor.engine.snapshot.transfers == m(500)
         assert floor.engine.kernel.slot(0).state is TradeStage.POSITION_OPEN

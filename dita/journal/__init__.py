@@ -7,9 +7,11 @@ means is the engine's matter.
 
 from __future__ import annotations
 
+from dita.journal.archive import archivable, archive
 from dita.journal.commit import GroupCommit
 from dita.journal.disk import Disk, OsDisk
 from dita.journal.highwater import HighWater, ResumePoint
+from dita.journal.latency import CommitLatency
 from dita.journal.lines import export_json, import_json
 from dita.journal.reader import JournalReader
 from dita.journal.records import UPCASTERS, Entry, Epoch, Input, Mark, Note
@@ -20,6 +22,7 @@ from dita.journal.writer import Journal, JournalFull
 
 __all__ = [
     "UPCASTERS",
+    "CommitLatency",
     "Disk",
     "Entry",
     "Epoch",
@@ -39,6 +42,8 @@ __all__ = [
     "Snapshot",
     "SnapshotFailed",
     "SnapshotStore",
+    "archivable",
+    "archive",
     "export_json",
     "import_json",
 ]

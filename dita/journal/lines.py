@@ -168,6 +168,7 @@ def import_json(
     directory: str | os.PathLike[str],
     *,
     segment_bytes: int = SEGMENT_BYTES,
+    identity: bytes = b"",
     disk: Disk | None = None,
 ) -> Journal:
     """A new journal with the records of an export, their numbers unchanged.
@@ -181,7 +182,7 @@ def import_json(
     aside = f"{target}.part"
     _remove(used, aside)
     try:
-        epoch = _build(stream, aside, segment_bytes, used)
+        epoch = _build(stream, aside, segment_bytes, identity, used)
     except BaseException:
         _remove(used, aside)
         raise
@@ -224,7 +225,7 @@ def _remove(disk: Disk, aside: str) -> None:
         disk.unlink(f"{aside}{SUFFIX}")
 
 
-def _build(stream: TextIO, aside: str, segment_bytes: int, disk: Disk) -> Epoch:
+def _build(stream: TextIO, aside: str, segment_bytes: int, identity: bytes, disk: Disk) -> Epoch:
     decode = msgspec.json.Decoder(_Line).decode
     kernel = ExecutionKernel()
     journal: Journal | None = None
@@ -233,7 +234,7 @@ def _build(stream: TextIO, aside: str, segment_bytes: int, disk: Disk) -> Epoch:
         for number, text in enumerate(_lines(stream), 1):
             line = decode(text)
             if journal is None:
-                journal = Journal._locked(aside, disk, segment_bytes, _Unknown(), os.urandom(16))
+                journal = Journal._locked(aside, disk, segment_bytes, _Unknown(), identity)
                 journal._start(line.epoch(), 0, 0)
             else:
                 _take_line(journal, kernel, line)

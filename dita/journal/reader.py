@@ -98,6 +98,11 @@ class JournalReader:
         return self.first_seq > 1
 
     @property
+    def segments(self) -> tuple[Segment, ...]:
+        """Those that are here, oldest first."""
+        return tuple(self._segments)
+
+    @property
     def first_seq(self) -> int:
         """Number of the oldest record that is here."""
         return self.report.first_seq
@@ -156,12 +161,12 @@ class JournalReader:
         """The oldest record that has to be here."""
         return self._high.first_seq if self._high else 1
 
-    def _nothing_here(self, vouched: int) -> JournalFault | OperatorError:
+    def _nothing_here(self, vouched: int, known_epoch: int = 0) -> JournalFault | OperatorError:
         synced = max(vouched, self._high.seq if self._high else 0)
-        if synced:
-            return self._damage(name_of(SEGMENT_NAME, self._oldest), 0, self._oldest, (
-                f"no segment at all, although {self._who_vouches(synced)}"
-            ))  # fmt: skip
+        if synced or known_epoch:
+            who = self._who_vouches(synced) if synced else f"journal {known_epoch} was begun here"
+            found = f"no segment at all, although {who}"
+            return self._damage(name_of(SEGMENT_NAME, self._oldest), 0, self._oldest, found)
         return OperatorError(
             "no journal here",
             expected=name_of(SEGMENT_NAME, 1),

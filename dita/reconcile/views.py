@@ -47,6 +47,7 @@ class OurPosition(Record, frozen=True, kw_only=True):
     size_e8: int
     in_flight: bool
     in_doubt: bool
+    missing_e8: int = 0  # gone without any record: only a person's write-off is left
 
 
 class OurMoney(Record, frozen=True, kw_only=True):
@@ -135,6 +136,7 @@ class Cause(StrEnum):
     IN_DOUBT = "slot in doubt, sizes agree"
     CLOSED_OUTSIDE = "position closed outside"
     REDUCED_OUTSIDE = "position reduced outside"
+    GONE = "position gone without a record"
     FOREIGN_EXCESS = "more than ours"
     OPPOSITE = "opposite direction"
     FOREIGN_POSITION = "position foreign"
@@ -183,6 +185,7 @@ class Row(Record, frozen=True, kw_only=True):
     order_no: int = 0
     side: OrderSide = OrderSide.UNKNOWN
     quantity_e8: int = 0
+    missing_e8: int = 0
 
 
 class Comparison(Record, frozen=True, kw_only=True):

@@ -42,6 +42,7 @@ class Store:
         settings: Settings,
         clock: MachineClock,
         disk: Disk | None = None,
+        known_epoch: int = 0,
     ) -> None:
         self.snapshots = SnapshotStore(directory / SNAPSHOT_FOLDER, disk=disk)
         newest = self.snapshots.newest()
@@ -54,6 +55,7 @@ class Store:
             segment_bytes=settings.journal.segment_bytes,
             reserve_bytes=settings.journal.reserve_bytes,
             vouched=newest.seq if newest else 0,
+            known_epoch=known_epoch,
             identity=os.urandom(16),
             disk=disk,
             clock=clock,
@@ -103,6 +105,16 @@ class Store:
         self.engine.kernel = restored.kernel
         self.engine.account = restored.account
         self.engine.snapshot = restored.snapshot
+
+    def size(self) -> dict[str, int]:
+        """What the journal takes and what is left for it, in bytes; -1 for what cannot be told."""
+        journal = self.journal
+        return {
+            "records": journal.last_seq,
+            "bytes": journal.size_bytes(),
+            "free_bytes": journal.free_bytes(),
+            "reserve_bytes": self.reserve_bytes,
+        }
 
     @property
     def found(self) -> str:

@@ -10,7 +10,7 @@ and what is allowed.  It must not know what the settings do.
 Money is decimal text in the file and an int of 10^-18 in the record; a float is refused.
 """
 
-from dita.settings.agreement import fallback_url
+from dita.settings.agreement import account_of, fallback_url
 from dita.settings.merging import load
 from dita.settings.names import ALIASES
 from dita.settings.schema import (
@@ -44,6 +44,7 @@ __all__ = [
     "VenueEnvironment",
     "VenueKind",
     "VenueSettings",
+    "account_of",
     "fallback_url",
     "load",
 ]
