@@ -243,8 +243,7 @@ def do(serve: Serve, wish: Wish, typed: Typed) -> dict[str, Any]:
     from dita.runtime.asked import Asked
     from dita.runtime.calling import call
 
-    clock = SystemClock()
-    asked = Asked(serve.directory, clock, wish.request)
+    asked = Asked(serve.directory, SystemClock(), wish.request)
     kept = asked.begin(lambda: uuid.uuid4().hex, again=typed.again)
     if asked.problem:
         note(
@@ -273,8 +272,11 @@ def do(serve: Serve, wish: Wish, typed: Typed) -> dict[str, Any]:
 
 
 def _request(wish: Wish, typed: Typed, intent_id: str) -> dict[str, Any]:
+    from dita.runtime.calling import until
+
     request = {
         **wish.request,
+        **until(PATIENCE_S),
         "operator": operator_of(typed.operator),
         "reason": typed.reason,
         "wait_ms": typed.wait_s * 1_000,
