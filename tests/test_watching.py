@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import pytest
 from desk import m, p, q
@@ -190,7 +190,7 @@ def watched(scene: Scene, config: MockConfig | None = None) -> Floor:
     return run(play())
 
 
-def causes(floor: Floor) -> dict[DriftCause, int]:
+def causes(floor: Floor) -> Mapping[DriftCause, int]:
     return floor.engine.snapshot.drift_by_cause
 
 
