@@ -427,6 +427,8 @@ class OrderRules(SlotRules):
     def _too_small(self, e: VenueEvent, slot: Slot, order: Order) -> None:
         """Below the venue's minimum: a leg becomes everything; everything is dust, unless more
         of the entry can still come; a quantity that somebody typed is given up."""
+        if not slot.latched:
+            return  # nobody wants it out any more
         if slot.explicit:
             slot.drop_latch()
             return

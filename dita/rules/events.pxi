@@ -227,6 +227,8 @@ cdef int exit_rejected(State* st, int32_t slot, const Order* o, const Input* e, 
 
 
 cdef int exit_too_small(State* st, Slot* s, const Trade* t, const Order* o, const Input* e, Result* out) except -1 nogil:
+    if not s.latched:
+        return 0                # nobody wants it out any more
     if s.explicit:
         latch_drop(s)           # a typed quantity is not made larger
         return 0

@@ -176,7 +176,7 @@ cdef int64_t exits_out(const State* st, const Trade* t) noexcept nogil:
     cdef int64_t total = 0
     while order >= 0:
         if st.orders[order].role == EXIT:
-            total += unfilled(&st.orders[order])
+            total = quantity_sum(total, unfilled(&st.orders[order]))
         order = st.orders[order].next
     return total
 
@@ -200,11 +200,11 @@ cdef int64_t room_on_symbol(const State* st, const Trade* t) noexcept nogil:
         other = &st.trades[st.slots[i].trade]
         if other.asset_key != t.asset_key:
             continue
-        net += t.side * other.side * size_of(other)
+        net = quantity_sum(net, t.side * other.side * size_of(other))
         if other.trade_no != t.trade_no:
             others += 1
             if other.side == t.side:
-                net -= exits_out(st, other)
+                net = quantity_sum(net, -exits_out(st, other))
     if others == 0:
         return ALL
     return net if net > 0 else 0
