@@ -125,7 +125,7 @@ def test_an_alarm_ends_with_its_position() -> None:
         await floor.exit()
         await floor.until(TradeStage.IDLE)
         await floor.inquiry.positions()
-        assert floor.runtime.alarms.active == ()
+        assert not floor.runtime.alarms.active
 
     on_the_floor(scene)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -195,7 +195,7 @@ def watched(scene: Scene, config: MockConfig | None = None) -> Floor:
     return run(play())
 
 
-def causes(floor: Floor) -> dict[DriftCause, int]:
+def causes(floor: Floor) -> Mapping[DriftCause, int]:
     return floor.engine.snapshot.drift_by_cause
 
 
@@ -325,7 +325,7 @@ class Told:
         self.ids: list[str] = []
         self.takes = False
         self._apply = floor.engine.apply
-        floor.engine.apply = self.apply  # type: ignore[method-assign]
+        floor.engine.apply = self.apply  # type: ignore[assignment, method-assign]
 
     def apply(self, record: Any) -> Outcome:
         if getattr(record, "source", None) is EvidenceSource.FILL_HISTORY and (
@@ -420,7 +420,7 @@ def test_a_row_that_was_ours_once_is_never_anybody_elses() -> None:
         await floor.exit()
         await floor.until(TradeStage.IDLE)
         await up_to_date(floor)
-        floor.engine.kernel.is_own_order = lambda id_: False  # type: ignore[method-assign]
+        floor.engine.kernel.is_own_order = lambda id_: False  # type: ignore[assignment, method-assign]
         await up_to_date(floor)
         assert flows(floor, Kind.FOREIGN_FLOW) == []
 

@@ -17,9 +17,9 @@ from dita.contracts import (
     KernelCommandType,
     KernelEventKind,
     KernelIntent,
-    RiskLimit,
     OrderRole,
     Record,
+    RiskLimit,
     VenueEvent,
     VenueOrderStatus,
 )
@@ -83,7 +83,7 @@ class Service:
         self.feeds = Feeds()
         self.balance_due, self.doubt = self.feeds.balance_due, self.feeds.doubt
         self.fees = FeeCheck()
-        #: What a person allows entries to risk: by limit, 0 for none; told to the kernel at the start.
+        #: What entries may risk, by limit, 0 for none; told to the kernel at the start.
         self.limits: dict[RiskLimit, int] = {}
         #: Off: differences at a start are settled too, but it holds until somebody has looked.
         self.reconcile_on_restart = True
