@@ -561,7 +561,8 @@ class OrderRules(SlotRules):
 
     def _closed_by(self, e: VenueEvent) -> Slot | None:
         """The slot whose position this fill can have closed: one that is open, else one whose
-        entry may have filled already.  In hedge mode only the position's side tells a close."""
+        entry may have filled already, or was closed by others in an order that may be another.
+        In hedge mode only the position's side tells a close."""
         if not e.side or not e.asset:
             return None
         side = -int(e.side)
@@ -570,7 +571,7 @@ class OrderRules(SlotRules):
             return None
         there = self._slots_of(e.asset, side)
         opened = [slot for slot in there if slot.size > 0]
-        may_open = [slot for slot in there if not slot.trade.certain]
+        may_open = [s for s in there if s.trade.unlocked or not s.trade.certain]
         return next(iter((*opened, *may_open)), None)
 
     def _close_by_others(self, e: VenueEvent, slot: Slot) -> None:
