@@ -256,7 +256,9 @@ def do(serve: Serve, wish: Wish, typed: Typed) -> dict[str, Any]:
         note("that nothing is done twice (--again makes it a new one)")
     request = _request(wish, typed, kept.intent_id)
     try:
-        answer = call(serve.directory, request, PATIENCE_S + typed.wait_s)
+        answer = call(
+            serve.directory, request, PATIENCE_S + typed.wait_s, taken_within_s=PATIENCE_S
+        )
     except Unanswered as silent:
         raise _unknown(wish, silent) from silent
     except Exception:
@@ -270,11 +272,8 @@ def do(serve: Serve, wish: Wish, typed: Typed) -> dict[str, Any]:
 
 
 def _request(wish: Wish, typed: Typed, intent_id: str) -> dict[str, Any]:
-    from dita.runtime.calling import until
-
     request = {
         **wish.request,
-        **until(PATIENCE_S),
         "operator": operator_of(typed.operator),
         "reason": typed.reason,
         "wait_ms": typed.wait_s * 1_000,
