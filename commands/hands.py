@@ -272,11 +272,8 @@ def do(serve: Serve, wish: Wish, typed: Typed) -> dict[str, Any]:
 
 
 def _request(wish: Wish, typed: Typed, intent_id: str) -> dict[str, Any]:
-    from dita.runtime.calling import until
-
     request = {
         **wish.request,
-        **until(PATIENCE_S),
         "operator": operator_of(typed.operator),
         "reason": typed.reason,
         "wait_ms": typed.wait_s * 1_000,

@@ -41,12 +41,6 @@ _REFUSALS: Final[dict[object, type[DitaError]]] = {
 }
 
 
-def until(seconds: int) -> dict[str, int]:
-    """The field of a request that says until when it may be begun, where that is not as long as
-    its answer is waited for."""
-    return {UNTIL: SystemClock().boottime_ns() + seconds * 10**9}
-
-
 def socket_path(directory: Path) -> Path:
     """Where the socket of a state directory is.  SettingsError when no socket can be there."""
     path = directory / SOCKET_NAME
@@ -78,7 +72,7 @@ def call(
     VenueError where those are the reason.
     """
     until_ns = SystemClock().boottime_ns() + int((taken_within_s or timeout_s) * 10**9)
-    asked = json.dumps({UNTIL: until_ns, **request}).encode() + b"\n"
+    asked = json.dumps({**request, UNTIL: until_ns}).encode() + b"\n"
     line = _asked(socket_path(directory), asked, timeout_s)
     answer = json.loads(line)
     if not answer.pop("ok", False):
