@@ -76,7 +76,9 @@ def test_status_is_stale_when_the_balance_is(
     ages = {"stream": -1, "balance": age_ms, "positions": 1, "last_input": 1}
     done = while_serving(tmp_path, told(status_record(state=state, age_ms=ages)), "status")
     assert done.returncode == code, done.stderr
-    assert done.stdout.splitlines()[0].startswith(f"{state}  test  capital 100,000.12")
+    first, second, *_ = done.stdout.splitlines()
+    assert first.startswith(f"{state}: entries may go")
+    assert second.startswith("test  capital 100,000.12")
     assert ("stale" in done.stderr) == (code == 4)
     assert not any(line.endswith(" ") for line in done.stdout.splitlines())
 
@@ -91,11 +93,11 @@ def test_status_of_a_loop_that_is_stuck_is_stale(station: Station) -> None:
 
 
 def test_a_hold_says_whose_it_is_and_how_to_end_it(tmp_path: Path) -> None:
-    held = status_record(state="HOLD", entries_frozen=["hold"])
+    waits = {"allowed": False, "wait_for": ["hold by eva: news"]}
+    held = status_record(state="HOLD", entries_frozen=["hold"], entries=waits)
     lines = while_serving(tmp_path, told(held), "status").stdout.splitlines()
-    assert lines[1] == "entries frozen: hold"
-    assert lines[2] == "held by eva: news"
-    assert "pink-ctl resume" in lines[3]
+    assert lines[0] == "HOLD, no entries: hold by eva: news"
+    assert "resume" in lines[2]
 
 
 def test_watch_ends_with_serve(tmp_path: Path) -> None:

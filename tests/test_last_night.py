@@ -77,7 +77,7 @@ def play(desk: TradingDesk) -> None:
     desk.until("rejected", lambda s: not s["slots"])
 
     exchange.control("POST", "act", kind="socket_closed")
-    desk.until("gap healed", lambda s: s["venue"]["connects"] > 1 and s["state"] == "READY")
+    desk.until("gap healed", lambda s: s["venue"]["connects"] > 1 and s["entries"]["allowed"])
 
     dropped = {"kind": "event_dropped", "on": "ACCOUNT_UPDATE *", "times": 1}
     exchange.control("POST", "faults", fault=[dropped])
@@ -114,6 +114,7 @@ def serving(desk: TradingDesk, stderr: IO[bytes]) -> Iterator[subprocess.Popen[b
             while desk.type("status").code:
                 assert serve.poll() is None and time.monotonic() < end
                 time.sleep(0.1)
+            desk.until("ready", lambda s: s["entries"]["allowed"])
             yield serve
         finally:
             if serve.poll() is None:
