@@ -83,7 +83,7 @@ class VenueSettings(_Section, frozen=True, kw_only=True):
     api_key: Annotated[Secret | None, Reference()] = None
     api_secret: Annotated[Secret | None, Reference()] = None
     #: A PEM file with the certificates that REST and stream trust; empty for certifi's.
-    trust_store: Annotated[str, Place()] = ""
+    trust_store: Annotated[str, _OR_NONE] = ""
     #: How long after a request's validity an order is called absent at the earliest.
     absence_fence_s: Annotated[int, Whole(1, 600)] = 15
     recv_window_ms: Annotated[int, Whole(500, 60_000)] = 5_000
