@@ -29,7 +29,15 @@ from .flatten import flatten
 from .golden import golden
 from .hold import hold
 from .intent import intent, intent_cancel, intent_enter, intent_exit, intent_flatten
-from .journal import journal, journal_export, journal_import, journal_tail, journal_verify
+from .journal import (
+    journal,
+    journal_archive,
+    journal_export,
+    journal_import,
+    journal_retire,
+    journal_tail,
+    journal_verify,
+)
 from .reconcile import reconcile
 from .render import by_the_system, emit_error, note, reported, show
 from .replay import replay
@@ -67,7 +75,14 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 # A command that is a group only explains itself; `config_show` is typed `pink-ctl config show`.
 SUBCOMMANDS: dict[Callable[..., None], tuple[Callable[..., None], ...]] = {
     config: (config_show,),
-    journal: (journal_verify, journal_tail, journal_export, journal_import),
+    journal: (
+        journal_verify,
+        journal_tail,
+        journal_export,
+        journal_import,
+        journal_archive,
+        journal_retire,
+    ),
     intent: (intent_enter, intent_exit, intent_cancel, intent_flatten),
 }
 

@@ -106,6 +106,9 @@ def attention(s: dict[str, Any]) -> list[Text]:
 
     causes = list(s["entries_frozen"])
     lines = [Text(f"entries frozen: {', '.join(causes)}", style="yellow")] if causes else []
+    if symbols := s.get("held_symbols"):
+        held = ", ".join(map(plain, symbols))
+        lines.append(Text(f"no entries on {held}: held by an operator", style="yellow"))
     if "hold" in causes:
         lines.append(Text(f"held by {plain(s['held_because'] or 'somebody before this start')}"))
     for name in [*causes, s["state"]]:

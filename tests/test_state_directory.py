@@ -22,7 +22,12 @@ from test_serve import Station, is_flat, is_open, pink, station
 from dita.clock import SystemClock
 from dita.errors import AlreadyRunning, ExitCode, JournalFault, SettingsError
 from dita.files import read_limited, read_own, write_own
-from dita.runtime.begun import Memory, hold_to_the_money, hold_to_the_owner, remember_the_journal
+from dita.runtime.begun import (
+    hold_to_the_money,
+    hold_to_the_owner,
+    known_epoch,
+    remember_the_journal,
+)
 from dita.runtime.factory import Bundle, tape_of
 from dita.runtime.lock import AccountLock, StartBudget, StateLock
 from dita.settings import Settings, account_of, load
@@ -45,17 +50,18 @@ def test_our_files_are_private_whatever_the_umask_says(tmp_path: Path, mask: int
     try:
         lock = StateLock(tmp_path / "state")
         hold_to_the_money(tmp_path / "state", settings_with())
+        remember_the_journal(tmp_path / "state", 5)
         StartBudget(tmp_path / "state", budget=3, window_ms=1).start(5)
     finally:
         os.umask(before)
     lock.release()
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
     names = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "state").iterdir()}
-    assert names == dict.fromkeys(("lock", "environment", "starts.json"), 0o600)
+    assert names == dict.fromkeys(("lock", "environment", "begun", "starts.json"), 0o600)
 
 
 @pytest.mark.parametrize(
-    "name", ["lock", "environment", "environment.tmp", "starts.json", "starts.json.tmp"]
+    "name", ["lock", "environment", "environment.tmp", "begun", "begun.tmp", "starts.json.tmp"]
 )
 def test_no_file_of_ours_follows_a_link(tmp_path: Path, name: str) -> None:
     victim, state = tmp_path / "victim", tmp_path / "state"
@@ -64,9 +70,10 @@ def test_no_file_of_ours_follows_a_link(tmp_path: Path, name: str) -> None:
     (state / name).symlink_to(victim)
     try:
         StateLock(state).release()
-        remember_the_journal(state, hold_to_the_money(state, settings_with()), 7)
+        hold_to_the_money(state, settings_with())
+        remember_the_journal(state, 7)
     except SettingsError as refused:
-        assert name in ("lock", "environment") and name in str(refused)
+        assert name in ("lock", "environment", "begun") and name in str(refused)
         assert refused.exit_code is ExitCode.SETTINGS
     StartBudget(state, budget=3, window_ms=1).start(5)
     assert victim.read_text() == "precious"
@@ -75,8 +82,8 @@ def test_no_file_of_ours_follows_a_link(tmp_path: Path, name: str) -> None:
 
 def test_a_pipe_in_the_place_of_a_file_of_ours_stops_nothing(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "environment")
-    with pytest.raises(SettingsError, match="memory cannot be read"):
-        Memory.of(tmp_path)
+    with pytest.raises(SettingsError, match="cannot be read"):
+        hold_to_the_money(tmp_path, settings_with())
     os.mkfifo(tmp_path / "lock")
     with pytest.raises(SettingsError, match="not a file of ours"):
         StateLock(tmp_path)
@@ -177,7 +184,7 @@ def test_a_directory_remembers_that_it_had_a_journal(tmp_path: Path) -> None:
 
     epoch = asyncio.run(opened())
     assert asyncio.run(opened()) == epoch
-    assert Memory.of(state) == Memory("mock", epoch)
+    assert known_epoch(state) == epoch
     moved = tmp_path / "moved"
     shutil.copytree(state, moved)
     shutil.rmtree(moved / "journal")
@@ -314,7 +321,7 @@ def test_a_serve_whose_directory_is_taken_away_ends_with_74_and_holds_first(
         assert serve.wait() == ExitCode.JOURNAL, said
         assert time.monotonic() - began < 10
         assert "HOLD: the state directory is gone" in said
-        assert "flatten --emergency" in said and "Traceback" not in said
+        assert "--emergency" in said and "Traceback" not in said
     if what == "moved":
         # Everything is in its new place, the hold included, and goes on from there.
         away.rename(station.state)

@@ -372,9 +372,8 @@ cdef inline int apply_order_event(State* st, const Input* e, Result* out) except
         release_strangers(st, e, out)
         order = order_by_ids(st, e, &conflict)
     if order < 0:
-        if out.accepted:
-            return D_OK
-        return apply_unmatched(st, e, out)
+        code = apply_unmatched(st, e, out)
+        return D_OK if out.accepted else code   # what it released was applied
     asset_key = st.trades[st.orders[order].trade].asset_key
     code = apply_to_order(st, e, order, out)
     if out.accepted:

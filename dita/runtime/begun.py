@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +19,8 @@ from dita.journal import Epoch
 from dita.settings import Settings
 from dita.units import format_money
 
-_MEMORY: Final = "environment"
+_MONEY: Final = "environment"
+_JOURNAL: Final = "begun"
 
 
 def begun_with(epoch: Epoch) -> dict[str, str | int | bool]:
@@ -78,62 +78,55 @@ def hold_to_the_owner(directory: Path) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What a state directory remembers of its beginning, apart from the journal itself."""
-
-    environment: str
-    #: Of the journal that was begun in it; 0 while none was.
-    epoch: int = 0
-
-    @classmethod
-    def of(cls, directory: Path) -> Memory:
-        """Read it.  SettingsError when it cannot be."""
-        path = directory / _MEMORY
-        try:
-            words = read_own(path).split()
-        except OSError as bad:
-            raise SettingsError(
-                "the state directory's memory cannot be read",
-                expected=f"{path} to be a file of ours, or not to be there",
-                found=bad.strerror or str(bad),
-                action="find out who put it there",
-            ) from bad
-        epoch = words[2] if len(words) == 3 and words[1] == "journal" else "0"
-        return cls(words[0] if words else "", int(epoch) if epoch.isdecimal() else 0)
-
-    def write(self, directory: Path) -> None:
-        """Keep it.  OSError."""
-        journal = f"journal {self.epoch}\n" if self.epoch else ""
-        write_own(directory / _MEMORY, f"{self.environment}\n{journal}")
-
-
-def hold_to_the_money(directory: Path, settings: Settings) -> Memory:
+def hold_to_the_money(directory: Path, settings: Settings) -> None:
     """SettingsError when the state directory was begun with another venue.environment.
 
     Orders of test money are unknown to the live venue and the other way round: a journal of one
     says nothing about the other.  The first start writes down which it is.
     """
-    memory, wanted = Memory.of(directory), settings.venue.environment.value
-    if not memory.environment:
-        memory = Memory(wanted)
-        memory.write(directory)
-    elif memory.environment != wanted:
+    path, wanted = directory / _MONEY, settings.venue.environment.value
+    begun = _remembered(path)
+    if not begun:
+        write_own(path, f"{wanted}\n")
+    elif begun != wanted:
         raise SettingsError(
             "the state directory belongs to other money",
-            expected=f"venue.environment = {memory.environment}, which {directory / _MEMORY} says",
+            expected=f"venue.environment = {begun}, which {path} says",
             found=f"venue.environment = {wanted} ({settings.origins['venue.environment']})",
             action="give each environment a state directory of its own (journal.directory)",
         )
-    return memory
 
 
-def remember_the_journal(directory: Path, memory: Memory, epoch: int) -> None:
+def known_epoch(directory: Path) -> int:
+    """The epoch of the journal that was begun in a state directory; 0 while none was."""
+    text = _remembered(directory / _JOURNAL)
+    return int(text) if text.isdecimal() and len(text) < 20 else 0
+
+
+def remember_the_journal(directory: Path, epoch: int) -> None:
     """Keep that there is a journal, so that a start after its loss does not begin another one."""
-    if memory.epoch != epoch:
+    if known_epoch(directory) != epoch:
         # A full disk must not keep a serve with positions from starting.
         with contextlib.suppress(OSError):
-            Memory(memory.environment, epoch).write(directory)
+            write_own(directory / _JOURNAL, f"{epoch}\n")
+
+
+def forget_the_journal(directory: Path) -> None:
+    """The next start may begin a new one.  OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        (directory / _JOURNAL).unlink()
+
+
+def _remembered(path: Path) -> str:
+    try:
+        return read_own(path).strip()
+    except OSError as bad:
+        raise SettingsError(
+            "a file of the state directory cannot be read",
+            expected=f"{path} to be a file of ours, or not to be there",
+            found=bad.strerror or str(bad),
+            action="find out who put it there",
+        ) from bad
 
 
 def _written(value: str | int | bool) -> str:

@@ -18,11 +18,16 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from dita.clock import Clock, MachineClock
-from dita.contracts import ControlAction
+from dita.contracts import ControlAction, RiskLimit
 from dita.errors import JournalFault, SettingsError
 from dita.files import read_limited
 from dita.journal import GroupCommit, OsDisk
-from dita.runtime.begun import hold_to_the_money, hold_to_the_owner, remember_the_journal
+from dita.runtime.begun import (
+    hold_to_the_money,
+    hold_to_the_owner,
+    known_epoch,
+    remember_the_journal,
+)
 from dita.runtime.confinement import keep_no_core
 from dita.runtime.failpoints import Failpoints
 from dita.runtime.inquiry import Inquiry
@@ -147,16 +152,16 @@ class Bundle:
         )
         try:
             hold_to_the_owner(directory)
-            memory = hold_to_the_money(directory, settings)
+            hold_to_the_money(directory, settings)
             if account := account_of(settings):
                 self._lock_account(account, f"of namespace {settings.kernel.namespace}")
             venue = venue_of(settings, clock, demo=demo)
             self.venue = failpoints.venue(venue) if failpoints else venue
             disk = failpoints.disk(OsDisk()) if failpoints else None
-            self.store = Store(directory, settings, clock, disk, memory.epoch)
+            self.store = Store(directory, settings, clock, disk, known_epoch(directory))
             try:
                 self._lock_account(f"journal {self.store.journal.identity.hex()}", "of a journal")
-                remember_the_journal(directory, memory, self.store.journal.report.epoch)
+                remember_the_journal(directory, self.store.journal.report.epoch)
             except BaseException:
                 self.store.journal.close()
                 raise
@@ -180,6 +185,7 @@ class Bundle:
         inquiry = Inquiry(self.runtime, absence_fence_ms=1_000 * settings.venue.absence_fence_s)
         self.service = Service(self.runtime, inquiry, _cadence(settings))
         self.service.reconcile_on_restart = settings.runtime.reconcile_on_restart
+        self.service.limits = _limits(settings)
         self.log.on_full = self._disk_full
         #: It was drained: this start was no crash.
         self.is_stopped = False
@@ -288,6 +294,18 @@ class Bundle:
                 self.budget.stopped_cleanly()
         except Exception as error:  # noqa: BLE001 - raised where it is waited for
             self._close_failure = error
+
+
+def _limits(settings: Settings) -> dict[RiskLimit, int]:
+    limits = settings.limits
+    return {
+        RiskLimit.ORDER_NOTIONAL: limits.order_notional_usdt,
+        RiskLimit.SYMBOL_NOTIONAL: limits.symbol_notional_usdt,
+        RiskLimit.TOTAL_NOTIONAL: limits.total_notional_usdt,
+        RiskLimit.POSITIONS: limits.positions,
+        RiskLimit.INTENTS_PER_MINUTE: limits.entries_per_minute,
+        RiskLimit.DAY_LOSS: limits.day_loss_usdt,
+    }
 
 
 async def _ignore(work: Awaitable[object]) -> None:

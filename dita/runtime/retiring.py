@@ -15,7 +15,7 @@ from dita.errors import KernelFault, RefusedForSafety
 from dita.files import write_own
 from dita.journal import JournalReader, SnapshotStore
 from dita.journal.highwater import SUFFIX
-from dita.runtime.begun import Memory
+from dita.runtime.begun import forget_the_journal
 from dita.runtime.store import JOURNAL_FOLDER, SNAPSHOT_FOLDER
 
 PREFIX: Final = "retired-"
@@ -51,15 +51,13 @@ def retire(directory: Path, now_ms: int, why: dict[str, Any]) -> Path:
             action="start serve on it; for other settings see the section on them in"
             " runbooks/serve.md",
         )
-    memory = Memory.of(directory)
     folder = directory / f"{PREFIX}{now_ms}"
     folder.mkdir(mode=0o700)
     write_own(folder / "why.json", json.dumps({**why, "time_ms": now_ms, "problem": problem}))
     for name in parts_of(directory):
         (directory / name).rename(folder / name)
     # Last: until then a start refuses what is left, and this can be done again.
-    if memory.environment:
-        Memory(memory.environment).write(directory)
+    forget_the_journal(directory)
     return folder
 
 

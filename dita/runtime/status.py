@@ -12,12 +12,14 @@ from typing import Any
 
 import msgspec
 
-from dita.contracts import Record, TradeSlot
+from dita.contracts import Record, RiskLimit, TradeSlot
 from dita.runtime.loop import RunState
 from dita.runtime.marks import Mark
 from dita.runtime.service import Service
 from dita.units import format_money, format_price, format_quantity, format_ratio
 
+#: Limits that are counts; the others are money.
+COUNTED = frozenset({RiskLimit.POSITIONS, RiskLimit.INTENTS_PER_MINUTE})
 #: A serve whose loop has not moved for this long is stale.
 STALE_MS = 5_000
 
@@ -114,6 +116,11 @@ def status_of(service: Service, *, epoch: int, settings_hash: str) -> dict[str, 
         "drift_by_cause": {c.value: format_money(v) for c, v in account.drift_by_cause.items()},
         "drift_status": account.status.name,
         "entries_frozen": list(kernel.freeze_causes()),
+        "held_symbols": list(kernel.held_symbols()),
+        "limits": {
+            limit.name.lower(): str(value) if limit in COUNTED else format_money(value)
+            for limit, value in kernel.limits().items()
+        },
         "not_ready": [] if service.readiness.is_ready else list(service.readiness.missing()),
         "held_because": service.held_because,
         "trades": account.trade_seq,

@@ -137,6 +137,18 @@ class RuntimeSettings(_Section, frozen=True, kw_only=True):
     balance_check_s: Annotated[int, Whole(1, 3_600)] = 30
 
 
+class LimitSettings(_Section, frozen=True, kw_only=True):
+    """What entries may risk; 0 is no limit.  Exits are never limited."""
+
+    order_notional_usdt: Annotated[int, Money(0, _AMOUNT_MAX)] = 0
+    symbol_notional_usdt: Annotated[int, Money(0, _AMOUNT_MAX)] = 0
+    total_notional_usdt: Annotated[int, Money(0, _AMOUNT_MAX)] = 0
+    positions: Annotated[int, Whole(0, 4_096)] = 0
+    entries_per_minute: Annotated[int, Whole(0, 256)] = 0
+    #: Of a day in UTC, realized with fees and funding; reaching it holds until somebody resumes.
+    day_loss_usdt: Annotated[int, Money(0, _AMOUNT_MAX)] = 0
+
+
 class JournalSettings(_Section, frozen=True, kw_only=True):
     """The log that everything else is a function of."""
 
@@ -175,6 +187,7 @@ SECTIONS: Final[dict[str, type[_Section]]] = {
     "kernel": KernelSettings,
     "account": AccountSettings,
     "runtime": RuntimeSettings,
+    "limits": LimitSettings,
     "journal": JournalSettings,
     "log": LogSettings,
     "alerts": AlertSettings,
@@ -234,6 +247,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     kernel: KernelSettings
     account: AccountSettings
     runtime: RuntimeSettings
+    limits: LimitSettings
     journal: JournalSettings
     log: LogSettings
     alerts: AlertSettings
