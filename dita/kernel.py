@@ -446,7 +446,7 @@ class ExecutionKernel:
             intent_key,
             trade_key,
             external,
-            leverage,
+            *trade_terms,
         ) = raw[9:]
         client_id = ""
         if order_no:
@@ -455,7 +455,7 @@ class ExecutionKernel:
         return Effect(
             _EFFECTS[kind], slot, trade_no, names.trades.get(trade_key, ""), order_no, client_id,
             names.venue_id(venue_key), names.assets.get(asset_key, ""), _SIDES[side],
-            _TYPES[order_type], quantity, price, bool(reduce_only), realized, fees, leverage,
+            _TYPES[order_type], quantity, price, bool(reduce_only), realized, fees, *trade_terms,
         )  # fmt: skip
 
     def _client_id_of(
