@@ -65,6 +65,8 @@ from dita.refusals import EXPECTED, FREEZE_CAUSES, field_of, value_of
 from dita.transitions import RULES, TRANSITIONS
 from dita.units import format_money, format_quantity
 
+#: An ENTER is refused when the newest balance is older than this (design §7).
+BALANCE_MAX_AGE_MS: Final = 60_000
 _DUST: Final = 2
 #: Which limit a RISK_LIMIT is about, by the name of its field.
 _LIMIT_FIELDS: Final = {
@@ -98,7 +100,11 @@ def _table() -> dict[tuple[int, int], tuple[int, int, int]]:
 
 
 class KernelConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What a kernel is made with; part of its saved state."""
+    """What a kernel is made with; part of its saved state.
+
+    The defaults are for tests: with them an ENTER passes without any balance, and two kernels give
+    their orders the same ids.  To trade, take ``for_trading``.
+    """
 
     slot_limit: int = 16
     hedge: bool = False
@@ -109,6 +115,49 @@ class KernelConfig(msgspec.Struct, frozen=True, kw_only=True):
     balance_max_age_ms: int = 0
     figure_tolerance: int = 10**16
     seed: int = 0
+
+    @classmethod
+    def for_trading(
+        cls,
+        *,
+        namespace: str,
+        epoch: int,
+        balance_max_age_ms: int = BALANCE_MAX_AGE_MS,
+        slot_limit: int = 16,
+        hedge: bool = False,
+        leverage_cap: int = 3,
+        figure_tolerance: int = 10**16,
+    ) -> KernelConfig:
+        """The configuration of a kernel that sends real orders.
+
+        No ENTER without a balance of at most ``balance_max_age_ms``.  ``namespace`` and ``epoch``
+        make the client order ids: no other kernel on the account has both, and a new state after a
+        lost one takes a new epoch (the time in ms when it is made will do).  OperatorError for
+        settings that would trade blindly.
+        """
+        for name, value, is_safe, expected in (
+            ("namespace", namespace, namespace != "", "a name that no other kernel there has"),
+            (
+                "epoch",
+                epoch,
+                epoch >= 1,
+                "a number from 1 up, new for the namespace",
+            ),
+            ("balance_max_age_ms", balance_max_age_ms, balance_max_age_ms >= 1, "at least 1 ms"),
+        ):
+            if not is_safe:
+                raise OperatorError(
+                    f"{name} refused for trading", expected=expected, found=shown(value)
+                )
+        return cls(
+            slot_limit=slot_limit,
+            hedge=hedge,
+            leverage_cap=leverage_cap,
+            namespace=namespace,
+            epoch=epoch,
+            balance_max_age_ms=balance_max_age_ms,
+            figure_tolerance=figure_tolerance,
+        )
 
 
 class _Saved(msgspec.Struct, frozen=True):
@@ -446,7 +495,7 @@ class ExecutionKernel:
             intent_key,
             trade_key,
             external,
-            leverage,
+            *trade_terms,
         ) = raw[9:]
         client_id = ""
         if order_no:
@@ -455,7 +504,7 @@ class ExecutionKernel:
         return Effect(
             _EFFECTS[kind], slot, trade_no, names.trades.get(trade_key, ""), order_no, client_id,
             names.venue_id(venue_key), names.assets.get(asset_key, ""), _SIDES[side],
-            _TYPES[order_type], quantity, price, bool(reduce_only), realized, fees, leverage,
+            _TYPES[order_type], quantity, price, bool(reduce_only), realized, fees, *trade_terms,
         )  # fmt: skip
 
     def _client_id_of(
