@@ -1215,7 +1215,7 @@ def test_children_of_no_intent_never_share_a_number() -> None:
     desk = Desk(slot_limit=1)
     desk.open()
     desk.close(100, "11")
-    ids = set()
+    ids: set[str] = set()
     for count in range(1, 4):
         desk.fill("T1", 100 + count, "10")
         desk.final("T1", 100 + count)
@@ -1526,7 +1526,7 @@ def test_orders_that_are_not_ours_leave_the_places_of_exits_alone() -> None:
 
 
 def test_the_command_is_not_done_after_its_time(desk: Desk) -> None:
-    late = {"deadline_ms": desk.now + STEP_MS - 1}
+    late: dict[str, Any] = {"deadline_ms": desk.now + STEP_MS - 1}
     desk.enter(**late)
     refused(desk, Code.EXPIRED)
     desk.open()
