@@ -237,5 +237,6 @@ def _load(path: Path) -> ModuleType:
         raise ImportError(str(path))
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
+    sys.path.insert(0, str(path.parent))  # the model is a few files that import one another
     spec.loader.exec_module(module)
     return module

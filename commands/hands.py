@@ -39,6 +39,10 @@ Wait = Annotated[
 #: How long serve may take before a request is no longer what its operator wants.
 PATIENCE_S = 5
 
+#: Of settings that differ so many are told, the file first.
+DIFFERENCES_SHOWN = 4
+UNSET = "not set"
+
 #: What a refusal means, and the command that helps.
 NEXT = {
     "ENTRIES_FROZEN": ("entries are frozen", "pink-ctl status"),
@@ -146,13 +150,15 @@ def _same_settings(place: Any, about: dict[str, Any], typed: Typed) -> None:
     else:
         ours = settings.written()
         differences += [
-            f"{key} is {about['settings'].get(key)} there and {ours.get(key)} here"
+            f"{key} is {about['settings'].get(key, UNSET)} there and {ours.get(key, UNSET)} here"
             for key in sorted(ours.keys() | about["settings"].keys())
             if key != "journal.directory" and ours.get(key) != about["settings"].get(key)
         ]
     if not differences:
         return
-    found = "; ".join(differences)
+    found = "; ".join(differences[:DIFFERENCES_SHOWN])
+    if len(differences) > DIFFERENCES_SHOWN:
+        found += f"; and {len(differences) - DIFFERENCES_SHOWN} more"
     line = again_line(drop=("--config", "--state-dir"), add=("--state-dir", str(place.directory)))
     if not typed.apply:
         note(f"serve runs with other settings than {named}: {found}; --apply would be refused")
@@ -219,10 +225,13 @@ def _tell_frozen(frozen: list[str], about: dict[str, Any]) -> None:
         note(f"entries are frozen now: {', '.join(frozen)}{f' ({because})' if because else ''}")
 
 
-def to_apply(serve: Serve) -> None:
-    """The last lines of every plan."""
+def to_apply(serve: Serve, *, refused: bool = False) -> None:
+    """The last lines of every plan; what would be refused is not proposed."""
     who = serve.about
     note(f"to {who['namespace']} ({who['state']}, process {who['pid']}) in {serve.directory}")
+    if refused:
+        note("nothing was sent")
+        return
     note("nothing was sent; to do it:")
     note(f"next: {again_line(add=('--apply',))}")
 
@@ -234,8 +243,7 @@ def do(serve: Serve, wish: Wish, typed: Typed) -> dict[str, Any]:
     from dita.runtime.asked import Asked
     from dita.runtime.calling import call
 
-    clock = SystemClock()
-    asked = Asked(serve.directory, clock, wish.request)
+    asked = Asked(serve.directory, SystemClock(), wish.request)
     kept = asked.begin(lambda: uuid.uuid4().hex, again=typed.again)
     if asked.problem:
         note(
@@ -246,10 +254,11 @@ def do(serve: Serve, wish: Wish, typed: Typed) -> dict[str, Any]:
 
         note(f"the same command got no answer at {utc(kept.since_ms)}: its id is used again, so")
         note("that nothing is done twice (--again makes it a new one)")
-    deadline_ms = clock.now_ms() + PATIENCE_S * 1_000
-    request = _request(wish, typed, kept.intent_id, deadline_ms)
+    request = _request(wish, typed, kept.intent_id)
     try:
-        answer = call(serve.directory, request, PATIENCE_S + typed.wait_s)
+        answer = call(
+            serve.directory, request, PATIENCE_S + typed.wait_s, taken_within_s=PATIENCE_S
+        )
     except Unanswered as silent:
         raise _unknown(wish, silent) from silent
     except Exception:
@@ -262,17 +271,15 @@ def do(serve: Serve, wish: Wish, typed: Typed) -> dict[str, Any]:
     return answer
 
 
-def _request(wish: Wish, typed: Typed, intent_id: str, deadline_ms: int) -> dict[str, Any]:
+def _request(wish: Wish, typed: Typed, intent_id: str) -> dict[str, Any]:
     request = {
         **wish.request,
         "operator": operator_of(typed.operator),
         "reason": typed.reason,
-        "deadline_ms": deadline_ms,
         "wait_ms": typed.wait_s * 1_000,
     }
     if "intent" in request:
-        identity = {"intent_id": intent_id, "deadline_ms": deadline_ms}
-        return {**request, "intent": {**request["intent"], **identity}}
+        return {**request, "intent": {**request["intent"], "intent_id": intent_id}}
     return {**request, "intent_id": intent_id}
 
 
@@ -296,12 +303,13 @@ def tell(wish: Wish, answer: dict[str, Any]) -> None:
         note("next: pink-ctl status")
         return
     if answer["accepted"]:
+        still = answer.get("entries_frozen", []) if wish.request["verb"] == "resume" else []
+        if still:
+            show(f"the hold is over, and entries are still frozen: {', '.join(still)}")
+            note("next: pink-ctl status")
+            return
         state = f", slot {answer['slot']} is {answer['state']}" if answer["state"] else ""
         show(f"done: {wish.what}{state}")
-        still = answer.get("entries_frozen", [])
-        if wish.request["verb"] == "resume" and still:
-            show(f"entries are still frozen: {', '.join(still)}")
-            note("next: pink-ctl status")
         return
     show(f"refused: {refusal_text(answer)}")
     say_next(answer["code"])

@@ -37,6 +37,7 @@ cdef extern from "_money.h" nogil:
     int money_equal(money_t a, money_t b)
     int money_fits_64(money_t a)
     int quantity_add(int64_t a, int64_t b, int64_t* out)
+    int64_t quantity_sum(int64_t a, int64_t b)
     int64_t quantity_share(int64_t quantity_e8, int64_t ratio_e9)
     uint64_t key_mix(uint64_t key)
     int64_t TIME_MAX_MS
@@ -500,6 +501,10 @@ cdef struct Value:              # of an open slot, worked out when asked for; no
     money_t unrealized
     uint8_t known
 
+cdef union Figure:
+    int64_t order[2]            # of an order: quantity, price
+    money_t realized            # of a trade
+
 cdef struct Request:            # an effect
     int16_t kind
     int16_t slot
@@ -508,9 +513,7 @@ cdef struct Request:            # an effect
     uint64_t trade_no
     uint64_t trade_key
     uint64_t asset_key
-    int64_t quantity_e8
-    int64_t price_e10
-    money_t realized
+    Figure figure
     money_t fees
 
 cdef struct Flow:
@@ -650,6 +653,8 @@ cdef class Outcome:
 cdef class Core:
     cdef State* st
     cdef readonly int slots
+    cdef bint in_batch          # of a thread that has given the GIL away
+    cdef int alone(self) except -1
     cdef int allocate(self) except -1
     cdef void touch(self, int64_t keys, int64_t probes)
     cdef void empty(self)

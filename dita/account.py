@@ -17,11 +17,12 @@ from dita.contracts import (
     DriftCause,
     ReconcileStatus,
 )
+from dita.frozen import FrozenDict
 from dita.units import MONEY_ONE
 
 #: A difference without a cause is pending until income has been read so far past its anchor.
 PENDING_MS: Final = 120_000
-#: So far past a frame that announced a flow its row has to have been read; then it explains nothing.
+#: An announced flow explains nothing once income has been read so far past its frame.
 EXPECTED_MS: Final = 120_000
 #: Rounding never explains more than this, however many flows there were.
 ROUNDING_MAX: Final = MONEY_ONE
@@ -67,11 +68,24 @@ class LedgerFigures(Protocol):
 
 
 class AccountConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits of the drift, money in 10^-18."""
+    """Limits of the drift, money in 10^-18.
+
+    ``wallet_digit`` is twice how far a figure of the venue's can be from its books: the unit of the
+    last digit that it answers with.  The default is exact to eight decimals, which BingX is not:
+    take ``for_bingx`` there, or honest rounding becomes unexplained money in time.
+    """
 
     warn: int = MONEY_ONE // 100
     error: int = 20 * MONEY_ONE
     wallet_digit: int = MONEY_ONE // 10**8
+
+    @classmethod
+    def for_bingx(
+        cls, *, warn: int = MONEY_ONE // 100, error: int = 20 * MONEY_ONE
+    ) -> AccountConfig:
+        """Limits for BingX, whose wallets and fees have four decimals and its books eight
+        (dossier §2.4): with each flow both may be off by half a digit."""
+        return cls(warn=warn, error=error, wallet_digit=2 * MONEY_ONE // 10**4)
 
 
 class _Open(msgspec.Struct):
@@ -135,8 +149,9 @@ class AccountProjection:
         pending = abs(causes.get(DriftCause.PENDING, 0)) > self.config.error
         return Judgement(pending, state.frozen)
 
-    def _figures(self) -> tuple[int, dict[DriftCause, int], ReconcileStatus]:
-        return self._open.drift, self._open.by_cause, self._level()
+    def _figures(self) -> tuple[int, FrozenDict[DriftCause, int], ReconcileStatus]:
+        # Snapshots are given away: they never hold the dict that is part of the state.
+        return self._open.drift, FrozenDict(self._open.by_cause), self._level()
 
     def _level(self) -> ReconcileStatus:
         if self._open.frozen:
@@ -251,11 +266,10 @@ def _still_expected(
     """
     left: list[tuple[int, int]] = []
     for told_ms, amount in parts:
-        if read * amount > 0:
-            taken = min(read, amount, key=abs)
-            amount, read = amount - taken, read - taken
-        if amount and told_ms > since_ms:
-            left.append((told_ms, amount))
+        taken = min(read, amount, key=abs) if read * amount > 0 else 0
+        read -= taken
+        if amount != taken and told_ms > since_ms:
+            left.append((told_ms, amount - taken))
     return left
 
 

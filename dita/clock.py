@@ -1,4 +1,4 @@
-"""Time as an argument: a wall clock and monotonic ones behind small protocols.
+"""Time as an argument: the wall's, the machine's and the kernel's, behind small protocols.
 
 The runtime owns a SystemClock and passes it down; tests, replay and the simulation pass a
 ManualClock, so the same seed sees the same times. This is the only module that may call
@@ -13,7 +13,7 @@ from typing import Protocol
 
 from dita.errors import UnitError, shown
 
-__all__ = ["BootClock", "Clock", "MachineClock", "ManualClock", "SystemClock"]
+__all__ = ["BootClock", "Clock", "KernelClock", "MachineClock", "ManualClock", "SystemClock"]
 
 _NS_PER_MS = 1_000_000
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -27,7 +27,8 @@ class Clock(Protocol):
         ...
 
     def monotonic_ns(self) -> int:
-        """Nanoseconds since an arbitrary start. Never goes back; only differences mean much."""
+        """Nanoseconds since an arbitrary start, suspended time included. Never goes back; only
+        differences mean much."""
         ...
 
 
@@ -61,11 +62,15 @@ class SystemClock:
         return time.time_ns() // _NS_PER_MS
 
     def monotonic_ns(self) -> int:
-        """Time since an arbitrary start, unmoved by NTP or an operator setting the date."""
-        return time.monotonic_ns()
+        """Time since the machine started, unmoved by NTP or an operator setting the date.
+
+        Not CLOCK_MONOTONIC, which stands still while the machine is suspended: an exchange's time,
+        a rate limit and an order's time to live go on meanwhile.
+        """
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
     def boottime_ns(self) -> int:
-        """Time since the machine started; unlike monotonic time it counts while suspended."""
+        """The same reading, by the name that says it is shared with other processes."""
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
     def boot_id(self) -> str:
@@ -100,7 +105,7 @@ class ManualClock:
         return self._monotonic_ns
 
     def boottime_ns(self) -> int:
-        """The same as the monotonic reading: this machine was started and never suspended."""
+        """The same as the monotonic reading."""
         return self._monotonic_ns
 
     def boot_id(self) -> str:
@@ -112,6 +117,38 @@ class ManualClock:
         step_ms = _not_negative(step_ms, "step_ms")
         self._now_ms += step_ms
         self._monotonic_ns += step_ms * _NS_PER_MS
+
+    def set_wall_ms(self, now_ms: int) -> None:
+        """Set the wall clock, forward or back; nothing else moves."""
+        self._now_ms = _not_negative(now_ms, "now_ms")
+
+
+class KernelClock:
+    """The kernel's time: it goes on from a given moment at real rate, suspended time included.
+
+    Nothing that is done to the wall clock reaches it, so waits end and ages grow as they should; it
+    is no time of the day. Whoever makes one says where it goes on: at a new journal the wall's
+    time, else the time that the records have come to.
+    """
+
+    __slots__ = ("_clock", "_start_ms", "_start_ns")
+
+    def __init__(self, clock: Clock, start_ms: int) -> None:
+        self._clock = clock
+        self._start_ms = _not_negative(start_ms, "start_ms")
+        self._start_ns = clock.monotonic_ns()
+
+    def now_ms(self) -> int:
+        """The kernel's time now, in milliseconds."""
+        return self.at_ms(self._clock.monotonic_ns())
+
+    def monotonic_ns(self) -> int:
+        """The machine's clock that it goes by."""
+        return self._clock.monotonic_ns()
+
+    def at_ms(self, monotonic_ns: int) -> int:
+        """The kernel's time at a reading of the machine's clock, of this or another process."""
+        return self._start_ms + (monotonic_ns - self._start_ns) // _NS_PER_MS
 
 
 @lru_cache(maxsize=1)

@@ -7,9 +7,13 @@ input does to a slot is in ``transitions`` (the table) and in the compiled kerne
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum, StrEnum
+from typing import Final
 
 import msgspec
+
+from dita.frozen import FrozenDict
 
 
 class TradeStage(IntEnum):
@@ -331,7 +335,8 @@ class KernelIntent(Record, frozen=True, kw_only=True):
 
     ``deadline_ms`` is the kernel's time past which the command is refused with EXPIRED, 0 for
     never; EXIT, MARK_PRICE and HOLD do not expire.  ``amount`` belongs to CONTROL: the drift that
-    REBASE books (``carried_realized`` serves too when it is not 0), or a limit's value.  HOLD and RESUME with an ``asset`` are about that symbol.
+    REBASE books (``carried_realized`` serves too when it is not 0), or a limit's value.  HOLD and
+    RESUME with an ``asset`` are about that symbol.
 
     ``received_ms`` is the time of the journal record, ``expires_ms`` ends an entry's right to be
     sent again after proven absence, ``working_ms`` bounds the time an order may work.
@@ -517,7 +522,11 @@ class TradeRecord(Record, frozen=True, kw_only=True):
 
 
 class Effect(Record, frozen=True):
-    """One request to the runtime."""
+    """One request to the runtime; docs/embedding.md says what each kind asks for.
+
+    SUBMIT carries the whole order, with the leverage, tick and step of its trade: at the time when
+    it is sent its slot may hold another one.
+    """
 
     kind: EffectKind
     slot_id: int = -1
@@ -534,6 +543,9 @@ class Effect(Record, frozen=True):
     reduce_only: bool = False
     realized: int = 0
     fees: int = 0
+    leverage: int = 1
+    tick_e10: int = 0
+    step_e8: int = 0
 
 
 class KernelTransition(Record, frozen=True):
@@ -553,8 +565,15 @@ class KernelTransition(Record, frozen=True):
     leg_index: int
 
 
+#: Details of an outcome that has none; one object serves them all, as nobody can write to it.
+NO_DETAILS: Final[FrozenDict[str, str | int | bool]] = FrozenDict()
+
+
 class KernelOutcome(Record, frozen=True):
-    """The answer to one input."""
+    """The answer to one input.
+
+    ``trigger`` is the input's kind; a refused input that has none of ours keeps its own word.
+    """
 
     accepted: bool
     code: KernelDiagnosticCode
@@ -564,7 +583,7 @@ class KernelOutcome(Record, frozen=True):
     transition: KernelTransition | None = None
     notes: tuple[KernelDiagnosticCode, ...] = ()
     effects: tuple[Effect, ...] = ()
-    details: dict[str, str | int | bool] = {}
+    details: Mapping[str, str | int | bool] = NO_DETAILS
 
 
 class CapitalSource(StrEnum):
@@ -623,7 +642,7 @@ class AccountSnapshot(Record, frozen=True):
     event_seq: int
     entries_frozen: bool
     drift: int
-    drift_by_cause: dict[DriftCause, int]
+    drift_by_cause: Mapping[DriftCause, int]
     status: ReconcileStatus
 
     @property

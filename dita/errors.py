@@ -10,6 +10,7 @@
     |   +-- NotRunning              there is no serve to talk to
     |   +-- Unanswered              there is one, and it did not answer (also a TimeoutError)
     |   +-- AlreadyRunning          there is one already
+    +-- Unforeseen                  a case that nobody mapped; serve starts again into HOLD
     +-- KernelFault                 we: an invariant is broken; stop and report
         +-- JournalFault            the journal cannot be written or trusted
 
@@ -34,6 +35,7 @@ __all__ = [
     "RefusedForSafety",
     "SettingsError",
     "Unanswered",
+    "Unforeseen",
     "UnitError",
     "UsageError",
     "VenueError",
@@ -66,6 +68,7 @@ class ExitCode(IntEnum):
     VENUE = 6, "the exchange is unreachable or refused"
     SERVE_USAGE = 64, "serve: the command line is wrong; a restart will not help"
     INVARIANT = 70, "serve: an invariant is broken; stop and report"
+    UNFORESEEN = 71, "serve: something nobody foresaw; it starts again into HOLD"
     JOURNAL = 74, "serve: the journal cannot be written or trusted"
     ALREADY_RUNNING = 75, "serve: another serve is active"
     SETTINGS = 78, "serve: the settings are wrong; a restart will not help"
@@ -168,6 +171,19 @@ class AlreadyRunning(OperatorError):
     """A second serve on the same journal would be a second writer; the first one stays."""
 
     exit_code = ExitCode.ALREADY_RUNNING
+
+
+# -- NOBODY THOUGHT OF IT -----------------------------------------------------------------------
+
+
+class Unforeseen(DitaError):
+    """Something failed beside the kernel in a way that is mapped nowhere.
+
+    The kernel and its journal are whole, so this is no KernelFault: serve may start again, and
+    exits have to go on.  Entries are held until somebody has looked.  Please report it.
+    """
+
+    exit_code = ExitCode.UNFORESEEN
 
 
 # -- WE -----------------------------------------------------------------------------------------

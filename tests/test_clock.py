@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from dita.clock import BootClock, Clock, ManualClock, SystemClock
+from dita.clock import BootClock, Clock, KernelClock, ManualClock, SystemClock
 from dita.errors import UnitError
 
 
@@ -27,7 +29,6 @@ class TestSystemClock:
         readings = [clock.monotonic_ns() for _ in range(1000)]
         assert readings == sorted(readings)
 
-
     def test_time_since_the_boot_is_that_of_the_machine(self) -> None:
         clock: BootClock = SystemClock()
         readings = [clock.boottime_ns() for _ in range(1000)]
@@ -35,6 +36,7 @@ class TestSystemClock:
         with open("/proc/uptime") as file:
             uptime_s = float(file.read().split()[0])
         assert abs(clock.boottime_ns() / 1e9 - uptime_s) < 5
+        assert abs(SystemClock().monotonic_ns() - clock.boottime_ns()) < 5 * 10**9
         assert len(clock.boot_id()) == 36 and clock.boot_id() == SystemClock().boot_id()
 
 
@@ -72,3 +74,40 @@ class TestManualClock:
         with pytest.raises(UnitError, match="now_ms refused") as caught:
             ManualClock(now_ms)  # type: ignore[arg-type]
         assert f"found {now_ms!r}" in str(caught.value)
+
+
+HOUR_MS = 3_600_000
+
+
+class TestKernelClock:
+    def test_goes_on_from_its_start_at_real_rate(self) -> None:
+        machine = ManualClock(1_000)
+        machine.advance_ms(7)
+        clock = KernelClock(machine, 5_000)
+        assert clock.now_ms() == 5_000
+        machine.advance_ms(6_000)
+        assert clock.now_ms() == 11_000
+
+    @pytest.mark.parametrize("step_ms", [3 * HOUR_MS, -HOUR_MS])
+    def test_steps_of_the_wall_clock_do_not_reach_it(self, step_ms: int) -> None:
+        machine = ManualClock(10 * HOUR_MS)
+        clock = KernelClock(machine, machine.now_ms())
+        machine.set_wall_ms(machine.now_ms() + step_ms)
+        assert clock.now_ms() == 10 * HOUR_MS
+        machine.advance_ms(6_000)
+        assert clock.now_ms() == 10 * HOUR_MS + 6_000
+        machine.set_wall_ms(machine.now_ms() - step_ms)
+        assert clock.now_ms() == machine.now_ms()
+
+    def test_says_what_time_another_process_meant(self) -> None:
+        machine = ManualClock(1_000)
+        clock = KernelClock(machine, 9_000)
+        until_ns = machine.boottime_ns() + 5_000 * 1_000_000
+        machine.advance_ms(40_000)
+        assert (clock.at_ms(until_ns), clock.now_ms()) == (14_000, 49_000)
+
+    def test_the_machine_counts_suspended_time(self) -> None:
+        """The one reading that all waits are measured with is the one that goes on in suspend."""
+        before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        reading = SystemClock().monotonic_ns()
+        assert before <= reading <= time.clock_gettime_ns(time.CLOCK_BOOTTIME)

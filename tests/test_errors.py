@@ -22,6 +22,8 @@ from dita.errors import (
     OperatorError,
     RefusedForSafety,
     SettingsError,
+    Unanswered,
+    Unforeseen,
     UnitError,
     UsageError,
     VenueError,
@@ -39,7 +41,9 @@ TREE: list[tuple[type[DitaError], tuple[type, ...], ExitCode]] = [
     (SettingsError, (OperatorError,), ExitCode.SETTINGS),
     (RefusedForSafety, (OperatorError,), ExitCode.REFUSED),
     (NotRunning, (OperatorError,), ExitCode.NOT_RUNNING),
+    (Unanswered, (OperatorError, TimeoutError), ExitCode.STALE),
     (AlreadyRunning, (OperatorError,), ExitCode.ALREADY_RUNNING),
+    (Unforeseen, (DitaError,), ExitCode.UNFORESEEN),
     (KernelFault, (DitaError,), ExitCode.INVARIANT),
     (JournalFault, (KernelFault,), ExitCode.JOURNAL),
 ]
@@ -54,9 +58,12 @@ EXIT_CODES = {
     "VENUE": 6,
     "SERVE_USAGE": 64,
     "INVARIANT": 70,
+    "UNFORESEEN": 71,
     "JOURNAL": 74,
     "ALREADY_RUNNING": 75,
     "SETTINGS": 78,
+    "INTERRUPTED": 130,
+    "PIPE": 141,
 }
 
 
@@ -111,7 +118,8 @@ class TestExitCode:
 
     def test_codes_that_no_error_carries_are_outcomes(self) -> None:
         carried = {code for _, _, code in TREE}
-        outcomes = {ExitCode.DONE, ExitCode.DIFFERENCE, ExitCode.STALE, ExitCode.SERVE_USAGE}
+        outcomes = {ExitCode.DONE, ExitCode.DIFFERENCE, ExitCode.SERVE_USAGE}
+        outcomes |= {ExitCode.INTERRUPTED, ExitCode.PIPE}
         assert set(ExitCode) - carried == outcomes
 
 

@@ -12,7 +12,6 @@ from test_bingx_service import Floor, on_the_floor
 
 from dita.contracts import ContractRules, OrderSide
 from dita.runtime.fees import FeeCheck, FeeState, check_fees, judge
-from dita.runtime.loop import RunState
 from dita.units import MONEY_ONE, PRICE_ONE, QUANTITY_ONE
 from dita.venues import FillReport
 from dita.venues.mock import fet_config
@@ -68,7 +67,7 @@ def test_a_contract_that_shows_another_rate_holds(shown_e9: int, state: str) -> 
         assert floor.service.fees.state.value == state, floor.service.fees
         assert floor.service.fees.fills == 2
         held = state == "OFF"
-        assert floor.runtime.state is (RunState.HOLD if held else RunState.READY)
+        assert ("hold" in floor.runtime.engine.kernel.freeze_causes()) is held
         assert ("by the contract's rate" in floor.service.held_because) is held
 
     on_the_floor(scene)
@@ -78,7 +77,7 @@ def test_no_answer_calibrates_nothing() -> None:
     async def scene(floor: Floor) -> None:
         await floor.in_and_out()
         await floor.stand.fail_questions(1)
-        found = await check_fees(floor.runtime)
+        found = await check_fees(floor.runtime, floor.service.questions)
         assert (found.state, found.fills) == (FeeState.UNKNOWN, 0)
         assert "did not answer" in found.text
 

@@ -62,8 +62,10 @@ def test_restored_names_have_room_before_they_are_forgotten() -> None:
 def test_strangers_are_remembered_while_a_doubt_lasts() -> None:
     from test_runtime import Floor, on_the_floor
 
+    from dita.runtime.watching import _Told
+
     async def scene(floor: Floor) -> None:
-        floor.service.watch._told["1"] = 1
+        floor.service.watch._told["1"] = _Told(1, True, (), 1)
         await floor.service.watch.positions()
         assert not floor.service.watch._told
 

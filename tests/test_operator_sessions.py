@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import Done, another_user, typed
+from command_line import Done, another_user, open_folder, typed
 from trading_desk import BTC, FET, KEYS, TRX, TradingDesk, trading_desk
 
 from dita.journal import JournalReader
 
 
 @pytest.fixture(scope="module")
-def running_desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TradingDesk]:
+def running_desk() -> Iterator[TradingDesk]:
     """One installation for the whole file; each test leaves it flat."""
-    with trading_desk(tmp_path_factory.mktemp("desk")) as desk, desk.serve():
+    with open_folder() as folder, trading_desk(folder) as desk, desk.serve():
         yield desk
 
 
@@ -104,12 +104,14 @@ def test_a_plan_says_the_side_the_quantity_and_when_it_is_all(desk: TradingDesk)
 
 
 def test_a_leg_is_told_as_the_part_that_it_is(desk: TradingDesk) -> None:
-    enter(desk, "--quantity", "300")  # a plan, until the money is quiet
     intent = {
         "command": 1, "trade_id": "L1", "intent_id": "leg", "asset": BTC, "side": 1,
         "quantity_e8": 50_000_000, "exit_leg_ratios_e9": [500_000_000, 1_000_000_000],
     }  # fmt: skip
-    assert ask(desk, verb="intent", intent=intent)["accepted"]
+    end = time.monotonic() + 30
+    while not ask(desk, verb="intent", intent=intent)["accepted"]:  # the last money still moves
+        assert time.monotonic() < end
+        time.sleep(0.1)
     desk.until("open", lambda record: [s["size"] for s in record["slots"]] == ["0.5"])
     plan = exit_(desk, "L1", "--leg").stdout
     assert "sends SELL 0.25 BTC-USDT" in plan
@@ -306,10 +308,9 @@ def typed_name(desk: TradingDesk, *words: str, **more: Any) -> str:
 def test_a_user_without_a_name_may_hold(desk: TradingDesk) -> None:
     """As in a container: no entry for the uid anywhere, and nothing crashes."""
     assert desk.type("resume", "--reason", "x", "--apply").code == 0  # all is imported by then
-    desk.folder.chmod(0o755)
     desk.state.chmod(0o755)
     (desk.state / "control.sock").chmod(0o666)
-    with another_user(desk.folder):
+    with another_user():
         done = desk.type("hold", "--reason", "test", "--apply")
     assert done.code == 0, done.stderr
     assert "cannot be written down (Permission denied): do not type it twice" in done.stderr
@@ -341,6 +342,18 @@ def test_the_first_line_says_whose_money_and_where(desk: TradingDesk) -> None:
         place = as_json["place"]
         assert (place["money"], place["host"]) == ("vst", desk.exchange.rest), words
         assert place["directory"] == str(desk.state)
+
+
+def test_the_symbols_that_the_exchange_lists_are_offered(desk: TradingDesk) -> None:
+    completing = importlib.import_module("dita.commands.completing")
+    typer = importlib.import_module("typer")
+    context = typer.Context(importlib.import_module("typer.main").get_command(desk_app()))
+    context.params = {"state_dir": desk.state}
+    assert completing.symbols(context, "f") == [FET]
+
+
+def desk_app() -> Any:
+    return importlib.import_module("dita.commands.app").app
 
 
 def test_another_settings_file_than_serve_s_is_refused(desk: TradingDesk) -> None:

@@ -18,19 +18,28 @@ from typing import Any
 
 import pytest
 from desk import SHORT, p, q
+from msgspec.structs import replace
+from virtual_time import VirtualClock, run
 
-from dita.clock import SystemClock
 from dita.contracts import (
     ControlAction,
     KernelCommandType,
     KernelDiagnosticCode,
     KernelEventKind,
     KernelIntent,
+    RiskLimit,
     TradeStage,
     VenueEvent,
 )
 from dita.engine import Engine, Outcome
-from dita.errors import AlreadyRunning, KernelFault, NotRunning, OperatorError, SettingsError
+from dita.errors import (
+    AlreadyRunning,
+    KernelFault,
+    NotRunning,
+    OperatorError,
+    SettingsError,
+    Unforeseen,
+)
 from dita.kernel import KernelConfig
 from dita.runtime.control import ControlServer, call
 from dita.runtime.inquiry import Inquiry
@@ -61,9 +70,9 @@ class MemoryLog:
 class Floor:
     """A service on a mock venue, and the words to drive it."""
 
-    def __init__(self, config: MockConfig) -> None:
-        self.clock = SystemClock()
-        self.venue = MockVenue(config, self.clock, pulse_ms=10)
+    def __init__(self, config: MockConfig, *, pulse_ms: int = 10) -> None:
+        self.clock = VirtualClock()
+        self.venue = MockVenue(config, self.clock, pulse_ms=pulse_ms)
         self.log = MemoryLog()
         self.engine = Engine(KernelConfig(balance_max_age_ms=60_000))
         self.runtime = Runtime(engine=self.engine, log=self.log, venue=self.venue, clock=self.clock)
@@ -72,23 +81,21 @@ class Floor:
         self.service = Service(self.runtime, self.inquiry, cadence)
 
     async def enter(
-        self, trade: str = "T1", asset: str = "FET-USDT", expires_ms: int = 0
+        self, trade: str = "T1", asset: str = "FET-USDT", expires_ms: int = 0, **fields: Any
     ) -> Outcome:
-        contract = await self.venue.contract(asset)
-        return await self.runtime.ask(
-            KernelIntent(
-                command=KernelCommandType.ENTER,
-                received_ms=1,
-                intent_id=f"enter-{trade}",
-                trade_id=trade,
-                asset=asset,
-                side=SHORT,
-                quantity_e8=q(1000),
-                reference_price_e10=p("0.5"),
-                contract=contract,
-                expires_ms=expires_ms,
-            )
+        intent = KernelIntent(
+            command=KernelCommandType.ENTER,
+            received_ms=1,
+            intent_id=f"enter-{trade}",
+            trade_id=trade,
+            asset=asset,
+            side=SHORT,
+            quantity_e8=q(1000),
+            reference_price_e10=p("0.5"),
+            contract=self.venue.config.contracts[asset],
+            expires_ms=expires_ms,
         )
+        return await self.runtime.ask(replace(intent, **fields))
 
     async def exit(self, trade: str = "T1") -> Outcome:
         return await self.runtime.ask(
@@ -113,19 +120,22 @@ class Floor:
 
 
 def on_the_floor(
-    scene: Callable[[Floor], Awaitable[None]], config: MockConfig | None = None
+    scene: Callable[[Floor], Awaitable[None]],
+    config: MockConfig | None = None,
+    limits: dict[RiskLimit, int] | None = None,
 ) -> Floor:
     """Start a service, play a scene, drain and close; nothing may fail in the background."""
 
     async def play() -> Floor:
         floor = Floor(config or fet_config())
+        floor.service.limits = limits or {}
         await floor.service.start()
         await scene(floor)
         assert await floor.service.drain()
         await floor.service.close()
         return floor
 
-    floor = asyncio.run(asyncio.wait_for(play(), 60))
+    floor = run(play())
     assert floor.runtime.background == frozenset()
     return floor
 
@@ -325,11 +335,11 @@ def test_a_failed_background_task_stops_the_service_with_its_name() -> None:
             raise ValueError("boom")
 
         floor.runtime.spawn(breaks(), "the broken one")
-        with pytest.raises(KernelFault, match=r"the broken one.*boom"):
+        with pytest.raises(Unforeseen, match=r"the broken one.*boom"):
             await floor.service.run()
         await floor.service.close()
 
-    asyncio.run(play())
+    run(play())
 
 
 def test_a_failed_commit_stops_the_service() -> None:
@@ -346,7 +356,7 @@ def test_a_failed_commit_stops_the_service() -> None:
             await floor.service.run()
         await floor.service.close()
 
-    asyncio.run(play())
+    run(play())
 
 
 # -- one process, not too often --------------------------------------------------------------------

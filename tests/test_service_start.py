@@ -1,11 +1,10 @@
 """How a service starts and keeps its balance fresh: wrong keys, differences at a restart, anchors.
 
-On the mock venue, through the runtime's own parts; the clock is real, so waits are for conditions.
+On the mock venue, through the runtime's own parts, in virtual time.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from test_runtime import Floor, MemoryLog, on_the_floor, round_trip
+from virtual_time import run
 
 from dita.contracts import KernelDiagnosticCode as Code
 from dita.contracts import OrderSide, TradeStage
@@ -57,7 +57,7 @@ def start_on(venue: Refusing, floor_of: Callable[[], Floor]) -> None:
         finally:
             await floor.service.close()
 
-    asyncio.run(asyncio.wait_for(scene(), 60))
+    run(scene())
 
 
 def test_a_refused_key_is_not_tried_again() -> None:
@@ -111,7 +111,7 @@ def test_off_means_compare_and_hold_and_never_skip(reconcile: bool, changed: boo
         assert size == (600 if changed else 1_000) * QUANTITY_ONE
         await after.close()
 
-    asyncio.run(asyncio.wait_for(scene(), 60))
+    run(scene())
 
 
 def test_the_first_start_has_nothing_to_compare() -> None:
@@ -122,7 +122,7 @@ def test_the_first_start_has_nothing_to_compare() -> None:
         assert floor.runtime.state is RunState.READY
         await floor.service.close()
 
-    asyncio.run(asyncio.wait_for(scene(), 60))
+    run(scene())
 
 
 def test_no_answer_is_not_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +141,7 @@ def test_no_answer_is_not_no_difference(monkeypatch: pytest.MonkeyPatch) -> None
         assert after.runtime.state is RunState.HOLD
         await after.close()
 
-    asyncio.run(asyncio.wait_for(scene(), 60))
+    run(scene())
 
 
 # -- a quiet anchor soon ---------------------------------------------------------------------------

@@ -7,7 +7,6 @@ own.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, Final
 
 from dita.contracts import (
@@ -46,7 +45,7 @@ async def anchor(
     quiet; VenueError when there is no balance.
     """
     engine = bundle.runtime.engine
-    await answered("income", bundle.service.watch.income())
+    await answered("income", bundle.service.watch.history.read())
     await take_balance(bundle.runtime)
     _check_quiet(engine)
     causes = dict(engine.snapshot.drift_by_cause)
@@ -64,7 +63,7 @@ async def anchor(
     }
     if not request.get("apply") or not causes:
         return {"anchor": {**planned, "applied": False}}
-    await _book(bundle, causes, operator, reason)
+    await _book(bundle, causes, f"{operator}: anchor", reason, request.get("deadline_ms", 0))
     await take_balance(bundle.runtime)
     return {"anchor": {**planned, "applied": True, **_after(engine.snapshot, engine)}}
 
@@ -114,20 +113,20 @@ def _check_causes(causes: dict[DriftCause, int]) -> None:
             )
 
 
-async def _book(bundle: Bundle, causes: dict[DriftCause, int], operator: str, reason: str) -> None:
-    """One adjustment per cause, in one batch."""
-    number = bundle.runtime.engine.kernel.event_seq
-    outcomes = await asyncio.gather(
+async def _book(
+    bundle: Bundle, causes: dict[DriftCause, int], who: str, reason: str, deadline_ms: int
+) -> None:
+    """One adjustment per cause, in one batch.  RefusedForSafety, also when it came too late."""
+    outcomes = await bundle.runtime.ask_all(
         *(
-            bundle.runtime.ask(
-                KernelIntent(
-                    command=KernelCommandType.CONTROL,
-                    received_ms=1,
-                    intent_id=f"anchor-{number}-{cause.value}",
-                    action=ControlAction.REBASE,
-                    amount=part,
-                    reason=f"{operator}: anchor, {cause.value} {format_money(part)}: {reason}",
-                )
+            KernelIntent(
+                command=KernelCommandType.CONTROL,
+                received_ms=1,
+                intent_id=bundle.service.new_id(f"anchor-{cause.value}"),
+                action=ControlAction.REBASE,
+                amount=part,
+                reason=f"{who}, {cause.value} {format_money(part)}: {reason}",
+                deadline_ms=deadline_ms,
             )
             for cause, part in causes.items()
         )

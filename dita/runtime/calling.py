@@ -12,6 +12,7 @@ import socket
 from pathlib import Path
 from typing import Any, Final
 
+from dita.clock import SystemClock
 from dita.errors import (
     DitaError,
     ExitCode,
@@ -23,6 +24,7 @@ from dita.errors import (
     UsageError,
     VenueError,
 )
+from dita.runtime.deadlines import UNTIL
 
 SOCKET_NAME: Final = "control.sock"
 #: Linux: sizeof(sockaddr_un.sun_path) less the closing 0.
@@ -53,14 +55,25 @@ def socket_path(directory: Path) -> Path:
     return path
 
 
-def call(directory: Path, request: dict[str, Any], timeout_s: float = ANSWER_S) -> dict[str, Any]:
-    """Ask the serve of a state directory.
+def call(
+    directory: Path,
+    request: dict[str, Any],
+    timeout_s: float = ANSWER_S,
+    *,
+    taken_within_s: float = 0,
+) -> dict[str, Any]:
+    """Ask the serve of a state directory, and wait for its answer for so long.
+
+    What adds risk or repairs is done only when serve takes it up within ``taken_within_s``, 0 for
+    all of the time.
 
     NotRunning when nobody listens; Unanswered (a TimeoutError) when it does not answer or ends
     before it does; OperatorError with its own words when it refuses, RefusedForSafety and
     VenueError where those are the reason.
     """
-    line = _asked(socket_path(directory), json.dumps(request).encode() + b"\n", timeout_s)
+    until_ns = SystemClock().boottime_ns() + int((taken_within_s or timeout_s) * 10**9)
+    asked = json.dumps({**request, UNTIL: until_ns}).encode() + b"\n"
+    line = _asked(socket_path(directory), asked, timeout_s)
     answer = json.loads(line)
     if not answer.pop("ok", False):
         raise _REFUSALS.get(answer.get("exit_code"), OperatorError)(

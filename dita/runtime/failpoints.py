@@ -23,10 +23,12 @@ from dita.settings import VenueEnvironment
 from dita.venues import Venue
 
 VARIABLE: Final = "PINK_FAILPOINT"
-_ASKING: Final = frozenset({"list", "size", "read", "open", "close", "free"})
+_ASKING: Final = frozenset({"list", "size", "read", "open", "close", "free", "is_at"})
+#: What is only read, again and again, and asks nobody.
+_LOOKING: Final = frozenset({"health", "stream_state"})
 #: Taken from the protocols, so that what is added to them becomes a point by itself.
 DISK_CALLS: Final = frozenset(n for n in vars(Disk) if not n.startswith("_")) - _ASKING
-VENUE_CALLS: Final = frozenset(n for n in vars(Venue) if not n.startswith("_"))
+VENUE_CALLS: Final = frozenset(n for n in vars(Venue) if not n.startswith("_")) - _LOOKING
 _SPELLING: Final = re.compile(r"(count):(/.+)|([a-z_.]+):([1-9][0-9]*):(before|after)")
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import partial
 from typing import Final
 
 from dita.contracts import ContractRules, OrderType, Record
 from dita.runtime.inquiry import LOOK_BACK_MS
 from dita.runtime.loop import Runtime
+from dita.runtime.questions import Questions
 from dita.units import RATIO_ONE, format_money
 from dita.venues import FillReport, QueryFailed
 
@@ -66,18 +68,23 @@ def judge(asset: str, fills: Iterable[FillReport], rules: ContractRules, digit: 
     )
 
 
-async def check_fees(runtime: Runtime) -> FeeCheck:
+async def check_fees(runtime: Runtime, questions: Questions) -> FeeCheck:
     """Ask for recent fills of every symbol that was traded; the worst judgement counts."""
-    kernel, venue = runtime.engine.kernel, runtime.venue
+    kernel, once = runtime.engine.kernel, questions.once
     assets = sorted({kernel.asset_of(trade.trade_no) for trade in kernel.trades()})
     digit = runtime.engine.account.config.wallet_digit
     worst = FeeCheck()
     try:
-        since_ms = max(1, await venue.server_time_ms() - LOOK_BACK_MS) if assets else 0
+        since_ms = 0
+        if assets:
+            since_ms = max(
+                1, await once("server time", runtime.venue.server_time_ms) - LOOK_BACK_MS
+            )
         for asset in filter(None, assets):
-            rules = await venue.contract(asset)
-            fills = [f for f in await venue.fills(asset, since_ms) if _is_our_taker(runtime, f)]
-            found = judge(asset, fills, rules, digit)
+            rules = await once(f"contract {asset}", partial(runtime.venue.contract, asset))
+            fills = await once(f"fills {asset}", partial(runtime.venue.fills, asset, since_ms))
+            ours = [fill for fill in fills if _is_our_taker(runtime, fill)]
+            found = judge(asset, ours, rules, digit)
             if found.fills and (not worst.fills or found.deviation_e9 > worst.deviation_e9):
                 worst = found
     except QueryFailed as failed:

@@ -22,6 +22,7 @@ from dita.contracts import (
     TradeStage,
 )
 from dita.errors import UsageError, VenueError
+from dita.identity import plain_symbol
 from dita.reconcile import (
     Comparison,
     Plan,
@@ -36,7 +37,12 @@ from dita.reconcile import (
 from dita.runtime.factory import Bundle
 from dita.runtime.looking import Look, answered, look, take_balance
 from dita.units import format_money, format_quantity
+from dita.venues import IncomeKind, IncomeReport
 
+#: Rows that can be the result of a position that is gone without a fill.
+WRITTEN_OFF_KINDS: Final = frozenset(
+    {IncomeKind.REALIZED, IncomeKind.FEE, IncomeKind.INSURANCE, IncomeKind.ADL}
+)
 #: Over the longest absence proof, for an answer that comes slowly.
 PATIENCE_S: Final = 20
 #: A slot whose size the exchange has just confirmed does not stay in doubt longer than this.
@@ -51,6 +57,8 @@ class Reconciling:
         self.runtime = bundle.runtime
         self.inquiry = bundle.service.inquiry
         self.kernel = bundle.runtime.engine.kernel
+        #: Kernel time past which what adds risk or repairs is not done any more; 0 for never.
+        self.deadline_ms = 0
 
     # -- look --------------------------------------------------------------------------------------
 
@@ -63,7 +71,7 @@ class Reconciling:
         if request.get("when_flat"):
             check_flat(seen.ours, seen.theirs)
         found = compare(seen.ours, seen.theirs)
-        now_ms = self.runtime.clock.now_ms()
+        now_ms = self.runtime.time.now_ms()
         plan = plan_of(seen.ours, seen.theirs, found, now_ms, adopt)
         return {"reconcile": told(seen, found, plan)}
 
@@ -72,8 +80,9 @@ class Reconciling:
     async def apply(self, request: dict[str, Any], operator: str, reason: str) -> dict[str, Any]:
         """Do exactly the plan of the request, or refuse it; then look again."""
         plan = read_plan(msgspec.json.encode(request.get("plan")))
+        self.deadline_ms = request.get("deadline_ms", 0)
         seen = await look(self.runtime.engine, self.runtime.venue, plan.assets)
-        check_plan(plan, seen.ours, seen.theirs, self.runtime.clock.now_ms())
+        check_plan(plan, seen.ours, seen.theirs, self.runtime.time.now_ms())
         if request.get("when_flat"):
             check_flat(seen.ours, seen.theirs)
         why = f"{operator}: reconcile {plan.plan_id}: {reason}"
@@ -86,7 +95,7 @@ class Reconciling:
     async def _again(self, plan: Plan) -> dict[str, Any]:
         """How it looks afterwards; what was done is told even when that cannot be seen."""
         try:
-            await self._in_time(self.bundle.service.watch.income())
+            await self._in_time(self.bundle.service.watch.history.read())
             await take_balance(self.runtime)
             return {**await self.report({"symbols": list(plan.assets)}), "problem": ""}
         except VenueError as failed:
@@ -102,7 +111,11 @@ class Reconciling:
             StepKind.NOTE_POSITION: self._note,
             StepKind.ADOPT: self._adopt,
             StepKind.TAKE_BALANCE: self._balance,
+            StepKind.WRITE_OFF: self._write_off,
         }[step.kind]
+        late = self.deadline_ms and self.runtime.time.now_ms() > self.deadline_ms
+        if late and step.kind is not StepKind.HOLD:
+            return "not done: whoever asked for it does not wait any more"
         try:
             return await act(step, intent_id, why)
         except VenueError as failed:
@@ -123,7 +136,6 @@ class Reconciling:
 
     async def _finalise(self, step: Step, intent_id: str, why: str) -> str:
         await self._in_time(self.inquiry.order(step.order_no))
-        await self._until(lambda: not self.inquiry.is_asking(step.order_no), self._limit_s)
         order = self.kernel.order(step.order_no)
         if order is None:
             return "settled, its trade is complete"
@@ -170,6 +182,7 @@ class Reconciling:
                 leverage=max(1, min(step.leverage, self.kernel.config.leverage_cap)),
                 contract=contract,
                 reason=why,
+                deadline_ms=self.deadline_ms,
             )
         )
         done = outcome.kernel
@@ -178,9 +191,51 @@ class Reconciling:
         return f"adopted into slot {done.transition.slot_id}"
 
     async def _balance(self, step: Step, intent_id: str, why: str) -> str:
-        await self._in_time(self.bundle.service.watch.income())
+        await self._in_time(self.bundle.service.watch.history.read())
         await take_balance(self.runtime)
         return f"wallet {format_money(self.runtime.engine.snapshot.e_wallet_balance, 8)}"
+
+    async def _write_off(self, step: Step, intent_id: str, why: str) -> str:
+        """The kernel refuses unless the quantity is still missing after every record was read."""
+        if self._slot(step) is None:
+            return "nothing left to do: the slot is free"
+        amount = sum(row.amount for row in self._rows_of(step))
+        outcome = await self.runtime.ask(
+            KernelIntent(
+                command=KernelCommandType.WRITE_OFF,
+                received_ms=1,
+                intent_id=intent_id,
+                trade_id=step.trade_id,
+                slot_id=step.slot_id,
+                quantity_e8=step.quantity_e8,
+                carried_realized=amount,
+                reason=why,
+            )
+        )
+        done = outcome.kernel
+        if not done.accepted:
+            return f"not done: {done.code.name} {done.details.get('field', '')}".rstrip()
+        slot = self._slot(step)
+        told = "the slot is free" if slot is None else f"the slot is {slot.state.name}"
+        return (
+            f"written off {format_quantity(step.quantity_e8)}, result {format_money(amount)} from "
+            f"income rows; {told}; what the wallet lost beyond that stays unexplained until "
+            "`pink-ctl anchor --reason WHY`"
+        )
+
+    def _rows_of(self, step: Step) -> list[IncomeReport]:
+        """Rows of the symbol that nobody's order explains, up to the first position that lacked
+        the quantity."""
+        _, proven_ms, _ = self.kernel.proof_of(step.slot_id)
+        history = self.bundle.service.watch.history
+        waiting = (*history.unmatched, *history.undecided)
+        return [
+            row
+            for row in waiting
+            if row.kind in WRITTEN_OFF_KINDS
+            and plain_symbol(row.asset) == plain_symbol(step.asset)
+            and row.time_ms <= proven_ms
+        ]
 
     # -- waiting -----------------------------------------------------------------------------------
 
@@ -194,6 +249,7 @@ class Reconciling:
                 trade_id=step.trade_id,
                 slot_id=step.slot_id,
                 reason=why,
+                deadline_ms=self.deadline_ms,
             )
         )
         return outcome.kernel.accepted
@@ -207,7 +263,7 @@ class Reconciling:
 
     async def _settled(self, step: Step) -> str:
         """Positions, and for a slot that disagrees the fills of others: the watch's own look."""
-        await self._in_time(self.bundle.service.watch.positions())
+        await self._in_time(self.bundle.service.watch.positions(journal_all=True))
         await self._until(lambda: not self._in_doubt(step), DOUBT_S)
         slot = self._slot(step)
         return "the slot is free" if slot is None else f"the slot is {slot.state.name}"

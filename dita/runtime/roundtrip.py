@@ -7,6 +7,7 @@ is sent, or leaves nothing open: after a failure the exit is attempted, and what
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -75,7 +76,9 @@ class RoundTrip:
         self.side = TradeSide.SHORT if request.get("side") == "SHORT" else TradeSide.LONG
         self.price_text = str(request.get("price") or "")
         self.why = why[:200]
-        self.trade_id = f"smoke-{self.kernel.event_seq}"
+        self.deadline_ms = int(request.get("deadline_ms", 0))
+        # Not numbered by the kernel's inputs: two trips asked for in one moment see the same.
+        self.trade_id = f"smoke-{uuid.uuid4().hex[:8]}"
         self.steps: list[dict[str, Any]] = []
         self.code = 0
         self.wallet_before = 0
@@ -211,6 +214,7 @@ class RoundTrip:
             quantity_e8=self.quantity_e8,
             reference_price_e10=self.price_e10,
             contract=self.contract,
+            deadline_ms=self.deadline_ms,
         )
         self._check("entry", outcome.kernel.accepted, f"intent {outcome.kernel.code.name}")
         await self._until(lambda: self._settled(OrderRole.ENTRY))

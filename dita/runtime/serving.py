@@ -11,16 +11,17 @@ import os
 import signal
 import uuid
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 from dita import __version__
 from dita.contracts import ControlAction
 from dita.engine import Outcome
-from dita.errors import UsageError, VenueError
+from dita.errors import DitaError, Unforeseen, UsageError, VenueError
 from dita.runtime.anchoring import anchor
 from dita.runtime.control import ControlServer, Verb
-from dita.runtime.factory import Bundle
+from dita.runtime.deadlines import deadline_ms
+from dita.runtime.eventlog.chronicle import Chronicle
+from dita.runtime.factory import Bundle, DiskHangs
 from dita.runtime.intents import Intents
 from dita.runtime.reconciling import Reconciling
 from dita.runtime.roundtrip import round_trip
@@ -79,7 +80,7 @@ class Verbs:
                 "held_symbols": list(kernel.held_symbols()),
                 "held_because": self.bundle.service.held_because,
                 "trades": [slot.trade_id for slot in kernel.active_slots()],
-                "symbols": sorted({kernel.asset_of(t.trade_no) for t in kernel.trades()}),
+                "symbols": list(self.bundle.venue.symbols()),
                 "settings_hash": settings.settings_hash,
                 "settings": settings.written(),
             }
@@ -215,24 +216,21 @@ def current_status(bundle: Bundle) -> dict[str, Any]:
         epoch=bundle.runtime.engine.kernel.config.epoch,
         settings_hash=bundle.settings.settings_hash,
     )
-    return {**status, "journal": _journal_size(bundle)}
-
-
-def _journal_size(bundle: Bundle) -> dict[str, Any]:
-    """What the journal takes and what is left for it, in bytes: it only grows."""
-    folder = Path(bundle.store.journal.directory)
-    disk = os.statvfs(folder)
+    journal = bundle.journal_status()
+    journal["commit_max_ms"] = bundle.runtime.commit_max_ms
     return {
-        "records": bundle.store.journal.last_seq,
-        "bytes": sum(file.stat().st_size for file in folder.glob("*.seg")),
-        "free_bytes": disk.f_bavail * disk.f_frsize,
-        "reserve_bytes": bundle.settings.journal.reserve_bytes,
+        **status,
+        "version": __version__,
+        "place": place_by_settings(bundle.settings, bundle.directory),
+        "uptime_ms": bundle.runtime.time.now_ms() - bundle.started_ms,
+        "journal": journal,
+        "log": bundle.log_status(),
     }
 
 
 async def serve(
     bundle: Bundle,
-    say: Callable[[str], None],
+    chronicle: Chronicle,
     *,
     once: bool = False,
     seen: Callable[[dict[str, Any]], None] = lambda status: None,
@@ -243,29 +241,73 @@ async def serve(
 
     ``once`` stops as soon as READY is reached, and shows the status then to ``seen``.  ``beside``
     runs next to the service (a table, a demo strategy); when it ends, serve ends.  ``hold``: the
-    reason for which a person wants it held from the start.
+    reason for which a person wants it held from the start.  With a disk that does not answer any
+    more the process ends here: nothing else frees the threads that wait for it.
     """
+    try:
+        return await _served(bundle, chronicle, once, seen, beside, hold)
+    except DiskHangs as hangs:
+        chronicle.say(str(hangs))
+        os._exit(int(hangs.exit_code))
+
+
+async def _served(
+    bundle: Bundle,
+    chronicle: Chronicle,
+    once: bool,
+    seen: Callable[[dict[str, Any]], None],
+    beside: Callable[[Bundle], Awaitable[None]] | None,
+    hold: str,
+) -> bool:
     loop = asyncio.get_running_loop()
     service = bundle.service
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop_requested.set)
-    control = ControlServer(bundle.directory, Verbs(bundle).table())
+    loop.add_signal_handler(signal.SIGHUP, chronicle.note, "TERMINAL")
+    chronicle.attach(bundle.runtime, bundle.store.journal.append_note)
+    bundle.log_status = chronicle.status
+    chronicle.note("STARTED", **_start_of(bundle))
+    control = ControlServer(
+        bundle.directory,
+        Verbs(bundle).table(),
+        deadline_of=lambda request: deadline_ms(request, bundle.runtime.time),
+        complain=lambda problem: bundle.runtime.alarms.once("control socket", problem),
+    )
     try:
+        await service.begin()  # no new risk, before anybody can ask for it
         await control.open()
-        await bundle.start(say, hold=hold)
-        say(f"{bundle.runtime.state.name}: {bundle.settings.kernel.namespace}")
-        if once:
-            seen(current_status(bundle))
-            service.stop_requested.set()
-        elif beside is not None:
-            bundle.runtime.spawn(_then_stop(beside(bundle), service.stop_requested), "beside")
+        await bundle.start(chronicle.say, hold=hold)
+        if not service.stop_requested.is_set():
+            if once:
+                seen(current_status(bundle))
+                service.stop_requested.set()
+            elif beside is not None:
+                bundle.runtime.spawn(_then_stop(beside(bundle), service.stop_requested), "beside")
         await service.run()
-        say("draining")
         return await bundle.stop()
+    except Unforeseen as bad:
+        chronicle.note("FAILED", why=str(bad))
+        await service.hold_for_a_look(bad.what)
+        raise
+    except DitaError as bad:
+        chronicle.note("FAILED", why=str(bad))
+        raise
     finally:
         await control.close()
         await service.close()
         bundle.close()
+
+
+def _start_of(bundle: Bundle) -> dict[str, str | int]:
+    """What a start says of itself."""
+    settings = bundle.settings
+    return {
+        "version": __version__,
+        "whose": f"{settings.kernel.namespace} ({settings.venue.environment})",
+        "pid": os.getpid(),
+        "settings": settings.settings_hash[:12],
+        "unclean": bundle.budget.unclean,
+    }
 
 
 async def _then_stop(work: Awaitable[None], stop: asyncio.Event) -> None:

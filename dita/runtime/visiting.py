@@ -99,8 +99,10 @@ async def _started(bundle: Bundle, say: Callable[[str], None], limit_s: int) -> 
 
 
 async def _recovered(bundle: Bundle, say: Callable[[str], None]) -> None:
-    await bundle.start(say)
-    await bundle.service.watch.positions()  # a close from outside is booked as a serve would
+    await bundle.start(say, stay=False)
+    await bundle.service.watch.positions(
+        journal_all=True
+    )  # a close from outside is booked as a serve would
 
 
 async def _or_failure(bundle: Bundle, work: Awaitable[T]) -> T:

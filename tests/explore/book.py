@@ -18,7 +18,12 @@ ORIGIN_MS: Final = 1_700_000_000_000
 UNIT: Final = 10**8
 SYMBOLS: Final = ("AAA-USDT", "BBB-USDT")
 #: Prices in 10^-10 by who trades: profit, loss and share are never the same number.
-ENTRY_PRICE, EXIT_PRICE, HAND_PRICE, FORCED_PRICE = 10 * 10**10, 13 * 10**10, 11 * 10**10, 7 * 10**10
+ENTRY_PRICE, EXIT_PRICE, HAND_PRICE, FORCED_PRICE = (
+    10 * 10**10,
+    13 * 10**10,
+    11 * 10**10,
+    7 * 10**10,
+)
 FEE_E4: Final = 5
 
 WORKING, FILLED = int(VenueOrderStatus.WORKING), int(VenueOrderStatus.FILLED)

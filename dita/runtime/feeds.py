@@ -1,0 +1,92 @@
+"""What is noted of each outcome: ages of feeds, refused orders, what is worth asking for.
+
+It sees what is durable and changes nothing; status reads it, and the service waits for its events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from dita.contracts import (
+    EffectKind,
+    KernelDiagnosticCode,
+    KernelEventKind,
+    Record,
+    TradeStage,
+    VenueEvent,
+)
+from dita.engine import Outcome
+from dita.runtime.loop import Input
+
+#: So many refused orders are remembered.
+REFUSED_MAX = 32
+#: And the times of so many orders; the registry of the smallest kernel holds fewer.
+SENT_MAX = 20_000
+
+_SAID_NO = (KernelEventKind.ORDER_REJECT, KernelEventKind.RATE_LIMITED)
+_STALE = TradeStage.STALE_STATE_RECONCILING
+
+
+class Refused(Record, frozen=True, kw_only=True):
+    """An order that the venue, or our own check, refused: when (kernel time), which, and why."""
+
+    at_ms: int
+    asset: str
+    client_order_id: str
+    error_code: int
+    words: str
+
+
+class Feeds:
+    """When each feed last said something, in kernel time, 0 for never."""
+
+    def __init__(self) -> None:
+        self.balance_ms = 0
+        self.positions_ms = 0
+        self.applied_ms = 0
+        self.refused: deque[Refused] = deque(maxlen=REFUSED_MAX)
+        #: When an order was handed over to be sent, by its own number; since this start.
+        self.sent_ms: dict[int, int] = {}
+        #: Set when a balance is worth asking for.
+        self.balance_due = asyncio.Event()
+        #: Set when a slot has come into doubt.
+        self.doubt = asyncio.Event()
+
+    def publish(self, record: Input, outcome: Outcome, seq: int) -> None:
+        """Note the time of what came, what was refused, and what is to be asked for."""
+        now = self.applied_ms = record.received_ms
+        if isinstance(record, VenueEvent) and outcome.kernel.accepted:
+            if record.kind is KernelEventKind.ACCOUNT_UPDATE:
+                self.balance_ms = now
+            elif record.kind is KernelEventKind.POSITION:
+                self.positions_ms = now
+            elif record.kind in _SAID_NO:
+                self._note_refused(record)
+        for effect in outcome.effects:
+            if effect.kind is EffectKind.SUBMIT:
+                self._note_sent(effect.order_no, now)
+        done = outcome.kernel.transition
+        if done is not None and (done.fee_delta or done.realized_delta or done.trueup_delta):
+            self.balance_due.set()
+        if outcome.kernel.code is KernelDiagnosticCode.ANCHOR_NOT_QUIET:
+            self.balance_due.set()  # somebody waits for it
+        if done is not None and done.after is _STALE and done.before is not _STALE:
+            self.doubt.set()
+
+    def _note_sent(self, order_no: int, now_ms: int) -> None:
+        self.sent_ms[order_no] = now_ms
+        if len(self.sent_ms) > SENT_MAX:
+            for oldest in list(self.sent_ms)[: SENT_MAX // 2]:
+                del self.sent_ms[oldest]
+
+    def _note_refused(self, record: VenueEvent) -> None:
+        self.refused.append(
+            Refused(
+                at_ms=record.received_ms,
+                asset=record.asset,
+                client_order_id=record.client_order_id,
+                error_code=record.error_code,
+                words=record.message or record.reject.name.lower().replace("_", " "),
+            )
+        )
