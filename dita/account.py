@@ -17,6 +17,7 @@ from dita.contracts import (
     DriftCause,
     ReconcileStatus,
 )
+from dita.frozen import FrozenDict
 from dita.units import MONEY_ONE
 
 #: A difference without a cause is pending until income has been read so far past its anchor.
@@ -135,8 +136,9 @@ class AccountProjection:
         pending = abs(causes.get(DriftCause.PENDING, 0)) > self.config.error
         return Judgement(pending, state.frozen)
 
-    def _figures(self) -> tuple[int, dict[DriftCause, int], ReconcileStatus]:
-        return self._open.drift, self._open.by_cause, self._level()
+    def _figures(self) -> tuple[int, FrozenDict[DriftCause, int], ReconcileStatus]:
+        # Snapshots are given away: they never hold the dict that is part of the state.
+        return self._open.drift, FrozenDict(self._open.by_cause), self._level()
 
     def _level(self) -> ReconcileStatus:
         if self._open.frozen:

@@ -425,15 +425,15 @@ class OrderRules(SlotRules):
             slot.stale_ms = self.now_ms
 
     def _too_small(self, e: VenueEvent, slot: Slot, order: Order) -> None:
-        """Below the venue's minimum: a leg becomes everything; everything is dust, unless more
+        """Below the venue's minimum: a part becomes everything; everything is dust, unless more
         of the entry can still come; a quantity that somebody typed is given up."""
         if not slot.latched:
             return  # nobody wants it out any more
         if slot.explicit:
             slot.drop_latch()
             return
-        if slot.goal != ALL and slot.size > order.intended:
-            slot.goal, slot.goal_ratio = ALL, 0
+        if slot.size > order.intended:
+            slot.goal, slot.goal_ratio, slot.market = ALL, 0, ALL
             self._back_off(e, slot)
             return
         slot.dust = True
