@@ -17,9 +17,9 @@ from dita.contracts import (
     KernelCommandType,
     KernelEventKind,
     KernelIntent,
-    RiskLimit,
     OrderRole,
     Record,
+    RiskLimit,
     VenueEvent,
     VenueOrderStatus,
 )
