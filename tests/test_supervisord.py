@@ -56,6 +56,9 @@ class Watch:
         text = text.replace("/opt/pink/bin/python", sys.executable)
         for place in ("/run/pink", "/var/log/pink", "/var/lib/pink", "/etc/pink"):
             text = text.replace(place, str(self.folder))
+        named = f'[journal]\ndirectory = "{self.station.state}"\n'
+        own = self.station.config.read_text().replace("[journal]\n", named)
+        (self.folder / "pink-vst.toml").write_text(own)  # the page looks into its directory
         assert "startsecs=5" in text
         path = self.folder / "supervisord.conf"
         path.write_text(text.replace("startsecs=5", f"startsecs={start_s}"))
