@@ -59,10 +59,10 @@ def serve(
 ) -> None:
     """Run the kernel: recover, reconcile with the venue, then work until SIGTERM.
 
-    Ends with 0 after a clean stop, 6 when the exchange refuses our access, 64 for
-    bad usage, 70 for a broken invariant, 74 for a journal that cannot be written
-    or read, 75 when another kernel is active, 78 for bad settings; whatever else
-    ends it is a crash, and a supervisor starts it again.
+    Ends with 0 after a clean stop, 64 for bad usage, 70 for a broken invariant, 74
+    for a journal that cannot be written or read, 75 when another kernel is active,
+    78 for bad settings, and stays down. A supervisor starts it again after 6 (the
+    exchange refuses our access), 71 (something nobody foresaw: into HOLD), a signal.
 
     \b
     Examples:

@@ -281,7 +281,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """What the kernel is made with; the epoch is the journal's."""
         from dita.kernel import KernelConfig
 
-        return KernelConfig(
+        return KernelConfig.for_trading(
             slot_limit=self.kernel.slot_limit,
             hedge=self.kernel.hedge,
             leverage_cap=self.kernel.leverage_cap,
@@ -297,9 +297,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
         limits = {"warn": self.account.warn_usdt, "error": self.account.error_usdt}
         if self.venue.kind is VenueKind.BINGX:
-            # It answers wallets and fees with four decimals (dossier §2.4), its books have eight:
-            # with each flow both may be off by half a digit.
-            return AccountConfig(**limits, wallet_digit=2 * MONEY_ONE // 10**4)
+            return AccountConfig.for_bingx(**limits)
         return AccountConfig(**limits)
 
     def _effective(self) -> Iterator[tuple[str, str | int | bool]]:
