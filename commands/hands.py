@@ -243,8 +243,7 @@ def do(serve: Serve, wish: Wish, typed: Typed) -> dict[str, Any]:
     from dita.runtime.asked import Asked
     from dita.runtime.calling import call
 
-    clock = SystemClock()
-    asked = Asked(serve.directory, clock, wish.request)
+    asked = Asked(serve.directory, SystemClock(), wish.request)
     kept = asked.begin(lambda: uuid.uuid4().hex, again=typed.again)
     if asked.problem:
         note(
@@ -255,10 +254,11 @@ def do(serve: Serve, wish: Wish, typed: Typed) -> dict[str, Any]:
 
         note(f"the same command got no answer at {utc(kept.since_ms)}: its id is used again, so")
         note("that nothing is done twice (--again makes it a new one)")
-    deadline_ms = clock.now_ms() + PATIENCE_S * 1_000
-    request = _request(wish, typed, kept.intent_id, deadline_ms)
+    request = _request(wish, typed, kept.intent_id)
     try:
-        answer = call(serve.directory, request, PATIENCE_S + typed.wait_s)
+        answer = call(
+            serve.directory, request, PATIENCE_S + typed.wait_s, taken_within_s=PATIENCE_S
+        )
     except Unanswered as silent:
         raise _unknown(wish, silent) from silent
     except Exception:
@@ -271,17 +271,15 @@ def do(serve: Serve, wish: Wish, typed: Typed) -> dict[str, Any]:
     return answer
 
 
-def _request(wish: Wish, typed: Typed, intent_id: str, deadline_ms: int) -> dict[str, Any]:
+def _request(wish: Wish, typed: Typed, intent_id: str) -> dict[str, Any]:
     request = {
         **wish.request,
         "operator": operator_of(typed.operator),
         "reason": typed.reason,
-        "deadline_ms": deadline_ms,
         "wait_ms": typed.wait_s * 1_000,
     }
     if "intent" in request:
-        identity = {"intent_id": intent_id, "deadline_ms": deadline_ms}
-        return {**request, "intent": {**request["intent"], **identity}}
+        return {**request, "intent": {**request["intent"], "intent_id": intent_id}}
     return {**request, "intent_id": intent_id}
 
 

@@ -213,7 +213,7 @@ class KernelModel(CommandRules, Views):
         in_range(self.foreign_sum + e.amount)
         self._accept(e)
         self.foreign_sum += e.amount
-        if e.balance_reason is BalanceReason.FUNDING:
+        if e.balance_reason in (BalanceReason.FUNDING, BalanceReason.UNKNOWN):
             self.foreign_funding += e.amount
         elif e.balance_reason is BalanceReason.TRANSFER:
             self.foreign_transfers += e.amount

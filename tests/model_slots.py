@@ -208,9 +208,8 @@ class SlotRules(Tables):
             order.kind, order.limit_price = slot.exit_kind, slot.exit_price
             if slot.exit_wait_ms:
                 order.deadline_ms = self.now_ms + slot.exit_wait_ms
-        slot.market = max(slot.market, slot.trade.figures.exited + quantity)
-        if slot.goal == ALL:
-            slot.market = ALL
+            exited = slot.trade.figures.exited
+            slot.market = ALL if slot.goal == ALL else exited + quantity
         slot.dust = False
         self._submit(slot, order)
 

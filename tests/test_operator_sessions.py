@@ -104,12 +104,14 @@ def test_a_plan_says_the_side_the_quantity_and_when_it_is_all(desk: TradingDesk)
 
 
 def test_a_leg_is_told_as_the_part_that_it_is(desk: TradingDesk) -> None:
-    enter(desk, "--quantity", "300")  # a plan, until the money is quiet
     intent = {
         "command": 1, "trade_id": "L1", "intent_id": "leg", "asset": BTC, "side": 1,
         "quantity_e8": 50_000_000, "exit_leg_ratios_e9": [500_000_000, 1_000_000_000],
     }  # fmt: skip
-    assert ask(desk, verb="intent", intent=intent)["accepted"]
+    end = time.monotonic() + 30
+    while not ask(desk, verb="intent", intent=intent)["accepted"]:  # the last money still moves
+        assert time.monotonic() < end
+        time.sleep(0.1)
     desk.until("open", lambda record: [s["size"] for s in record["slots"]] == ["0.5"])
     plan = exit_(desk, "L1", "--leg").stdout
     assert "sends SELL 0.25 BTC-USDT" in plan

@@ -36,6 +36,7 @@ from dita.journal import (
     GroupCommit,
     Journal,
     JournalReader,
+    Note,
     Snapshot,
     SnapshotStore,
     export_json,
@@ -429,6 +430,31 @@ def test_a_process_that_died_before_it_could_say_so_is_followed_by_one_that_does
     in_the_shop(tmp_path, again)
     in_the_shop(tmp_path, lambda shop: asyncio.sleep(0))
     assert JournalReader.open(tmp_path / "journal").quarantined == (newest,)
+
+
+def test_notes_behind_the_newest_input_do_not_hide_it(tmp_path: Path, poison: list[str]) -> None:
+    """A serve that ends because of it may note so."""
+
+    async def scene(shop: Shop) -> None:
+        await shop.open_a_position()
+        journal, kernel = shop.store.journal, shop.store.engine.kernel
+        bad = poisoned(kernel.now_ms + 5)
+        journal.append(bad, kernel.pack(bad).pack())
+        journal.append_note(Note(kernel.now_ms, "FAILED", {}))
+        journal.write_and_sync()
+
+    async def again(shop: Shop) -> None:
+        newest = shop.store.journal.quarantined[0]
+        entries = list(shop.store.journal.records(newest))
+        assert [e.quarantined for e in entries] == [True, False, False]
+        assert entries[2].quarantines
+        assert shop.replayed().save() == shop.store.engine.save()
+
+    in_the_shop(tmp_path, scene)
+    in_the_shop(tmp_path, again)
+    in_the_shop(tmp_path, again)
+    poison.clear()
+    in_the_shop(tmp_path, again)
 
 
 def test_a_fault_in_the_middle_of_a_journal_is_not_passed_over(

@@ -60,8 +60,10 @@ class JournalReader:
         self._high: HighWater | None = None
         self._segments: list[Segment] = []
         self._ends: dict[str, int] = {}  # by segment: where its records end
-        #: Inputs that broke an invariant, ascending: each one's next record says so.
+        #: Inputs that broke an invariant, ascending: a record behind each one says so.
         self._quarantined: list[int] = []
+        #: Number of the newest input; 0 for none.
+        self.newest_input = 0
         self._epoch: Epoch | None = None
         self._tail = Tail(0, 1, 0, 0, 0)
         self.report = Report(epoch=0, segments=0, first_seq=1, last_seq=0)
@@ -134,7 +136,7 @@ class JournalReader:
         if found[0] > self._oldest:
             missing = f"{name_of(SEGMENT_NAME, found[0])} is the first segment here"
             raise self._damage(name_of(SEGMENT_NAME, self._oldest), 0, self._oldest, missing)
-        self._segments, self._quarantined = [], []
+        self._segments, self._quarantined, self.newest_input = [], [], 0
         tail = Tail(0, found[0], -1, 0, 0)
         for number in found:
             is_last = number == found[-1]
@@ -210,12 +212,13 @@ class JournalReader:
         while True:
             local = window.place(at)
             stop = marked + 1 if seq <= marked else 0
-            why, end, seq, crc, found, *_ = _journal.scan(
+            why, end, seq, crc, found, *_, newest_input = _journal.scan(
                 window.data, local, seq, crc, until=stop, stop_at_quarantine=True
             )
             at, synced = window.start + end, max(synced, found)
+            self.newest_input = newest_input or self.newest_input
             if why == _journal.AT_QUARANTINE:
-                self._quarantined.append(seq - 2)  # the record before it; seq is the one behind
+                self._quarantined.append(self.newest_input)
             if self._high and seq == stop and crc != self._high.crc:
                 raise self._damage(segment.name, at, marked, (
                     "another record of that number than was synced: another history of this"
@@ -340,7 +343,7 @@ class JournalReader:
         named = array("I", bytes(8 * _CHUNK_INPUTS))
         while seq < until:
             local = window.place(at)
-            why, end, seq, crc, _, count, inputs_count, named_count, oldest = _journal.scan(
+            why, end, seq, crc, _, count, inputs_count, named_count, oldest, _ = _journal.scan(
                 window.data, local, seq, crc, first=from_seq, until=until, inputs=inputs,
                 notes=notes, named=named, stop_at_mark=stop_at_mark,
             )  # fmt: skip

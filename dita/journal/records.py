@@ -118,9 +118,9 @@ class Entry(NamedTuple):
     record: Input | Mark | Epoch | Note
     #: Own order number that a client order id stood for when the input came; 0 for none.
     order_no: int = 0
-    #: It broke an invariant and is not part of the state: the next record says so.
+    #: It broke an invariant and is not part of the state: a record behind it says so.
     quarantined: bool = False
-    #: It says so of the record before it.
+    #: It says so of the newest input before it.
     quarantines: bool = False
 
 

@@ -236,12 +236,12 @@ class Journal(JournalReader):
         return self._append(record, packed, False)
 
     def append_quarantine(self, record: KernelIntent, packed: bytes) -> int:
-        """Collect the intent that takes the newest record, an input, out of the state.
+        """Collect the intent that takes the newest input out of the state.
 
         Whoever replays passes over that input then and applies this one.  Gives its number.
         """
         seq = self._append(record, packed, True)
-        self._quarantined.append(seq - 1)
+        self._quarantined.append(self.newest_input)
         return seq
 
     def _append(self, record: Input, packed: bytes, quarantines: bool) -> int:
@@ -252,6 +252,8 @@ class Journal(JournalReader):
             seq = self._writer.put_input(packed, texts, quarantines)
         except BufferError:
             raise self._full("an input was not accepted: too many wait already") from None
+        if not quarantines:
+            self.newest_input = seq
         self._marker.appended(record.received_ms)
         return seq
 

@@ -234,8 +234,8 @@ cdef int32_t slot_closed_by(const State* st, const Input* e) noexcept nogil:
             continue
         if size_of(t) > 0:
             return i
-        if found < 0 and not is_certain(st, t):
-            found = i               # its entry may have filled already
+        if found < 0 and (t.unlocked > 0 or not is_certain(st, t)):
+            found = i               # this one came before a close that we know, or its entry filled
     return found
 
 

@@ -150,7 +150,7 @@ cdef int external(State* st, const Input* e, int32_t slot, Result* out) except -
         return refuse_field(out, FIELD_EVENT, D_INVALID_EVENT)  # it could be counted twice
     if was_seen(st, e.event_key) or probe_find(st.own, st.own_mask, e.venue_key) != 0:
         return D_DUPLICATE_EVENT
-    if st.order_free < 0 and st.retired_live == 0:
+    if not room_beside_exits(st):
         return D_LIMIT_REACHED
     memset(&draft, 0, sizeof(Order))
     draft.trade = trade

@@ -268,16 +268,12 @@ cdef int submit_exit(State* st, int32_t slot, Order* o) except -1 nogil:
     cdef Slot* s = &st.slots[slot]
     cdef Trade* t = &st.trades[s.trade]
     cdef Request* r
-    cdef int64_t covered = t.sums.exited_e8 + o.intended_e8
     if market_left(s, t) == 0:
         o.order_type = s.exit_type
         o.limit_price_e10 = s.exit_price_e10
         if s.exit_wait_ms > 0:
             o.deadline_ms = st.now_ms + s.exit_wait_ms
-    if s.exit_goal_e8 == ALL:
-        covered = ALL
-    if covered > s.market_e8:
-        s.market_e8 = covered
+        s.market_e8 = ALL if s.exit_goal_e8 == ALL else t.sums.exited_e8 + o.intended_e8
     o.intent_key = s.exit_intent_key
     o.child = s.next_child
     s.next_child += 1

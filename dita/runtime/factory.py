@@ -187,6 +187,9 @@ class Bundle:
         self.service.reconcile_on_restart = settings.runtime.reconcile_on_restart
         self.service.limits = _limits(settings)
         self.log.on_full = self._disk_full
+        self.started_ms = self.runtime.time.now_ms()
+        #: How the log and the alerts do; set by who runs them.
+        self.log_status: Callable[[], dict[str, Any]] = dict
         #: It was drained: this start was no crash.
         self.is_stopped = False
         self._closing: threading.Thread | None = None

@@ -88,7 +88,7 @@ class Quarantine:
         return self._refused(record, (), "told again; it was taken out of the state before")
 
     def take_out(self, record: Input, seq: int, fault: BaseException) -> Outcome:
-        """Take out the input with this number, the newest record; what was asked for because of it.
+        """Take out the input with this number, the newest; what was asked for because of it.
 
         KernelFault when the process had better end: it belongs to no slot, or it is the third
         within an hour.  The journal is in order then, and a restart goes on without the input.

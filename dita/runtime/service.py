@@ -17,9 +17,9 @@ from dita.contracts import (
     KernelCommandType,
     KernelEventKind,
     KernelIntent,
-    RiskLimit,
     OrderRole,
     Record,
+    RiskLimit,
     VenueEvent,
     VenueOrderStatus,
 )
@@ -83,7 +83,7 @@ class Service:
         self.feeds = Feeds()
         self.balance_due, self.doubt = self.feeds.balance_due, self.feeds.doubt
         self.fees = FeeCheck()
-        #: What a person allows entries to risk: by limit, 0 for none; told to the kernel at the start.
+        #: What entries may risk, by limit, 0 for none; told to the kernel at the start.
         self.limits: dict[RiskLimit, int] = {}
         #: Off: differences at a start are settled too, but it holds until somebody has looked.
         self.reconcile_on_restart = True
@@ -301,7 +301,10 @@ class Service:
             await self.control(ControlAction.HOLD, self.fees.text, "serve")
 
     async def _second_kernel(self, client_order_id: str) -> None:
-        reason = f"an order that only a second kernel can have sent: {client_order_id}"
+        reason = (
+            "an order of a kernel's that this journal does not know (it lost its end, or a second"
+            f" kernel runs): {client_order_id}"
+        )
         await self.control(ControlAction.HOLD, reason, "serve")
 
     async def _balance(self) -> None:

@@ -6,6 +6,7 @@ did.  The factory makes it before anything else may happen; it knows no venue.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -82,13 +83,15 @@ class Store:
         except JournalFault:
             raise
         except ENGINE_FAULTS as fault:
-            newest = self.journal.last_seq
-            record = next(self.journal.records(newest)).record
+            newest = self.journal.newest_input
+            record = next(self.journal.records(newest)).record if newest else None
             self.engine, self.replayed = self.snapshots.restore(self.journal, newest)
             if not isinstance(record, KernelIntent | VenueEvent):
                 raise
             quarantine = Quarantine(self)
             quarantine.take_out(record, newest, fault)
+            with contextlib.suppress(JournalFull):  # then it goes with the first commit
+                self.journal.write_and_sync()
             return quarantine
 
     def rewind(self, seq: int) -> None:
