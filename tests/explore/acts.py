@@ -435,7 +435,10 @@ class Acts:
             return
         if how == "late":
             self.spend(s, "late")
-            s.answers = (*s.answers, Answer("report", own, (order.vid, len(order.fills), order.status)))
+            s.answers = (
+                *s.answers,
+                Answer("report", own, (order.vid, len(order.fills), order.status)),
+            )
             return
         if how == "stale":
             self.spend(s, "stale")
