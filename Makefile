@@ -53,6 +53,7 @@ bench: build ## measure speed and size, quickly
 	$(PY) -m benchmarks.run --peers
 	$(PY) -m benchmarks.journal --quick
 	$(PY) -m benchmarks.frames --quick
+	$(PY) -m benchmarks.start_up
 	$(PY) -m benchmarks.reconcile
 	$(PY) -m benchmarks.exchange --rounds 1
 	$(PY) -m benchmarks.serve --quick

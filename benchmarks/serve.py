@@ -53,7 +53,7 @@ def serving(folder: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], 
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if line.startswith("READY"):
+            if " READY: " in line:
                 break
         else:
             raise SystemExit(f"serve ended with {process.wait()} before READY")

@@ -18,16 +18,26 @@ import typer
 
 from dita import __version__
 from dita.errors import ExitCode, UsageError
+from dita.streams import secure
 
 from .anchor import anchor
 from .config import config, config_show
+from .events import events
 from .exchange import exchange
 from .explain import explain
 from .flatten import flatten
 from .golden import golden
 from .hold import hold
 from .intent import intent, intent_cancel, intent_enter, intent_exit, intent_flatten
-from .journal import journal, journal_export, journal_import, journal_tail, journal_verify
+from .journal import (
+    journal,
+    journal_archive,
+    journal_export,
+    journal_import,
+    journal_retire,
+    journal_tail,
+    journal_verify,
+)
 from .reconcile import reconcile
 from .render import by_the_system, emit_error, note, reported, show
 from .replay import replay
@@ -37,6 +47,7 @@ from .serve import serve
 from .smoke import smoke
 from .soak import soak
 from .status import status
+from .trades import trades
 
 # In the order in which `pink-ctl --help` lists them.
 COMMANDS: tuple[Callable[..., None], ...] = (
@@ -50,6 +61,8 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     anchor,
     smoke,
     soak,
+    trades,
+    events,
     explain,
     journal,
     exchange,
@@ -62,7 +75,14 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 # A command that is a group only explains itself; `config_show` is typed `pink-ctl config show`.
 SUBCOMMANDS: dict[Callable[..., None], tuple[Callable[..., None], ...]] = {
     config: (config_show,),
-    journal: (journal_verify, journal_tail, journal_export, journal_import),
+    journal: (
+        journal_verify,
+        journal_tail,
+        journal_export,
+        journal_import,
+        journal_archive,
+        journal_retire,
+    ),
     intent: (intent_enter, intent_exit, intent_cancel, intent_flatten),
 }
 
@@ -122,6 +142,7 @@ for command in COMMANDS:
 
 def main() -> None:
     """Run pink-ctl. A bug ends with its traceback and 70, which no check's result uses."""
+    secure()
     code = _run()
     # A supervisor has to tell serve's bad usage from everything that a restart may mend.
     if code == ExitCode.USAGE and sys.argv[1:2] == ["serve"]:
@@ -132,7 +153,7 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        code = app(standalone_mode=False) or ExitCode.DONE
+        code = app(standalone_mode=False, prog_name="pink-ctl") or ExitCode.DONE
         if sys.stdout is not None:
             sys.stdout.flush()
         return int(code)
@@ -140,8 +161,10 @@ def _run() -> int:
         return _usage(bad)
     except typer.Abort:
         return ExitCode.INTERRUPTED
-    except (BrokenPipeError, SystemExit):  # typer and rich exit when the reader is gone, alone then
+    except BrokenPipeError:
         return ExitCode.PIPE
+    except SystemExit as end:  # of typer and rich: completion is done, or the reader is gone
+        return ExitCode.PIPE if end.code else ExitCode.DONE
     except OSError as refused:  # stdout itself: it is full, or closed
         note(f"pink-ctl: {by_the_system(refused)}")
         return ExitCode.USAGE

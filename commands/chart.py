@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
-from xml.sax.saxutils import escape, quoteattr
 
 from dita.defects import REMEDIES
 from dita.units import MONEY_ONE
 
 from .story import LEGEND, OFF, STRONG, clock, headline, marks, money, places, quantity
+from .svg import AMBER, BLUE, FAINT, GREEN, GRID, INK, RED, document, ticks
+from .svg import colour_of as _colour
+from .svg import text as _text
 
 if TYPE_CHECKING:
     from dita.replay import Figure, Story
@@ -21,10 +23,6 @@ if TYPE_CHECKING:
 WIDTH, ROW = 1240, 22
 LEFT, PLOT = 84, 400  # where the curves begin, and how wide they are
 TABLE = 540
-INK, FAINT, GRID = "#1a1a1a", "#5f6368", "#e3e5e8"
-GREEN, RED, BLUE, AMBER = "#137333", "#b3261e", "#1a56b0", "#8a5a00"
-SANS = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
-MONO = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 
 
 class Curve(NamedTuple):
@@ -61,39 +59,8 @@ def picture(story: Story) -> str:
     parts += _falls(story, table_end + ROW)
     parts += _books(story, bottom)
     height = bottom + (58 + ROW * len(story.lines) if story.lines else 8)
-    return _document(story, height, parts)
-
-
-def _document(story: Story, height: int, parts: list[str]) -> str:
     title = f"{story.asset} {story.side.name.lower()}, replayed"
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
-        f'height="{height}" font-family={quoteattr(SANS)} role="img">'
-    )
-    body = "\n".join([f"<title>{escape(title)}</title>", *parts])
-    return f'{head}\n<rect width="100%" height="100%" fill="#ffffff"/>\n{body}\n</svg>\n'
-
-
-def _text(
-    x: float,
-    y: float,
-    text: str,
-    *,
-    size: int = 13,
-    colour: str = INK,
-    anchor: str = "start",
-    weight: str = "normal",
-    mono: bool = False,
-) -> str:
-    family = f" font-family={quoteattr(MONO)}" if mono else ""
-    return (
-        f'<text x="{x:g}" y="{y:g}" font-size="{size}" fill="{colour}" text-anchor="{anchor}" '
-        f'font-weight="{weight}"{family} xml:space="preserve">{escape(text)}</text>'
-    )
-
-
-def _colour(amount: int) -> str:
-    return GREEN if amount > 0 else RED if amount < 0 else INK
+    return document(title, WIDTH, height, parts)
 
 
 # -- CURVES -------------------------------------------------------------------------------------
@@ -155,17 +122,7 @@ def _line(x1: float, y1: float, x2: float, y2: float, curve: Curve) -> str:
 
 
 def _ticks(low: int, high: int) -> list[int]:
-    """Round values from below the lowest to above the highest, four or five of them."""
-    span = max(high - low, MONEY_ONE)
-    unit = MONEY_ONE // 100
-    while unit * 10 < span:
-        unit *= 10
-    step = next(unit * n for n in (1, 2, 5, 10) if unit * n * 4 >= span)
-    first = low // step * step
-    ticks = [first]
-    while ticks[-1] < high:
-        ticks.append(ticks[-1] + step)
-    return ticks if len(ticks) > 1 else [first, first + step]
+    return ticks(low, high, MONEY_ONE)
 
 
 # -- FIGURES ------------------------------------------------------------------------------------

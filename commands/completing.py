@@ -42,7 +42,7 @@ def trades(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def symbols(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Symbols that the running serve has traded, or the exchange lists."""
+    """Symbols that the exchange of the running serve lists."""
     return _starting(_about(ctx).get("symbols", ()), incomplete.upper())
 
 

@@ -1,107 +1,220 @@
-"""`pink-ctl explain`: why a trade, a slot or an order is as it is.
+"""`pink-ctl explain`: why a trade brought what it brought, or why something is as it is.
 
-Replays the journal and shows each input that concerned it, with its place in the journal.
+The answer first, then what happened in its order; out of the journal's index.  `--svg` draws it.
 """
 
 from __future__ import annotations
 
-import os
-from typing import Annotated, Any
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .completing import trades
 from .options import AsJson, ConfigFile, StateDir
-from .render import emit_json, note, show, show_table
+from .render import emit_json, note, output_width, show, speak_of_directory
+
+if TYPE_CHECKING:
+    from dita.runtime.eventlog.event import Event
+    from dita.runtime.explain import Story
+    from dita.runtime.history.trades import TradeRow
+
+Svg = Annotated[
+    Path | None, typer.Option("--svg", metavar="FILE", help="Draw it: price, fills, money.")
+]
+#: Before the words of an event: its time and its name.
+INDENT = 26
 
 
 def explain(
-    what: Annotated[str, typer.Argument(metavar="TRADE|SLOT|ORDER", help="What to explain.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="TRADE|ORDER|SLOT",
+            help="What to explain; also #NUMBER.",
+            autocompletion=trades,
+        ),
+    ],
+    svg: Svg = None,
     config: ConfigFile = None,
     state_dir: StateDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the chain of causes: input, transition, money, with journal positions.
+    """Say what a trade brought and why, and tell what happened to it, with times and prices.
 
     Works from the journal alone, also while serve is down.
 
     \b
     Examples:
       pink-ctl explain T1
+      pink-ctl explain T1 --svg T1.svg
       pink-ctl explain 1767767539205742592 --json
     """
-    from dita.journal import JournalReader
-    from dita.runtime.explain import chain
+    from dita.runtime.explain import story_of
     from dita.runtime.factory import JOURNAL_FOLDER
-    from dita.runtime.start import directory_of
+    from dita.runtime.history.index import open_index
 
-    directory = directory_of(config, state_dir, os.environ)
-    reader = JournalReader.open(directory / JOURNAL_FOLDER)
-    rows = [link.row() for link in chain(reader, what)]
+    directory = speak_of_directory(config, state_dir, quiet=as_json)
+    index = open_index(directory, directory / JOURNAL_FOLDER)
+    story = story_of(index, what)
+    if svg is not None:
+        _draw(story, directory / JOURNAL_FOLDER, svg)
+    index.close()
     if as_json:
-        emit_json({"what": what, "links": rows})
-        return
-    _show(what, rows)
+        emit_json(_plain(story))
+    else:
+        _show(story)
+        if svg is not None:
+            note(f"drawn in {svg}")
 
 
-def _show(what: str, rows: list[dict[str, Any]]) -> None:
-    from .board import figure
+def _plain(story: Story) -> dict[str, Any]:
+    from .trades import plain
 
-    money = [row for row in rows if row["realized"] != "0" or row["trueup"] != "0"]
-    last = rows[-1]
-    show(
-        f"{what}: {len(rows)} inputs, {len(money)} moved money; now {last['after'] or last['code']}"
+    row = story.trade
+    return {
+        "what": story.what,
+        "headline": headline(row) if row is not None else "",
+        "trade": {**plain(row), "quiet_inputs": row.quiet} if row is not None else None,
+        "events": [event.plain() for event in story.events],
+        "links": story.links,
+        "same_id": story.others,
+    }
+
+
+# -- the answer ------------------------------------------------------------------------------------
+
+
+def headline(row: TradeRow) -> str:
+    """What a person asks: won or lost how much, of what, and how it ended."""
+    from dita.display import adding_up, duration, gain, money, utc
+    from dita.runtime.history.trades import Ended
+
+    if row.ended is Ended.UNFILLED:
+        return f"{row.trade} was never filled: nothing gained, nothing lost"
+    places = adding_up(row.net, row.gross, -row.fees, row.funding)
+    parts = f"price {gain(row.gross, places)}, fees {gain(-row.fees, places)}"
+    if row.funding:
+        parts += f", funding {gain(row.funding, places)}"
+    if row.ended is Ended.OPEN:
+        return (
+            f"{row.trade} is open: {gain(row.net, places)} so far, without what the open position"
+            f" is worth ({parts})"
+        )
+    word = "lost" if row.net < 0 else "made"
+    how = {Ended.EXIT: "exited"}.get(row.ended, row.ended.value)
+    return (
+        f"{row.trade} {word} {money(abs(row.net), places)}: {parts};"
+        f" {how} at {utc(row.closed_ms)} after {duration(row.held_ms)}"
     )
-    show_table(
-        ("seq", "input", "new state", "filled", "size", "realized", "fee", "asked"),
-        [
-            (
-                row["seq"],
-                _input(row, count),
-                "" if row["before"] == row["after"] else _short(row["after"]),
-                row["filled"] if row["filled"] != "0" else "",
-                row["size"],
-                figure(row["realized"]) if row["realized"] != "0" else "",
-                _fee(row["fee"]),
-                " ".join(row["asked"]),
-            )
-            for row, count in _runs(rows)
-        ],
-        right={"seq", "filled", "size", "realized", "fee"},
-        tight=True,
-    )
-    note("--json has every digit, times and reasons")
 
 
-def _runs(rows: list[dict[str, Any]]) -> list[tuple[dict[str, Any], int]]:
-    """Inputs in a row that changed nothing and say the same, as one: the last, and their number.
+def facts(row: TradeRow) -> list[str]:
+    """In, out, and how sure that is."""
+    from dita.display import quantity, utc
 
-    A trade sees hundreds of prices between the inputs that matter.
-    """
-    runs: list[tuple[dict[str, Any], int]] = []
-    for row in rows:
-        if runs and _says_the_same(runs[-1][0], row):
-            runs[-1] = (row, runs[-1][1] + 1)
+    leverage = f", leverage {row.leverage}" if row.leverage != 1 else ""
+    what = f"{row.side} {quantity(row.entered_e8)} {row.asset}{leverage}"
+    if not row.opened_ms:
+        return [f"{what}; asked for at {utc(row.asked_ms)}{_because(row.why_in)}"]
+    lines = [f"{what}: in at {_price(row.entry_price_e10)}, {utc(row.opened_ms)}"
+             f"{_because(row.why_in)}"]  # fmt: skip
+    if row.closed_ms:
+        lines.append(
+            f"{quantity(row.exited_e8)} out at {_price(row.exit_price_e10)},"
+            f" {utc(row.closed_ms)}{_because(row.why_out)}"
+        )
+    source = {
+        "exchange": "the exchange's own figures",
+        "operator": "written off by an operator",
+    }.get(row.source, "ours, partly estimated: the exchange's figures are not in")
+    lines.append(f"figures: {source}")
+    return lines
+
+
+def _because(why: str) -> str:
+    return f"; {why}" if why else ""
+
+
+def _price(price_e10: int) -> str:
+    from dita.display import price
+
+    return price(price_e10) if price_e10 else "a price that is not known"
+
+
+# -- what happened ---------------------------------------------------------------------------------
+
+
+def _show(story: Story) -> None:
+    row = story.trade
+    if row is not None:
+        for line in (headline(row), *facts(row)):
+            _wrapped(line, "", "  ")
+        show()
+    else:
+        show(f"{story.what}: no trade came of it")
+        show()
+    day = ""
+    for event, count in folded(story.events):
+        day = _event(event, count, day)
+    if row is not None and row.quiet:
+        quiet = ", ".join(f"{n:,} {_quiet_words(kind)}" for kind, n in sorted(row.quiet.items()))
+        show()
+        _wrapped(f"and without news: {quiet}", "", "  ")
+    if story.others:
+        others = ", ".join(f"'#{number}'" for number in story.others[-8:])
+        note(f"other trades of that id: pink-ctl explain {others}")
+    note("UTC; rounded half-even, --json has every digit, each input and its journal position")
+
+
+def _quiet_words(kind: str) -> str:
+    return {
+        "MARK_PRICE": "prices",
+        "POSITION": "answers about the position, all in agreement",
+        "ORDER_ACK": "acknowledgements",
+    }.get(kind, kind.lower().replace("_", " "))
+
+
+def folded(events: list[Event]) -> list[tuple[Event, int]]:
+    """Events that say the same one after the other as one: the first, and how many."""
+    runs: list[tuple[Event, int]] = []
+    for event in events:
+        if runs and (runs[-1][0].name, runs[-1][0].text) == (event.name, event.text):
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
         else:
-            runs.append((row, 1))
+            runs.append((event, 1))
     return runs
 
 
-def _says_the_same(before: dict[str, Any], row: dict[str, Any]) -> bool:
-    quiet = row["input"] == "MARK_PRICE" or row["code"] != "OK"
-    same = all(before[key] == row[key] for key in ("input", "code", "after", "asked"))
-    return quiet and same and row["before"] == row["after"] and not row["asked"]
+def _event(event: Event, count: int, day: str) -> str:
+    from dita import display
+
+    today = display.day(event.time_ms)
+    if today != day:
+        show(today)
+    times = f" ×{count}" if count > 1 else ""
+    head = f"  {display.clock(event.time_ms)}  {event.name.value:<14}"
+    _wrapped(f"{event.text}{times}", head, " " * INDENT)
+    return today
 
 
-def _input(row: dict[str, Any], count: int) -> str:
-    name = str(row["input"]) if row["code"] == "OK" else f"{row['input']} {row['code']}"
-    return f"{name} ×{count}" if count > 1 else name
+def _wrapped(text: str, head: str, indent: str) -> None:
+    """On a terminal within its width; in a pipe as one line."""
+    width = output_width()
+    for line in textwrap.wrap(
+        text, width, initial_indent=head, subsequent_indent=indent, break_long_words=False
+    ):
+        show(line)
 
 
-def _short(state: str) -> str:
-    return "STALE" if state.startswith("STALE") else state
+def _draw(story: Story, journal: Path, file: Path) -> None:
+    from dita.errors import UsageError
 
+    from .trade_chart import picture
 
-def _fee(amount: str) -> str:
-    from .board import places
-
-    return places(amount) if amount != "0" else ""
+    if story.trade is None or not story.trade.opened_ms:
+        raise UsageError(
+            "there is nothing to draw", expected="a trade that was filled", found=story.what
+        )
+    file.write_text(picture(story, journal), encoding="utf-8")

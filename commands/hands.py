@@ -39,6 +39,18 @@ Wait = Annotated[
 #: How long serve may take before a request is no longer what its operator wants.
 PATIENCE_S = 5
 
+#: Of settings that differ so many are told, the file first.
+DIFFERENCES_SHOWN = 4
+UNSET = "not set"
+
+#: How an intent that the kernel took is called, by what the exchange said of its order.
+BY_RESULT = {
+    "ended": "not done",
+    "rejected": "not done",
+    "rate_limited": "not done",
+    "unknown": "not known yet",
+}
+
 #: What a refusal means, and the command that helps.
 NEXT = {
     "ENTRIES_FROZEN": ("entries are frozen", "pink-ctl status"),
@@ -52,6 +64,9 @@ NEXT = {
     "FOREIGN_POSITION": ("somebody else's position is on that symbol", "pink-ctl reconcile"),
     "STALE_STATE": ("the slot is in doubt; only an exit is taken", "pink-ctl reconcile"),
     "LIMIT_REACHED": ("every slot is in use", "pink-ctl status"),
+    "SYMBOL_HELD": ("entries of that symbol are held", "pink-ctl status"),
+    "RISK_LIMIT": ("a limit for new risk keeps it out", "pink-ctl status"),
+    "VENUE_ERRORS": ("the exchange has refused too often: wait some minutes", "pink-ctl status"),
     "EXPIRED": ("serve took it up too late, so it was dropped", "pink-ctl status"),
     "NOT_READY": ("serve is not READY", "pink-ctl status"),
 }
@@ -146,13 +161,15 @@ def _same_settings(place: Any, about: dict[str, Any], typed: Typed) -> None:
     else:
         ours = settings.written()
         differences += [
-            f"{key} is {about['settings'].get(key)} there and {ours.get(key)} here"
+            f"{key} is {about['settings'].get(key, UNSET)} there and {ours.get(key, UNSET)} here"
             for key in sorted(ours.keys() | about["settings"].keys())
             if key != "journal.directory" and ours.get(key) != about["settings"].get(key)
         ]
     if not differences:
         return
-    found = "; ".join(differences)
+    found = "; ".join(differences[:DIFFERENCES_SHOWN])
+    if len(differences) > DIFFERENCES_SHOWN:
+        found += f"; and {len(differences) - DIFFERENCES_SHOWN} more"
     line = again_line(drop=("--config", "--state-dir"), add=("--state-dir", str(place.directory)))
     if not typed.apply:
         note(f"serve runs with other settings than {named}: {found}; --apply would be refused")
@@ -219,10 +236,13 @@ def _tell_frozen(frozen: list[str], about: dict[str, Any]) -> None:
         note(f"entries are frozen now: {', '.join(frozen)}{f' ({because})' if because else ''}")
 
 
-def to_apply(serve: Serve) -> None:
-    """The last lines of every plan."""
+def to_apply(serve: Serve, *, refused: bool = False) -> None:
+    """The last lines of every plan; what would be refused is not proposed."""
     who = serve.about
     note(f"to {who['namespace']} ({who['state']}, process {who['pid']}) in {serve.directory}")
+    if refused:
+        note("nothing was sent")
+        return
     note("nothing was sent; to do it:")
     note(f"next: {again_line(add=('--apply',))}")
 
@@ -234,8 +254,7 @@ def do(serve: Serve, wish: Wish, typed: Typed) -> dict[str, Any]:
     from dita.runtime.asked import Asked
     from dita.runtime.calling import call
 
-    clock = SystemClock()
-    asked = Asked(serve.directory, clock, wish.request)
+    asked = Asked(serve.directory, SystemClock(), wish.request)
     kept = asked.begin(lambda: uuid.uuid4().hex, again=typed.again)
     if asked.problem:
         note(
@@ -295,12 +314,17 @@ def tell(wish: Wish, answer: dict[str, Any]) -> None:
         note("next: pink-ctl status")
         return
     if answer["accepted"]:
+        still = answer.get("entries_frozen", []) if wish.request["verb"] == "resume" else []
+        if still:
+            show(f"the hold is over, and entries are still frozen: {', '.join(still)}")
+            note("next: pink-ctl status")
+            return
+        result = (answer.get("answer") or {}).get("result", "")
+        if result in BY_RESULT:
+            show(f"{BY_RESULT[result]}: {wish.what}")
+            return
         state = f", slot {answer['slot']} is {answer['state']}" if answer["state"] else ""
         show(f"done: {wish.what}{state}")
-        still = answer.get("entries_frozen", [])
-        if wish.request["verb"] == "resume" and still:
-            show(f"entries are still frozen: {', '.join(still)}")
-            note("next: pink-ctl status")
         return
     show(f"refused: {refusal_text(answer)}")
     say_next(answer["code"])

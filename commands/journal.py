@@ -1,11 +1,13 @@
 """`pink-ctl journal`: verify, look at, export and import the journal of a state directory.
 
-Only reads, but for import, which makes a new journal in an empty directory.  What a record means is
-not known here.
+Most of it only reads.  `import` makes a new journal in an empty directory, `archive` moves the
+oldest segments away, `retire` sets a journal aside that cannot be used.  What a record means is the
+runtime's matter.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,17 +16,22 @@ import typer
 
 from dita.errors import UsageError
 
-from .options import AsJson, ConfigFile, StateDir
+from .hands import Operator, operator_of
+from .options import Apply, AsJson, ConfigFile, StateDir
 from .render import SCHEMA_VERSION, emit_json, note, show, speak_of_directory
+from .typed import again
 
 JOURNAL_FOLDER = "journal"
+SNAPSHOT_FOLDER = "snapshots"
 
 Count = Annotated[int, typer.Option("--last", min=1, max=100_000, help="So many records.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with the journal.")]
+To = Annotated[Path, typer.Option("--to", metavar="DIR", help="Where the segments go.")]
 Target = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Else stdout.")]
 
 
 def journal() -> None:
-    """Verify, tail, export or import the journal. Each takes --json.
+    """Verify, tail, export, import, archive or retire the journal. Each takes --json.
 
     \b
     Examples:
@@ -32,6 +39,8 @@ def journal() -> None:
       pink-ctl journal tail --last 20
       pink-ctl journal export --out pink.jsonl
       pink-ctl journal import --state-dir /var/lib/pink-copy pink.jsonl
+      pink-ctl journal archive --to /mnt/archive
+      pink-ctl journal retire --reason "disk died, journal damaged"
     """
 
 
@@ -44,7 +53,7 @@ def _opened(directory: Path) -> Any:
     from dita.journal import JournalReader
 
     folder = directory / JOURNAL_FOLDER
-    if not folder.is_dir():
+    if not folder.is_dir() and not os.path.lexists(f"{folder}.high-water"):
         raise UsageError(
             "no journal here",
             expected=f"a state directory with a journal in {folder}",
@@ -59,31 +68,45 @@ def journal_verify(
 ) -> None:
     """Read every record, check every checksum and the chain, replay it, compare every mark.
 
-    Exit 0 sound, 74 damaged.
+    Of an archived journal the newest snapshot is taken for what is not here any more.
+    Exit 0 sound, 74 damaged or shorter than what was synced.
 
     \b
     Example:
       pink-ctl journal verify --state-dir /var/lib/pink
     """
-    reader = _reader(config, state_dir, as_json=as_json)
-    report = reader.verify()
-    engine = reader.epoch.engine()
-    inputs = reader.replay_into(engine)
+    from dita.journal import SnapshotStore
+
+    directory = speak_of_directory(config, state_dir, quiet=as_json)
+    reader = _opened(directory)
+    report = reader.report
+    if reader.is_archived:
+        engine, inputs = SnapshotStore(directory / SNAPSHOT_FOLDER).restore(reader)
+    else:
+        engine = reader.epoch.engine()
+        inputs = reader.replay_into(engine)
     if as_json:
         emit_json(
             {
                 "sound": True,
                 "records": report.records,
                 "segments": report.segments,
+                "first_seq": report.first_seq,
                 "last_seq": report.last_seq,
+                "synced": report.synced,
                 "torn_bytes": report.torn_bytes,
+                "quarantined": list(reader.quarantined),
                 "inputs": inputs,
                 "state_hash": engine.state_hash(),
-                "epoch": reader.epoch.number,
+                "epoch": report.epoch,
             }
         )
         return
     show(f"sound: {report}")
+    if reader.is_archived:
+        show(f"archived: what came before record {report.first_seq} is in a snapshot only")
+    for seq in reader.quarantined:
+        show(f"quarantined: input {seq} broke an invariant and is not part of the state")
     show(f"{inputs} inputs replayed, state {engine.state_hash()[:16]}")
 
 
@@ -187,7 +210,7 @@ def journal_import(
     with source.open() as stream:  # first: nothing is made for a file that is not there
         lock = StateLock(directory)
         try:
-            made = import_json(stream, directory / JOURNAL_FOLDER)
+            made = import_json(stream, directory / JOURNAL_FOLDER, identity=os.urandom(16))
             made.close()
         finally:
             lock.release()
@@ -198,3 +221,82 @@ def journal_import(
         emit_json({"inputs": inputs, "state_hash": engine.state_hash()})
     else:
         show(f"{inputs} inputs imported, state {engine.state_hash()[:16]}")
+
+
+def journal_archive(
+    to: To,
+    config: ConfigFile = None,
+    state_dir: StateDir = None,
+    apply: Apply = False,
+    as_json: AsJson = False,
+) -> None:
+    """Move the oldest segments to a directory, as far as both snapshots know the state behind them.
+
+    While no serve runs. `explain`, `export` and `import` need all segments: copy them back.
+
+    \b
+    Example:
+      pink-ctl journal archive --to /mnt/archive --apply
+    """
+    from dita.runtime.archiving import archive_segments
+
+    directory = speak_of_directory(config, state_dir, quiet=as_json)
+    names = archive_segments(directory, to, apply=apply)
+    if as_json:
+        emit_json({"applied": apply, "segments": list(names), "to": str(to)})
+        return
+    for name in names:
+        show(f"{'moved' if apply else 'would move'} {name} to {to}")
+    if not names:
+        show(
+            "nothing can be archived: each segment is needed by a start, or by one of two snapshots"
+        )
+    elif not apply:
+        note("nothing was changed; to do it:")
+        note(f"next: {again(add=('--apply',))}")
+
+
+def journal_retire(
+    reason: Reason,
+    operator: Operator = "",
+    config: ConfigFile = None,
+    state_dir: StateDir = None,
+    apply: Apply = False,
+    as_json: AsJson = False,
+) -> None:
+    """Set a journal aside that cannot be used, so that serve begins a new one; in HOLD, to look.
+
+    Nothing is deleted. Close what it held first, or adopt it afterwards (runbooks/journal.md).
+
+    \b
+    Example:
+      pink-ctl journal retire --reason "last segment lost with the disk" --apply
+    """
+    from dita.clock import SystemClock
+    from dita.runtime.lock import StateLock
+    from dita.runtime.retiring import parts_of, problem_of, retire
+
+    directory = speak_of_directory(config, state_dir, quiet=as_json)
+    lock = StateLock(directory)
+    try:
+        problem, parts = problem_of(directory), parts_of(directory)
+        folder = ""
+        if apply or not problem:
+            why = {"operator": operator_of(operator), "reason": reason}
+            folder = str(retire(directory, SystemClock().now_ms(), why))
+    finally:
+        lock.release()
+    if as_json:
+        emit_json({"applied": apply, "problem": problem, "parts": list(parts), "folder": folder})
+        return
+    show(f"the journal cannot be used: {problem}")
+    show(f"{'set aside' if apply else 'would set aside'}: {', '.join(parts)}")
+    if not apply:
+        note("nothing was changed; first, what it held is closed:")
+        note("next: pink-ctl flatten --emergency")
+        note(f"then: {again(add=('--apply',))}")
+        return
+    show(f"they are in {folder}")
+    note("serve begins a new journal and holds; what it finds is shown by reconcile")
+    note("next: pink-ctl serve")
+    note("then: pink-ctl reconcile")

@@ -11,12 +11,16 @@ from typing import Annotated, Any
 import typer
 
 from dita.errors import ExitCode, UsageError
+from dita.files import read_limited
 
 from .completing import symbols
 from .hands import Operator, Typed
 from .options import AsJson, ConfigFile, StateDir
 from .render import emit_json, note, print_rich, show
 from .typed import again, quoted
+
+#: Of a plan; one for every slot of a big table has a tenth of it.
+_PLAN_BYTES_MAX = 16 * 2**20
 
 Out = Annotated[
     Path | None, typer.Option("--out", metavar="PLAN", help="Write the plan to this new file.")
@@ -99,8 +103,8 @@ def _apply(path: Path, when_flat: bool, typed: Typed) -> None:
     if not typed.reason:
         raise UsageError("reason missing", expected="--reason with --apply", found="none")
     try:
-        plan = json.loads(path.read_bytes())
-    except (OSError, ValueError) as bad:
+        plan = json.loads(read_limited(path, _PLAN_BYTES_MAX))
+    except (OSError, ValueError, RecursionError) as bad:
         raise UsageError("plan not readable", expected="a file from --out", found=str(bad)) from bad
     request = {"verb": "reconcile_apply", "plan": plan, "when_flat": when_flat}
     answer = ask(request, typed, timeout_s=600)

@@ -127,6 +127,11 @@ def show_table(
     _stdout().print(table)
 
 
+def output_width() -> int:
+    """Columns of stdout; very many where no terminal is: whatever reads that gets whole values."""
+    return _stdout().width
+
+
 def print_rich(drawn: Callable[[int], Any]) -> None:
     """Print to stdout what a function draws for the width that there is."""
     console = _stdout()
@@ -144,6 +149,12 @@ def emit_json(result: object) -> None:
         raise TypeError(f"expected a record or a mapping to print as JSON, was {type(result)}")
     place = {"place": dict(_place)} if _place else {}
     typer.echo(json.dumps({"schema_version": SCHEMA_VERSION, **place, **body}, indent=2))
+
+
+def emit_json_line(result: object) -> None:
+    """The same on one line, for a command that prints one object after the other."""
+    body = {"schema_version": SCHEMA_VERSION, "place": dict(_place), **_json_value(result)}
+    typer.echo(json.dumps(body))
 
 
 def emit_error(error: DitaError) -> None:

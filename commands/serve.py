@@ -16,13 +16,15 @@ import typer
 from dita.errors import DitaError, ExitCode
 
 from .options import AsJson, ConfigFile, StateDir
-from .render import emit_json, note, plain, show, speak_of
+from .render import emit_json, note, show, speak_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dita.runtime.demo import Market
     from dita.runtime.factory import Bundle
+
+    from .screen import Screen
 
 Once = Annotated[bool, typer.Option("--once", help="Recover, print the status, stop.")]
 WithDemo = Annotated[
@@ -40,9 +42,6 @@ WithTable = Annotated[
 Held = Annotated[
     str, typer.Option("--hold", metavar="REASON", help="Start held: exits go on, entries wait.")
 ]
-#: Looks at the running kernel: two a second on a terminal, one line in five seconds elsewhere.
-DRAW_S = 0.5
-LINE_S = 5.0
 #: All of the tape, in thousandths; shown only when everything is flat too.
 DONE_E3 = 1_000
 
@@ -60,10 +59,10 @@ def serve(
 ) -> None:
     """Run the kernel: recover, reconcile with the venue, then work until SIGTERM.
 
-    Ends with 0 after a clean stop, 6 when the exchange refuses our access, 64 for
-    bad usage, 70 for a broken invariant, 74 for a journal that cannot be written
-    or read, 75 when another kernel is active, 78 for bad settings; whatever else
-    ends it is a crash, and a supervisor starts it again.
+    Ends with 0 after a clean stop, 64 for bad usage, 70 for a broken invariant, 74
+    for a journal that cannot be written or read, 75 when another kernel is active,
+    78 for bad settings, and stays down. A supervisor starts it again after 6 (the
+    exchange refuses our access), 71 (something nobody foresaw: into HOLD), a signal.
 
     \b
     Examples:
@@ -76,13 +75,14 @@ def serve(
 
     if (mock and not demo) or (tape and (mock or not demo)):
         raise _only_for_a_demo(tape)
+    _outlive_the_terminal()
     live = table and not once and not as_json and sys.stderr.isatty()
     look = Look(once=once, live=live)
     if demo:
         directory = _for_a_demo(state_dir)
         run = _demo(config, directory, look, on_mock=mock, tape=tape)
     else:
-        settings, directory = _installation(config, state_dir, as_json=as_json)
+        settings, directory = _installation(config, state_dir)
         run = _run(settings, directory, look, hold=hold)
     try:
         last = asyncio.run(run)
@@ -99,14 +99,25 @@ def serve(
         raise typer.Exit(ExitCode.DIFFERENCE)
 
 
-def _installation(config: Path | None, state_dir: Path | None, *, as_json: bool) -> Any:
-    """The settings and directory of the installation, said before anything is opened."""
+def _installation(config: Path | None, state_dir: Path | None) -> Any:
+    """The settings and directory of the installation."""
     from dita.runtime.start import installed
     from dita.runtime.whose import place_by_settings
 
     settings, directory = installed(config, state_dir, os.environ)
-    speak_of(place_by_settings(settings, directory), quiet=as_json)
+    speak_of(place_by_settings(settings, directory), quiet=True)  # the log says it
     return settings, directory
+
+
+def _outlive_the_terminal() -> None:
+    """A terminal that is closed, or that we may not write to now, stops nothing.
+
+    The loop takes SIGHUP over, to say that it came.
+    """
+    import signal
+
+    for number in (signal.SIGHUP, signal.SIGTTOU):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class Look(NamedTuple):
@@ -177,108 +188,65 @@ async def _run(
 ) -> dict[str, Any]:
     from dita.clock import SystemClock
     from dita.runtime.demo import Demo
+    from dita.runtime.eventlog.opening import open_chronicle
     from dita.runtime.factory import Bundle
     from dita.runtime.failpoints import Failpoints
     from dita.runtime.serving import current_status, serve
+    from dita.runtime.whose import described, place_by_settings
 
-    failpoints = Failpoints.of(os.environ, settings.venue.environment)
-    bundle = Bundle(
-        settings, directory, SystemClock(), demo=market_of is not None, failpoints=failpoints
-    )
-    player = Demo(bundle, market_of(bundle)) if market_of else None
+    from .screen import LiveBoard, ScreenLines
 
-    shown = _LiveBoard() if look.live else _Lines()
-
-    async def beside(running: Bundle) -> None:
-        await _show_until(running, player, shown)
-
+    clock, board = SystemClock(), LiveBoard() if look.live else None
+    screen: Screen = board or ScreenLines()
+    chronicle = open_chronicle(settings, clock, board=board.write if board else None)
+    chronicle.say(described(place_by_settings(settings, directory)))
     records: list[dict[str, Any]] = []
-    quiet = await serve(
-        bundle,
-        shown.say,
-        once=look.once,
-        seen=records.append,
-        beside=beside if player or look.live else None,
-        hold=hold,
-    )
-    note(
-        "stopped, nothing unknown" if quiet else "stopped; unknown orders are asked about at start"
-    )
-    record = records[0] if records else current_status(bundle)
+    try:
+        failpoints = Failpoints.of(os.environ, settings.venue.environment)
+        bundle = Bundle(
+            settings, directory, clock, demo=market_of is not None, failpoints=failpoints
+        )
+        player = Demo(bundle, market_of(bundle)) if market_of else None
+
+        async def beside(running: Bundle) -> None:
+            await _show_until(running, player, screen)
+
+        quiet = await serve(
+            bundle,
+            chronicle,
+            once=look.once,
+            seen=records.append,
+            beside=beside if player or look.live else None,
+            hold=hold,
+        )
+        chronicle.say(
+            "stopped, nothing unknown"
+            if quiet
+            else "stopped; unknown orders are asked about at start"
+        )
+        record = records[0] if records else current_status(bundle)
+    finally:
+        chronicle.close()
+        screen.close()
     return {**record, "last_trade": player.last_trade} if player else record
 
 
-async def _show_until(bundle: Bundle, player: Any, shown: _LiveBoard | _Lines) -> None:
+async def _show_until(bundle: Bundle, player: Any, screen: Screen) -> None:
     """Show what goes on while the demo plays, or until somebody stops us."""
     import asyncio
+
+    from dita.runtime.serving import current_status
 
     playing = asyncio.ensure_future(player.run() if player else asyncio.Event().wait())
     try:
         while not playing.done():
-            shown.draw(bundle, min(player.progress_e3, DONE_E3 - 1) if player else -1)
-            await asyncio.wait({playing}, timeout=shown.pause_s)
+            done_e3 = min(player.progress_e3, DONE_E3 - 1) if player else -1
+            screen.draw(current_status(bundle), done_e3)
+            await asyncio.wait({playing}, timeout=screen.pause_s)
         playing.result()  # what failed in there is raised here
-        shown.draw(bundle, DONE_E3)
+        screen.draw(current_status(bundle), DONE_E3)
     finally:
         playing.cancel()  # stopped from outside: nothing more is to be traded
-        shown.close()
-
-
-class _LiveBoard:
-    """The board on stderr, drawn in place."""
-
-    pause_s = DRAW_S
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        self.console = Console(stderr=True, markup=False, highlight=False, emoji=False)
-        self.live = Live(console=self.console, auto_refresh=False)
-
-    def say(self, line: str) -> None:
-        """A line above the board, once there is one."""
-        if self.live.is_started:
-            self.console.print(plain(line))
-        else:
-            note(line)
-
-    def draw(self, bundle: Bundle, progress_e3: int) -> None:
-        from rich.console import Group
-
-        from dita.runtime.serving import current_status
-
-        from .board import board, progress
-
-        parts: list[Any] = [board(current_status(bundle), self.console.width)]
-        if progress_e3 >= 0:
-            parts.append(progress(progress_e3))
-        self.live.start()  # the first time
-        self.live.update(Group(*parts), refresh=True)
-
-    def close(self) -> None:
-        self.live.stop()
-
-
-class _Lines:
-    """Where nothing can be drawn in place: a line now and then."""
-
-    pause_s = LINE_S
-
-    def say(self, line: str) -> None:
-        """As any other line."""
-        note(line)
-
-    def draw(self, bundle: Bundle, progress_e3: int) -> None:
-        from dita.runtime.serving import current_status
-
-        from .board import headline
-
-        s = current_status(bundle)
-        note(f"tape {progress_e3 // 10:3} %  {headline(s).plain}  {len(s['slots'])} open")
-
-    def close(self) -> None:
-        """Nothing to put back."""
 
 
 def _summary(s: dict[str, Any], directory: Path, *, demo: bool) -> None:

@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from dita.units import format_money
 
-from .chart import AMBER, FAINT, GREEN, GRID, INK, RED, SANS
+from .svg import AMBER, FAINT, GREEN, GRID, INK, RED, SANS
 from .times import utc
 
 if TYPE_CHECKING:

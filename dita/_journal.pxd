@@ -10,7 +10,8 @@ cdef enum:                      # Header.kind
     RECORD_INPUT = 1            # payload: the packed input, then the texts that it lacks
     RECORD_MARK = 2             # payload: the hash of the state after the record before it
     RECORD_EPOCH = 3            # payload: whose journal this is; the first record, and only that
-    RECORD_QUARANTINE = 4       # payload: an input; the record right before it is not applied
+    RECORD_QUARANTINE = 4       # payload: an input; the newest INPUT before it is not applied
+    RECORD_NOTE = 5             # payload: what the runtime went through; no input, replay passes over it
 
 cdef enum:                      # why a scan stopped
     STOP_FULL = 0               # the caller's arrays are full

@@ -11,6 +11,7 @@ INPUT: Final[int]
 MARK: Final[int]
 EPOCH: Final[int]
 QUARANTINE: Final[int]
+NOTE: Final[int]
 FULL: Final[int]
 EDGE: Final[int]
 END: Final[int]
@@ -53,7 +54,7 @@ def scan(
     named: array[int] | None = None,
     stop_at_mark: bool = False,
     stop_at_quarantine: bool = False,
-) -> tuple[int, int, int, int, int, int, int, int, int]: ...
+) -> tuple[int, int, int, int, int, int, int, int, int, int]: ...
 def later(data: Buffer, at: int, seq: int) -> tuple[int, int, int]: ...
 def used(data: Buffer, at: int) -> int: ...
 def fields(packed: bytes) -> dict[str, Any]: ...

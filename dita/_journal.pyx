@@ -31,7 +31,7 @@ if sys.byteorder != "little":
 crc32c_prepare()
 
 INPUT, MARK, EPOCH = RECORD_INPUT, RECORD_MARK, RECORD_EPOCH
-QUARANTINE = RECORD_QUARANTINE
+QUARANTINE, NOTE = RECORD_QUARANTINE, RECORD_NOTE
 FULL, EDGE, END, BAD = STOP_FULL, STOP_EDGE, STOP_END, STOP_BAD
 AT_MARK, NEWER, AT_QUARANTINE = STOP_MARK, STOP_NEWER, STOP_QUARANTINE
 HEADER_SIZE = sizeof(Header)
@@ -76,7 +76,7 @@ cdef inline bint is_readable(const Header* h) noexcept nogil:
         return False
     if is_input(h):  # an older version's may be shorter: it is brought up to date first
         return h.version < VERSION or h.length >= sizeof(Input)
-    return h.kind == RECORD_MARK or h.kind == RECORD_EPOCH
+    return h.kind == RECORD_MARK or h.kind == RECORD_EPOCH or h.kind == RECORD_NOTE
 
 
 def crc32c(const unsigned char[::1] data not None, uint32_t crc=0, bint table=False) -> int:
@@ -160,7 +160,7 @@ cdef class Writer:
                   bint quarantines=False) -> int:
         """Collect an input: its packed record and the texts that it lacks.  Gives its number.
 
-        ``quarantines`` says of the record right before it that nobody ever applies it.
+        ``quarantines`` says of the newest one before it that nobody ever applies it.
         """
         if PyBytes_GET_SIZE(packed) != sizeof(Input):
             raise BadField("packed", PyBytes_GET_SIZE(packed), f"{sizeof(Input)} bytes")
@@ -169,7 +169,7 @@ cdef class Writer:
                         PyBytes_AS_STRING(texts), PyBytes_GET_SIZE(texts))
 
     def put_other(self, int kind, bytes payload not None) -> int:
-        """Collect a MARK or an EPOCH.  Gives its number."""
+        """Collect a MARK, an EPOCH or a NOTE.  Gives its number."""
         return self.put(kind, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), NULL, 0)
 
     @property
@@ -256,6 +256,7 @@ cdef struct Walk:
     Py_ssize_t named_count
     bint stop_at_mark
     bint stop_at_quarantine
+    uint64_t newest_input       # number of the newest INPUT that was walked over, 0 for none
 
 
 cdef void note(Walk* w, const Header* h) noexcept nogil:
@@ -311,6 +312,8 @@ cdef int walk(Walk* w) noexcept nogil:
             return STOP_MARK
         if h.kind == RECORD_QUARANTINE and w.stop_at_quarantine:
             return STOP_QUARANTINE
+        if h.kind == RECORD_INPUT:
+            w.newest_input = h.seq
 
 
 def scan(const unsigned char[::1] data not None, Py_ssize_t at, uint64_t seq, uint32_t previous,
@@ -319,7 +322,8 @@ def scan(const unsigned char[::1] data not None, Py_ssize_t at, uint64_t seq, ui
     """Walk from ``at``, where record ``seq`` has to be, as far as everything is right.
 
     Gives (why it stopped, offset, number of the next record, checksum of the last one, highest
-    synced number seen, records noted, inputs copied, pairs in ``named``, oldest version noted).
+    synced number seen, records noted, inputs copied, pairs in ``named``, oldest version noted,
+    number of the newest INPUT or 0).
     Without the three arrays nothing is noted.  ``first`` is the first record to note, ``until`` the
     one to stop before.
     """
@@ -352,7 +356,7 @@ def scan(const unsigned char[::1] data not None, Py_ssize_t at, uint64_t seq, ui
     with nogil:
         why = walk(&w)
     return (why, w.at, w.seq, w.previous, w.synced, w.notes_count, w.inputs_count, w.named_count,
-            w.oldest)
+            w.oldest, w.newest_input)
 
 
 def later(const unsigned char[::1] data not None, Py_ssize_t at, uint64_t seq) -> tuple:

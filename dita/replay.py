@@ -28,7 +28,8 @@ from dita.contracts import (
 from dita.defects import Defect, Fall
 from dita.engine import Engine
 from dita.errors import UsageError, shown
-from dita.golden import CHILD_MARK, Case, Played, Run, Step, check, load, play, runs
+from dita.files import read_limited
+from dita.golden import CASE_BYTES_MAX, CHILD_MARK, Case, Played, Run, Step, check, load, play, runs
 from dita.incident import Incident
 from dita.incident import read as incident_of
 from dita.units import format_quantity
@@ -135,7 +136,7 @@ def opened(path: Path, variant: str = "") -> Recording:
     about = path.with_name(path.name.partition(".")[0] + _SUFFIX)
     incident = None
     if about != path and about.is_file():
-        incident = incident_of(about.read_text(encoding="utf-8"), str(about))
+        incident = incident_of(read_limited(about, CASE_BYTES_MAX).decode(), str(about))
     return Recording(
         name=path.name.removesuffix(_SUFFIX),
         variant=picked,

@@ -8,7 +8,9 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import re
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,10 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 app: Any = importlib.import_module("dita.commands.app")
+
+
+#: Colours and weights, which a person sees and a comparison does not.
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Done(NamedTuple):
@@ -44,7 +50,7 @@ def _streams(*, terminal: bool) -> Iterator[tuple[io.StringIO, io.StringIO]]:
 
 def typed(*words: str, width: int = 0, environ: Mapping[str, str] | None = None) -> Done:
     """Run a command; with a width on a terminal of so many columns, else into a pipe."""
-    variables = {"NO_COLOR": "1", "TERM": "dumb", **(environ or {})}
+    variables = {"TERM": "xterm-256color", **(environ or {})}
     if width:
         variables["COLUMNS"] = str(width)
     with (
@@ -58,14 +64,21 @@ def typed(*words: str, width: int = 0, environ: Mapping[str, str] | None = None)
             code = 0
         except SystemExit as end:
             code = int(end.code or 0)
-    return Done(code, out.getvalue(), err.getvalue())
+    said = (out.getvalue(), err.getvalue())
+    return Done(code, *(_ESCAPES.sub("", text) if width else text for text in said))
 
 
 @contextmanager
-def another_user(folder: Path, uid: int = 12_345) -> Iterator[None]:
-    """Be a user that the system has no name for; the folder and what is above it may be entered."""
-    for path in (folder, *folder.parents[:3]):
-        path.chmod(path.stat().st_mode | 0o055)
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter; pytest's own are for one user."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@contextmanager
+def another_user(uid: int = 12_345) -> Iterator[None]:
+    """Be a user that the system has no name for."""
     os.setresuid(uid, uid, 0)
     try:
         yield

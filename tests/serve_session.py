@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,6 +31,8 @@ from dita.venues.mock import Book, MockVenue, Rule, fet_config
 from dita.venues.remote import ServeConfig, Server
 
 COMMAND = [sys.executable, "-P", "-m", "dita.commands"]
+#: A line of serve's log that says that it has come up.
+IS_UP = re.compile(r" STATE +(READY|HOLD): ")
 #: The venue's clock is decades behind: its order ids then count from 1 in every run, and whatever
 #: compares its time with ours is found out.
 CLOCK_SKEW_MS = -1_000_000_000_000
@@ -138,7 +141,7 @@ class Serve:
         self.said, self.noted = b"", False
         while line := await self.process.stderr.readline():
             self.said += line
-            if line.startswith((b"READY", b"HOLD")):
+            if IS_UP.search(line.decode()):
                 return
         await self.gone()
         raise Gone

@@ -119,6 +119,7 @@ def test_start_up_loads_nothing_heavy(tmp_path: Path) -> None:
         "dita.engine",
         "dita.kernel",
         "msgspec",
+        "pydantic",
         "rich.console",
         "rich.table",
     }
@@ -126,6 +127,30 @@ def test_start_up_loads_nothing_heavy(tmp_path: Path) -> None:
     done = python(code, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--help",
+        "hold --reason x --state-dir none",
+        "hold --reason x --config pink.toml",
+        "intent cancel --trade T --reason x --config pink.toml",
+    ],
+)
+def test_a_question_to_a_serve_loads_no_loop_and_no_settings(tmp_path: Path, words: str) -> None:
+    """A socket and a TOML file are enough; what is loaded beside is waited for at each call."""
+    heavy = {"asyncio", "ssl", "pydantic", "dita.settings", "dita.engine", "rich.console"}
+    (tmp_path / "pink.toml").write_text('[journal]\ndirectory = "none"\n')
+    code = (
+        "import sys, dita.commands.app as app\n"
+        f"sys.argv = ['pink-ctl', *{words.split()!r}]\n"
+        "try: app.main()\n"
+        f"finally: print(*sorted({heavy!r} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = python(code, tmp_path)
+    assert done.returncode in (0, 3), done.stderr
+    assert done.stderr.splitlines()[-1] == ""
 
 
 def test_folder_cannot_be_imported_by_its_own_name() -> None:

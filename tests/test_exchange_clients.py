@@ -163,6 +163,29 @@ def test_ccxt_batches_and_triggers(exchange: RunningExchange) -> None:
     assert client.fetch_positions([FET]) == []
 
 
+def test_ccxt_moves_money_margin_and_a_trailing_stop(exchange: RunningExchange) -> None:
+    """A transfer, margin of an isolated position, a stop that follows, candles of the mark."""
+    client = ccxt.bingx(options(exchange))
+    client.load_markets()
+    moved = client.transfer("USDT", 50, "funding", "swap")
+    assert moved["id"]
+    assert client.fetch_balance()["USDT"]["total"] == 10_050.0
+    client.set_margin_mode("isolated", FET)
+    client.create_order(FET, "market", "buy", 100)
+    before = client.fetch_positions([FET])[0]["initialMargin"]
+    client.set_margin(FET, 3, {"type": 1})
+    assert client.fetch_positions([FET])[0]["initialMargin"] == pytest.approx(before + 3)
+    trailing = {"trailingPercent": 10, "reduceOnly": True}
+    stop = client.create_order(FET, "market", "sell", 100, params=trailing)
+    for price in ("0.6", "0.55"):
+        exchange.control("POST", "price", symbol="FET-USDT", price=price)
+    assert client.fetch_order(stop["id"], FET)["status"] == "open"
+    exchange.control("POST", "price", symbol="FET-USDT", price="0.54")
+    assert client.fetch_order(stop["id"], FET)["status"] == "closed"
+    assert client.fetch_positions([FET]) == []
+    assert client.fetch_mark_ohlcv(FET, "1m")[-1][4] == 0.54
+
+
 # -- CCXT.PRO -----------------------------------------------------------------------------------
 
 

@@ -308,15 +308,15 @@ HISTORY_MEMBERS = """
     filledTm volume price qty quoteQty commission commissionAsset orderId tradeId filledTime symbol
     role side positionSide
 """
-PLACED_MEMBERS = """
-    orderId orderID symbol positionSide side type price quantity quoteOrderQty stopPrice workingType
-    clientOrderID clientOrderId timeInForce priceRate stopLoss takeProfit reduceOnly activationPrice
+WRAPPED_MEMBERS = """
+    orderId symbol positionSide side type price quantity quoteOrderQty stopPrice workingType
+    clientOrderID timeInForce priceRate stopLoss takeProfit reduceOnly activationPrice
     closePosition stopGuaranteed status avgPrice executedQty
 """
 MEMBERS = [
     ("GET", ORDER, ("order",), ORDER_MEMBERS),
     ("DELETE", ORDER, ("order",), ORDER_MEMBERS),
-    ("POST", ORDER, ("order",), PLACED_MEMBERS),
+    ("POST", ORDER, ("order",), WRAPPED_MEMBERS),
     ("GET", f"{V2}/trade/allOrders", ("orders", 0), ORDER_MEMBERS),
     ("GET", f"{V1}/trade/fullOrder", ("orders", 0), f"{ORDER_MEMBERS} isTwap mainOrderId"),
     (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -602,7 +603,7 @@ def test_rejected_exit_backs_off_and_comes_again(desk: Desk) -> None:
 def test_rejects_without_a_number_of_the_venue_only_back_off(desk: Desk) -> None:
     sent_at = sent_while_rejected(desk, 0)
     assert sent_at[:6] == [1_000, 3_000, 7_000, 15_000, 31_000, 63_000]
-    assert {b - a for a, b in zip(sent_at[5:], sent_at[6:], strict=False)} == {60_000}
+    assert {b - a for a, b in pairwise(sent_at[5:])} == {60_000}
 
 
 def test_from_the_seventh_equal_error_the_slot_waits_for_the_window(desk: Desk) -> None:

@@ -166,7 +166,7 @@ def test_a_fault_of_the_engine_is_ours_and_a_failed_task_is_nobodys() -> None:
         def apply(record: Any) -> Outcome:
             raise IndexError("list index out of range")
 
-        floor.engine.apply = apply  # type: ignore[method-assign]
+        floor.engine.apply = apply  # type: ignore[assignment, method-assign]
         await floor.runtime.post(TICK)
 
     async def task_fails(floor: Floor) -> None:
@@ -224,7 +224,7 @@ def test_an_input_that_breaks_the_engine_can_be_taken_out() -> None:
                 raise KernelFault("kernel invariant broken")
             return apply(record)
 
-        floor.engine.apply = breaks  # type: ignore[method-assign]
+        floor.engine.apply = breaks  # type: ignore[assignment, method-assign]
         bad = VenueEvent(kind=Kind.FOREIGN_FLOW, received_ms=1, event_id="x", amount=1)
         assert (await floor.runtime.ask(bad)) is before[0]
         assert floor.log.records[guard.seq - 1].kind is Kind.FOREIGN_FLOW  # type: ignore[union-attr]

@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import Done, another_user, typed
+from command_line import Done, another_user, open_folder, typed
 from trading_desk import BTC, FET, KEYS, TRX, TradingDesk, trading_desk
 
 from dita.journal import JournalReader
 
 
 @pytest.fixture(scope="module")
-def running_desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TradingDesk]:
+def running_desk() -> Iterator[TradingDesk]:
     """One installation for the whole file; each test leaves it flat."""
-    with trading_desk(tmp_path_factory.mktemp("desk")) as desk, desk.serve():
+    with open_folder() as folder, trading_desk(folder) as desk, desk.serve():
         yield desk
 
 
@@ -104,12 +104,14 @@ def test_a_plan_says_the_side_the_quantity_and_when_it_is_all(desk: TradingDesk)
 
 
 def test_a_leg_is_told_as_the_part_that_it_is(desk: TradingDesk) -> None:
-    enter(desk, "--quantity", "300")  # a plan, until the money is quiet
     intent = {
         "command": 1, "trade_id": "L1", "intent_id": "leg", "asset": BTC, "side": 1,
         "quantity_e8": 50_000_000, "exit_leg_ratios_e9": [500_000_000, 1_000_000_000],
     }  # fmt: skip
-    assert ask(desk, verb="intent", intent=intent)["accepted"]
+    end = time.monotonic() + 30
+    while not ask(desk, verb="intent", intent=intent)["accepted"]:  # the last money still moves
+        assert time.monotonic() < end
+        time.sleep(0.1)
     desk.until("open", lambda record: [s["size"] for s in record["slots"]] == ["0.5"])
     plan = exit_(desk, "L1", "--leg").stdout
     assert "sends SELL 0.25 BTC-USDT" in plan
@@ -165,11 +167,27 @@ def test_an_entry_ends_with_the_exchange_s_own_answer(desk: TradingDesk) -> None
     """30 million USDT on a small account: accepted here, refused there, and that is the code."""
     done = enter(desk, "--quantity", "30000000", "--apply", asset=FET)
     assert done.code == 6, done.stdout
+    assert done.stdout.startswith("not done: enter LONG 30000000 FET-USDT")
     assert "REFUSED by the exchange: BUY 30000000 FET-USDT" in done.stdout
     assert desk.positions() == {}
     desk.until("gone", lambda record: not record["slots"])
     done = enter(desk, "--quantity", "300", "--apply")
     assert (done.code, "filled: BUY 300 of 300 at" in done.stdout) == (0, True)
+    assert desk.positions() == {TRX: "LONG 300"}
+
+
+def test_a_price_is_a_limit_and_the_rest_ends(desk: TradingDesk) -> None:
+    desk.calmly(lambda: enter(desk, "--quantity", "300"))
+    plan = enter(desk, "--quantity", "300", "--price", "0.12")
+    assert "at 0.12 or better, at once, the rest ends" in plan.stdout
+    below = enter(desk, "--quantity", "300", "--price", "0.12", "--apply")
+    assert (below.code, below.stdout.splitlines()[0][:8]) == (1, "not done"), below.stdout
+    assert "nothing filled: BUY 300 TRX-USDT ended" in below.stdout
+    assert desk.positions() == {}
+    desk.until("gone", lambda record: not record["slots"])
+    above = enter(desk, "--quantity", "300", "--price", "0.14", "--apply")
+    assert (above.code, "filled: BUY 300 of 300 at 0.13" in above.stdout) == (0, True)
+    assert desk.orders()[-1]["type"] == "LIMIT"
     assert desk.positions() == {TRX: "LONG 300"}
 
 
@@ -306,10 +324,9 @@ def typed_name(desk: TradingDesk, *words: str, **more: Any) -> str:
 def test_a_user_without_a_name_may_hold(desk: TradingDesk) -> None:
     """As in a container: no entry for the uid anywhere, and nothing crashes."""
     assert desk.type("resume", "--reason", "x", "--apply").code == 0  # all is imported by then
-    desk.folder.chmod(0o755)
     desk.state.chmod(0o755)
     (desk.state / "control.sock").chmod(0o666)
-    with another_user(desk.folder):
+    with another_user():
         done = desk.type("hold", "--reason", "test", "--apply")
     assert done.code == 0, done.stderr
     assert "cannot be written down (Permission denied): do not type it twice" in done.stderr
@@ -341,6 +358,18 @@ def test_the_first_line_says_whose_money_and_where(desk: TradingDesk) -> None:
         place = as_json["place"]
         assert (place["money"], place["host"]) == ("vst", desk.exchange.rest), words
         assert place["directory"] == str(desk.state)
+
+
+def test_the_symbols_that_the_exchange_lists_are_offered(desk: TradingDesk) -> None:
+    completing = importlib.import_module("dita.commands.completing")
+    typer = importlib.import_module("typer")
+    context = typer.Context(importlib.import_module("typer.main").get_command(desk_app()))
+    context.params = {"state_dir": desk.state}
+    assert completing.symbols(context, "f") == [FET]
+
+
+def desk_app() -> Any:
+    return importlib.import_module("dita.commands.app").app
 
 
 def test_another_settings_file_than_serve_s_is_refused(desk: TradingDesk) -> None:

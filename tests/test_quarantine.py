@@ -36,6 +36,7 @@ from dita.journal import (
     GroupCommit,
     Journal,
     JournalReader,
+    Note,
     Snapshot,
     SnapshotStore,
     export_json,
@@ -431,6 +432,31 @@ def test_a_process_that_died_before_it_could_say_so_is_followed_by_one_that_does
     assert JournalReader.open(tmp_path / "journal").quarantined == (newest,)
 
 
+def test_notes_behind_the_newest_input_do_not_hide_it(tmp_path: Path, poison: list[str]) -> None:
+    """A serve that ends because of it may note so."""
+
+    async def scene(shop: Shop) -> None:
+        await shop.open_a_position()
+        journal, kernel = shop.store.journal, shop.store.engine.kernel
+        bad = poisoned(kernel.now_ms + 5)
+        journal.append(bad, kernel.pack(bad).pack())
+        journal.append_note(Note(kernel.now_ms, "FAILED", {}))
+        journal.write_and_sync()
+
+    async def again(shop: Shop) -> None:
+        newest = shop.store.journal.quarantined[0]
+        entries = list(shop.store.journal.records(newest))
+        assert [e.quarantined for e in entries] == [True, False, False]
+        assert entries[2].quarantines
+        assert shop.replayed().save() == shop.store.engine.save()
+
+    in_the_shop(tmp_path, scene)
+    in_the_shop(tmp_path, again)
+    in_the_shop(tmp_path, again)
+    poison.clear()
+    in_the_shop(tmp_path, again)
+
+
 def test_a_fault_in_the_middle_of_a_journal_is_not_passed_over(
     tmp_path: Path, poison: list[str]
 ) -> None:
@@ -459,21 +485,22 @@ def test_the_slot_of_an_input_is_found_by_order_trade_and_symbol() -> None:
     (slot,) = kernel.active_slots()
     order = kernel.orders_of(slot.trade_no)[0]
     event = VenueEvent(kind=Kind.POSITION, received_ms=1)
-    for fields, expected in (
+    about: dict[str, Any]
+    for about, expected in (
         ({"client_order_id": order.client_order_id}, slot.slot_id),
         ({"venue_order_id": order.venue_order_id}, slot.slot_id),
         ({"asset": slot.asset.replace("-", "")}, slot.slot_id),
         ({"asset": "NOPE-USDT"}, -1),
         ({}, -1),
     ):
-        assert slot_of(kernel, msgspec.structs.replace(event, **fields)) == expected, fields
+        assert slot_of(kernel, msgspec.structs.replace(event, **about)) == expected, about
     intent = KernelIntent(command=KernelCommandType.EXIT, received_ms=1)
-    for fields, expected in (
+    for about, expected in (
         ({"trade_id": slot.trade_id}, slot.slot_id),
         ({"slot_id": slot.slot_id}, slot.slot_id),
         ({"trade_id": "another"}, -1),
     ):
-        assert slot_of(kernel, msgspec.structs.replace(intent, **fields)) == expected, fields
+        assert slot_of(kernel, msgspec.structs.replace(intent, **about)) == expected, about
 
 
 def test_a_state_knows_what_its_journal_was_begun_with(tmp_path: Path) -> None:

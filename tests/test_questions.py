@@ -142,7 +142,7 @@ def test_an_answer_does_not_ask_itself_again() -> None:
                 return replace(outcome, effects=(*outcome.effects, effect))
             return outcome
 
-        floor.engine.apply = asks_again  # type: ignore[method-assign]
+        floor.engine.apply = asks_again  # type: ignore[assignment, method-assign]
         await floor.inquiry.positions()
         await asyncio.sleep(60)
         assert counted.asked["positions"] == 1

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from serve_session import IS_UP
 
 from dita.venues.mock import fet_config
 from dita.venues.remote import ServeConfig
@@ -90,7 +91,7 @@ snapshot_every = 25
             said = []
             for line in process.stderr:
                 said.append(line)
-                if line.startswith(("READY", "HOLD")):
+                if IS_UP.search(line):
                     break
             else:
                 raise AssertionError("".join(said))

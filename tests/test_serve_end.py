@@ -10,8 +10,8 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -25,6 +25,7 @@ from dita.clock import SystemClock
 from dita.contracts import ControlAction, KernelIntent, OrderSide
 from dita.errors import Unforeseen
 from dita.journal import JournalReader
+from dita.runtime.eventlog.opening import open_chronicle
 from dita.runtime.factory import Bundle
 from dita.runtime.serving import serve
 from dita.runtime.start import prepared
@@ -36,7 +37,7 @@ GRACE_S = 6.0
 class Process:
     """One serve of a folder, and words to speak to it."""
 
-    def __init__(self, folder: Path, socket: Path, drain_limit_s: int = 3) -> None:
+    def __init__(self, folder: Path, socket: Path, drain_limit_s: int = 1) -> None:
         self.state = folder / "state"
         self.config = folder / "pink.toml"
         settings = SETTINGS.format(socket=socket).replace(
@@ -46,10 +47,10 @@ class Process:
         self.drain_limit_s = drain_limit_s
 
     @contextlib.asynccontextmanager
-    async def running(self, *prefix: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    async def running(self, *command: str) -> AsyncIterator[asyncio.subprocess.Process]:
         words = ("serve", "--config", str(self.config), "--state-dir", str(self.state))
         process = await asyncio.create_subprocess_exec(
-            *prefix, *COMMAND, *words, stderr=asyncio.subprocess.PIPE
+            *(command or COMMAND), *words, stderr=asyncio.subprocess.PIPE
         )
         try:
             yield process
@@ -124,7 +125,10 @@ def test_sigterm_ends_a_serve_that_connects(tmp_path: Path) -> None:
     """Somebody listens there, and never says a word."""
 
     async def played() -> None:
-        server = await asyncio.start_unix_server(lambda r, w: None, tmp_path / "venue.sock")
+        writers: list[asyncio.StreamWriter] = []
+        server = await asyncio.start_unix_server(
+            lambda reader, writer: writers.append(writer), tmp_path / "venue.sock"
+        )
         serve = Process(tmp_path, tmp_path / "venue.sock")
         async with serve.running() as process:
             await serve.until("connecting", is_in("RECONCILING"))
@@ -132,28 +136,47 @@ def test_sigterm_ends_a_serve_that_connects(tmp_path: Path) -> None:
             assert code == 0
             assert seconds < serve.drain_limit_s + GRACE_S
         server.close()
+        for writer in writers:
+            writer.close()
 
     asyncio.run(asyncio.wait_for(played(), 60))
 
 
-@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
-@pytest.mark.parametrize(("delay_s", "code"), [(1, 0), (3_600, 74)], ids=["slow", "hanging"])
-def test_sigterm_ends_a_serve_whose_disk_is(tmp_path: Path, delay_s: int, code: int) -> None:
+#: serve, with a disk that takes its time as soon as a file says how much.
+SLOW_DISK = """
+import os, runpy, sys, time
+
+sync = os.fdatasync
+
+
+def slowly(fd):
+    try:
+        with open(os.environ["SLOW_DISK"]) as file:
+            time.sleep(float(file.read()))
+    except FileNotFoundError:
+        pass
+    sync(fd)
+
+
+os.fdatasync = slowly
+runpy.run_module("dita.commands", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize(("delay_s", "code"), [(0.5, 0), (3_600, 74)], ids=["slow", "hanging"])
+def test_sigterm_ends_a_serve_whose_disk_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, delay_s: float, code: int
+) -> None:
     """A disk that hangs keeps a thread of ours for ever; the process ends all the same."""
+    script, delay = tmp_path / "slow_disk.py", tmp_path / "delay"
+    script.write_text(SLOW_DISK)
+    monkeypatch.setenv("SLOW_DISK", str(delay))
 
     async def scene(serve: Process, venue: MockVenue) -> None:
-        async with serve.running() as process:
+        async with serve.running(sys.executable, "-P", str(script)) as process:
             await serve.until("READY", is_in("READY"))
-            inject = f"inject=fdatasync:delay_enter={delay_s * 1_000_000}"
-            words = ["-qq", "-f", "-p", str(process.pid), "-o", "/dev/null"]
-            strace = await asyncio.create_subprocess_exec("strace", *words, "-e", inject)
-            await asyncio.sleep(1)
-            try:
-                found, seconds = await serve.ends(process)
-            finally:
-                with contextlib.suppress(ProcessLookupError):
-                    strace.kill()
-                await strace.wait()
+            delay.write_text(str(delay_s))
+            found, seconds = await serve.ends(process)
             assert process.stderr is not None
             said = (await process.stderr.read()).decode()
             assert (found, "does not answer" in said) == (code, code == 74), said
@@ -173,7 +196,7 @@ def test_what_nobody_foresaw_ends_with_71_and_holds_the_next_start(tmp_path: Pat
 
             bundle = Bundle(settings, directory, SystemClock())
             with pytest.raises(Unforeseen) as caught:
-                await serve(bundle, lambda line: None, beside=odd)
+                await serve(bundle, open_chronicle(settings, bundle.clock), beside=odd)
             assert int(caught.value.exit_code) == 71
             records = [
                 entry.record for entry in JournalReader.open(directory / "journal").records()
@@ -182,9 +205,10 @@ def test_what_nobody_foresaw_ends_with_71_and_holds_the_next_start(tmp_path: Pat
             assert held[-1].action is ControlAction.HOLD
             assert "beside" in held[-1].reason
             again = Bundle(settings, directory, SystemClock())
-            said: list[str] = []
-            assert await serve(again, said.append, once=True)
-            assert "HOLD: test" in said
+            seen: list[dict[str, Any]] = []
+            log = open_chronicle(settings, again.clock)
+            assert await serve(again, log, once=True, seen=seen.append)
+            assert [record["state"] for record in seen] == ["HOLD"]
 
     asyncio.run(asyncio.wait_for(played(), 60))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -203,7 +203,7 @@ def watched(scene: Scene, config: MockConfig | None = None) -> Floor:
     return run(play())
 
 
-def causes(floor: Floor) -> dict[DriftCause, int]:
+def causes(floor: Floor) -> Mapping[DriftCause, int]:
     return floor.engine.snapshot.drift_by_cause
 
 
@@ -333,7 +333,7 @@ class Told:
         self.ids: list[str] = []
         self.takes = False
         self._apply = floor.engine.apply
-        floor.engine.apply = self.apply  # type: ignore[method-assign]
+        floor.engine.apply = self.apply  # type: ignore[assignment, method-assign]
 
     def apply(self, record: Any) -> Outcome:
         if getattr(record, "source", None) is EvidenceSource.FILL_HISTORY and (

@@ -22,6 +22,21 @@ from dita.exchange.records import (
 from dita.units import format_price, format_quantity
 
 CLIENT_ID_MAX: Final = 40
+#: What a closing order for a locked quantity is refused with.
+_LOCKED: Final = {
+    101205: "No position to close",
+    101290: "The Reduce Only order can only decrease the position",
+    109420: "position not exist",
+    110203: "Available amount for closing is insufficient",
+}
+LOCK_CODES: Final = tuple(_LOCKED)
+_HALTED: Final = {
+    101415: "This trading pair is suspended from trading",
+    109417: "{} is in pre-launch",
+    109418: "{} is offline",
+}
+#: The code of a halt, and the status that the contract then has.
+HALT_STATUSES: Final = {101415: 25, 109417: 5, 109418: 0}
 INVALID: Final = 109400
 _OPENS: Final = {PositionSide.LONG: Side.BUY, PositionSide.SHORT: Side.SELL}
 
@@ -60,6 +75,12 @@ def check_contract(contract: Contract, opening: bool) -> None:
         raise Refused(101415, f"{contract.symbol} is suspended from opening positions")
 
 
+def check_halt(symbol: str, halt: tuple[int, bool] | None, opening: bool) -> None:
+    """The symbol was not halted by the exchange, or the order only closes and may."""
+    if halt is not None and (opening or not halt[1]):
+        raise Refused(halt[0], _HALTED[halt[0]].format(symbol))
+
+
 def truncated(request: OrderRequest, contract: Contract, reference_e10: int) -> OrderRequest:
     """What is more precise than the contract is cut off silently (dossier §2.1)."""
     quantity = request.quantity_e8
@@ -82,7 +103,9 @@ def check_fields(request: OrderRequest) -> None:
         raise Refused(INVALID, "Invalid parameters,clientOrderId: at most 40 characters")
     if request.type.limited and not request.price_e10:
         raise Refused(INVALID, "Invalid parameters,price: This field is required.")
-    if request.type.conditional and not request.stop_price_e10:
+    if request.type.trailing and not (request.trail_e10 or request.trail_rate_e9):
+        raise Refused(INVALID, "Invalid parameters,price or priceRate: This field is required.")
+    if request.type.conditional and not (request.type.trailing or request.stop_price_e10):
         raise Refused(INVALID, "Invalid parameters,stopPrice: This field is required.")
     for part in (request.stop_loss, request.take_profit):
         if part is not None:
@@ -140,12 +163,17 @@ def check_exposure(contract: Contract, leverage: int, value: int) -> None:
         )
 
 
-def check_closing(request: OrderRequest, held_e8: int, free_e8: int, same_side: bool) -> None:
+def check_closing(
+    request: OrderRequest, held_e8: int, free_e8: int, same_side: bool, lock_code: int = 0
+) -> None:
     """What only closes finds a position, and not less than it wants to close.
 
-    ``free_e8`` is what other orders of its kind do not close already.
+    ``free_e8`` is what other orders of its kind do not close already; with ``lock_code`` a stop of
+    the exchange's own screen locks a part, and that is the code for wanting more.
     """
     one_way = request.position_side is PositionSide.BOTH
+    if held_e8 and lock_code and request.quantity_e8 > free_e8:
+        raise Refused(lock_code, _LOCKED[lock_code])
     if not held_e8:
         if same_side and one_way:
             raise Refused(101290, "The Reduce Only order can only decrease the position")

@@ -44,7 +44,7 @@ class Exchange(Matching):
     def set_leverage(self, symbol: str, side: PositionSide, leverage: int, now_ms: int) -> Leverage:
         """Change it.  Refused 109400 for another side than the mode's, 101414 beyond the most,
         101204 when open positions would need more margin than there is."""
-        self._tell_time(now_ms)
+        self.tell_time(now_ms)
         contract = self.contract(symbol)
         if not self.hedge and side is not PositionSide.BOTH:
             raise Refused(
@@ -70,7 +70,7 @@ class Exchange(Matching):
 
     def set_margin_type(self, symbol: str, margin_type: MarginType, now_ms: int) -> None:
         """Change it, when nothing is open on the symbol.  Refused 109400."""
-        self._tell_time(now_ms)
+        self.tell_time(now_ms)
         self.contract(symbol)
         if self.positions(symbol) or self.open_orders(symbol):
             raise Refused(checks.INVALID, "the account has positions or pending orders")
@@ -79,7 +79,7 @@ class Exchange(Matching):
 
     def set_hedge(self, hedge: bool, now_ms: int) -> None:
         """Switch the mode, when nothing at all is open.  Refused 104103 for orders, 109401."""
-        self._tell_time(now_ms)
+        self.tell_time(now_ms)
         if hedge != self.hedge and self.open_orders():
             raise Refused(104103, "Position mode cannot be changed with pending orders")
         if hedge != self.hedge and self.positions():
@@ -88,7 +88,7 @@ class Exchange(Matching):
 
     def place(self, request: OrderRequest, now_ms: int) -> Order:
         """Take an order; what it fills at once is in it.  Refused."""
-        self._tell_time(now_ms)
+        self.tell_time(now_ms)
         request = self._checked(request)
         order = self._new_order(request)
         self._start(order)
@@ -96,7 +96,7 @@ class Exchange(Matching):
 
     def test(self, request: OrderRequest, now_ms: int) -> Order:
         """As `place`, but nothing is kept."""
-        self._tell_time(now_ms)
+        self.tell_time(now_ms)
         request = self._checked(request)
         return self._order_of(request, 0)
 
@@ -106,6 +106,7 @@ class Exchange(Matching):
         checks.check_fields(request)
         checks.check_mode(request, self.hedge)
         closes = checks.closes(request)
+        checks.check_halt(request.symbol, self.halts.get(request.symbol), not closes)
         checks.check_contract(contract, not closes)
         request = checks.truncated(request, contract, market.last_e10)
         if request.client_order_id in self.registry.by_client:
@@ -119,7 +120,9 @@ class Exchange(Matching):
         checks.check_band(request, contract, market.mark_e10)
         if closes:
             same = self.held.get(request.symbol, request.position_side) is not None
-            checks.check_closing(request, held, held - self._taken_e8(request), same)
+            locked, code = self.locks.get((request.symbol, request.position_side), (0, 0))
+            free = held - self._taken_e8(request) - locked
+            checks.check_closing(request, held, free, same, code)
         elif not request.type.conditional:
             self._check_opening(request, price, request.quantity_e8 - held)
         if request.time_in_force is TimeInForce.POST_ONLY and self._crosses(request):
@@ -167,7 +170,7 @@ class Exchange(Matching):
         self, symbol: str, now_ms: int, order_id: int = 0, client_order_id: str = ""
     ) -> Order:
         """Cancel an order.  Refused: 109421 unknown, 109422 filled, 109201 twice in a second."""
-        now_ms = self._tell_time(now_ms)
+        now_ms = self.tell_time(now_ms)
         order = self.registry.find(symbol, order_id, client_order_id)
         last_ms = self._cancelled_ms.get(order.order_id, -CANCEL_AGAIN_MS)
         if now_ms - last_ms < CANCEL_AGAIN_MS:
@@ -194,7 +197,7 @@ class Exchange(Matching):
 
     def cancel_all(self, symbol: str, now_ms: int) -> list[Order]:
         """Cancel every order of a symbol, of all for ""."""
-        now_ms = self._tell_time(now_ms)
+        now_ms = self.tell_time(now_ms)
         orders = self.open_orders(symbol)
         for order in orders:
             self._end(order, OrderStatus.CANCELLED)
@@ -202,13 +205,13 @@ class Exchange(Matching):
 
     def cancel_all_after(self, timeout_ms: int, now_ms: int) -> int:
         """Cancel everything unless called again in time; 0 switches it off.  When it would."""
-        now_ms = self._tell_time(now_ms)
+        now_ms = self.tell_time(now_ms)
         self._cancel_all_ms = now_ms + timeout_ms if timeout_ms else 0
         return self._cancel_all_ms
 
     def amend(self, symbol: str, order_id: int, quantity_e8: int, now_ms: int) -> Order:
         """Change the quantity of an order that rests.  Refused."""
-        now_ms = self._tell_time(now_ms)
+        now_ms = self.tell_time(now_ms)
         order = self.registry.find(symbol, order_id)
         quantity_e8 -= quantity_e8 % self.contracts[symbol].step_e8
         if order.status.ended:
@@ -227,12 +230,12 @@ class Exchange(Matching):
 
     def close_all(self, symbol: str, now_ms: int) -> list[Order]:
         """Close every position of a symbol, of all for "", at the market."""
-        self._tell_time(now_ms)
+        self.tell_time(now_ms)
         return [self._close_at_market(position) for position in self.positions(symbol)]
 
     def close_position(self, position_id: int, now_ms: int) -> Order:
         """Close one position at the market.  Refused 101205."""
-        self._tell_time(now_ms)
+        self.tell_time(now_ms)
         for position in self.positions():
             if position.position_id == position_id:
                 return self._close_at_market(position)
@@ -258,7 +261,7 @@ class Exchange(Matching):
         contract = self.contract(symbol)
         if price_e10 < contract.tick_e10 or mark_e10 < 0:
             raise Refused(checks.INVALID, "the price is below the smallest one")
-        self._tell_time(now_ms)
+        self.tell_time(now_ms)
         market = self.markets[symbol]
         market.move(price_e10 - price_e10 % contract.tick_e10, mark_e10, self.now_ms)
         self._market_events.append(market.quote())
@@ -271,9 +274,9 @@ class Exchange(Matching):
 
     def advance(self, now_ms: int) -> None:
         """Time passes: funding is paid, a forgotten cancelAllAfter strikes."""
-        self._tell_time(now_ms)
+        self.tell_time(now_ms)
 
-    def _tell_time(self, now_ms: int) -> int:
+    def tell_time(self, now_ms: int) -> int:
         """Let happen what is due, each at its time; what time it is, which never goes back."""
         until_ms = max(self.now_ms, now_ms)
         while True:
@@ -295,7 +298,7 @@ class Exchange(Matching):
 
     def pay_funding(self, symbol: str, rate_e9: int, now_ms: int) -> int:
         """Pay funding now, outside the hours; longs pay a positive rate.  The sum paid to us."""
-        self._tell_time(now_ms)
+        self.tell_time(now_ms)
         paid = self._pay_funding(symbol, rate_e9)
         self._liquidate_where_needed()
         return paid
@@ -310,17 +313,17 @@ class Exchange(Matching):
             paid.append(position)
         if paid:
             isolated = [p for p in paid if p.margin_type is not MarginType.CROSSED]
-            self._tell_account(AccountReason.FUNDING_FEE, self.wallet - before, isolated)
+            self.tell_account(AccountReason.FUNDING_FEE, self.wallet - before, isolated)
         return self.wallet - before
 
     def transfer(self, amount: int, now_ms: int) -> None:
         """A deposit, or with a minus a withdrawal of what is free.  Refused 101204."""
-        self._tell_time(now_ms)
+        self.tell_time(now_ms)
         if amount < 0:
             self._need(-amount)
         self.ledger.book(IncomeType.TRANSFER, "", amount, self.now_ms, info="Transfer")
         reason = AccountReason.DEPOSIT if amount > 0 else AccountReason.WITHDRAW
-        self._tell_account(reason, amount, [])
+        self.tell_account(reason, amount, [])
 
     def top_up(self, now_ms: int) -> int:
         """VST: free test money."""
@@ -336,7 +339,7 @@ class Exchange(Matching):
         position_side: PositionSide = PositionSide.BOTH,
     ) -> Order:
         """Somebody trades on the account by hand, at the market, whatever the margin."""
-        self._tell_time(now_ms)
+        self.tell_time(now_ms)
         quantity_e8 -= quantity_e8 % self.contract(symbol).step_e8
         request = OrderRequest(
             symbol=symbol,
@@ -354,9 +357,26 @@ class Exchange(Matching):
         self._work(order)
         return order
 
+    def add_margin(self, symbol: str, side: PositionSide, amount: int, now_ms: int) -> Position:
+        """Add margin to an isolated position, or take added margin away.  Refused."""
+        self.tell_time(now_ms)
+        self.contract(symbol)
+        found = [p for p in self.positions(symbol) if side in (p.side, PositionSide.BOTH)]
+        if not found:
+            raise Refused(101205, "No position to close")
+        position = found[0]
+        if position.margin_type is MarginType.CROSSED:
+            raise Refused(101479, "The position is not in Isolated Margin Mode")
+        if amount > 0:
+            self._need(amount)
+        elif -amount > position.added_margin:
+            raise Refused(checks.INVALID, "the margin to take away is more than what was added")
+        position.added_margin += amount
+        return position
+
     def liquidate(self, symbol: str, now_ms: int, adl: bool = False) -> list[Order]:
         """The exchange closes the positions of a symbol, whatever their margin."""
-        self._tell_time(now_ms)
+        self.tell_time(now_ms)
         return self._liquidate(self.positions(symbol), "ADL" if adl else "LIQUIDATION")
 
     def _liquidate_where_needed(self) -> None:
@@ -393,4 +413,4 @@ class Exchange(Matching):
         """What a position lost beyond its margin, or the account beyond its wallet, is paid."""
         if missing > 0:
             self.ledger.book(IncomeType.INSURANCE_CLEAR, symbol, wallet_money(missing), self.now_ms)
-            self._tell_account(AccountReason.ORDER, wallet_money(missing), [])
+            self.tell_account(AccountReason.ORDER, wallet_money(missing), [])

@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 
 from dita.exchange.records import Income, IncomeType
 
-_NUMBERS = {type_: number for number, type_ in enumerate(IncomeType)}
+_NUMBERS: dict[str, int] = {type_: number for number, type_ in enumerate(IncomeType)}
 _PNL = (IncomeType.REALIZED_PNL, IncomeType.ADL)
 
 
@@ -28,7 +28,7 @@ class Ledger:
 
     def book(
         self,
-        type_: IncomeType,
+        type_: IncomeType | str,
         symbol: str,
         amount: int,
         now_ms: int,
@@ -48,15 +48,21 @@ class Ledger:
             del self.rows[: self._rows_min]
         self.rows.append(
             Income(
-                tran_id=f"{now_ms}_{self._number}_{_NUMBERS[type_]}",
+                tran_id=f"{now_ms}_{self._number}_{_NUMBERS.get(type_, len(_NUMBERS))}",
                 type=type_,
                 symbol=symbol,
                 amount=amount,
-                info=info or type_.value.replace("_", " ").title(),
+                info=info or str(type_).replace("_", " ").title(),
                 trade_id=trade_id,
                 time_ms=now_ms,
             )
         )
+
+    def reset(self, wallet: int) -> None:
+        """Begin anew with another wallet and no row: what an account's reset leaves."""
+        self.initial = self.wallet = wallet
+        self.rows.clear()
+        self.forgotten = self.realized = 0
 
     def find(
         self, symbol: str, type_: IncomeType | None, start_ms: int, end_ms: int, limit: int

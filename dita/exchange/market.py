@@ -104,6 +104,15 @@ class Market:
         self._candle(now_ms).volume_e8 += quantity_e8
         return trade
 
+    def minutes(self, now_ms: int) -> list[Candle]:
+        """Every minute up to now, oldest first; one without a price or a trade stands still."""
+        found: list[Candle] = []
+        for candle in self.candles:
+            _fill_gap(found, candle.time_ms)
+            found.append(candle)
+        _fill_gap(found, now_ms - now_ms % _MINUTE_MS + _MINUTE_MS)
+        return found[-CANDLES_KEPT:]
+
     def _candle(self, now_ms: int) -> Candle:
         opens_ms = now_ms - now_ms % _MINUTE_MS
         price = self.last_e10
@@ -140,4 +149,21 @@ class Market:
             low_e10=self.low_e10,
             volume_e8=self.volume_e8,
             turnover=self.turnover,
+        )
+
+
+def _fill_gap(found: list[Candle], until_ms: int) -> None:
+    """Go on at the last price, minute by minute, to before ``until_ms``."""
+    while found and found[-1].time_ms + _MINUTE_MS < until_ms:
+        first_ms = max(found[-1].time_ms + _MINUTE_MS, until_ms - CANDLES_KEPT * _MINUTE_MS)
+        price = found[-1].close_e10
+        found.append(
+            Candle(
+                time_ms=first_ms,
+                open_e10=price,
+                high_e10=price,
+                low_e10=price,
+                close_e10=price,
+                volume_e8=0,
+            )
         )

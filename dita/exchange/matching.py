@@ -59,6 +59,9 @@ class Matching(State):
             status=OrderStatus.NEW if request.type.conditional else OrderStatus.PENDING,
             stop_loss=request.stop_loss,
             take_profit=request.take_profit,
+            trail_e10=request.trail_e10,
+            trail_rate_e9=request.trail_rate_e9,
+            activation_e10=request.activation_e10,
         )
 
     def _new_order(self, request: OrderRequest) -> Order:
@@ -74,6 +77,9 @@ class Matching(State):
             return
         reference = self._reference_e10(order)
         up = _STOPS_UP.get(order.type)
+        if order.type.trailing:
+            self._fire(order)
+            return
         if up is None:
             order.rises = order.stop_price_e10 >= reference
         else:
@@ -155,7 +161,7 @@ class Matching(State):
         if not order.left_e8:
             self.registry.end(order)
         self._tell_fill(order, price_e10, quantity_e8, fee, realized, trade_id)
-        self._tell_account(AccountReason.ORDER, self.wallet - before, changed)
+        self.tell_account(AccountReason.ORDER, self.wallet - before, changed)
         taker_buys = (order.side is Side.BUY) is not maker
         market = self.markets[order.symbol]
         self._market_events.append(
@@ -236,6 +242,8 @@ class Matching(State):
 
     def _fire(self, order: Order) -> None:
         """Start a conditional order when its price is reached."""
+        if order.type.trailing and not self._follow(order):
+            return
         beyond = self._reference_e10(order) - order.stop_price_e10
         if (beyond < 0) if order.rises else (beyond > 0):
             return
@@ -249,6 +257,20 @@ class Matching(State):
             self._work(order)
         else:
             self._end(order, OrderStatus.FAILED)
+
+    def _follow(self, order: Order) -> bool:
+        """Move a trailing order's stop behind the price; False until it has begun to follow."""
+        reference, sign = self._reference_e10(order), order.side.sign
+        if not order.peak_e10:
+            if order.activation_e10 and (reference - order.activation_e10) * sign > 0:
+                return False
+            order.peak_e10 = reference
+        best = max if sign < 0 else min  # a SELL follows a price that rises
+        order.peak_e10 = best(order.peak_e10, reference)
+        distance = order.trail_e10 or order.peak_e10 * order.trail_rate_e9 // 10**9
+        order.stop_price_e10 = max(1, order.peak_e10 + sign * distance)
+        order.rises = sign > 0
+        return True
 
     def _affords(self, order: Order, opening_e8: int) -> bool:
         """Is there margin for what an order of ours, itself not counted, would open?"""

@@ -61,6 +61,15 @@ class Orders:
         del ended[: self._history_min]
         self.fills = [fill for fill in self.fills if fill.order_id not in gone]
 
+    def forget_all(self) -> None:
+        """Nothing was ever ordered; new ids still rise."""
+        self.by_id.clear()
+        self.by_client.clear()
+        self.open.clear()
+        self.fills.clear()
+        self.fills_of.clear()
+        self._ended.clear()
+
     def add_fill(self, fill: Fill) -> None:
         """A fill, in the order of time."""
         self.fills.append(fill)

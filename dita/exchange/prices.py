@@ -12,14 +12,14 @@ from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from importlib import resources
 from itertools import pairwise
-from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from dita.errors import SettingsError, UnitError
 from dita.exchange.records import Contract
+from dita.files import read_limited
 from dita.units import parse_price
 
-TAPE_BYTES_MAX: Final = 1 << 30
+TAPE_BYTES_MAX: Final = 1 << 28
 
 
 class Step(NamedTuple):
@@ -137,7 +137,9 @@ def read_tape(path_or_name: str, symbol: str = "") -> list[Step]:
         data = _bytes_of(path_or_name)
         if data.startswith(b"\x1f\x8b"):
             with gzip.open(io.BytesIO(data)) as file:
-                data = file.read(TAPE_BYTES_MAX)
+                data = file.read(TAPE_BYTES_MAX + 1)
+            if len(data) > TAPE_BYTES_MAX:
+                raise OSError(f"more than {TAPE_BYTES_MAX} bytes when unpacked")
     except (OSError, EOFError) as bad:
         raise SettingsError(
             "price tape cannot be read", expected="a packaged tape, or a path with a slash",
@@ -164,7 +166,7 @@ def read_tape(path_or_name: str, symbol: str = "") -> list[Step]:
 
 def _bytes_of(path_or_name: str) -> bytes:
     if "/" in path_or_name:
-        return Path(path_or_name).read_bytes()
+        return read_limited(path_or_name, TAPE_BYTES_MAX)
     return (resources.files("dita.configs") / "tapes" / f"{path_or_name}.csv").read_bytes()
 
 

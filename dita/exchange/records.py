@@ -59,6 +59,8 @@ class OrderType(StrEnum):
     TAKE_PROFIT_MARKET = "TAKE_PROFIT_MARKET"
     TRIGGER_LIMIT = "TRIGGER_LIMIT"
     TRIGGER_MARKET = "TRIGGER_MARKET"
+    TRAILING_STOP_MARKET = "TRAILING_STOP_MARKET"
+    TRAILING_TP_SL = "TRAILING_TP_SL"
     LIQUIDATION = "LIQUIDATION"
 
     @property
@@ -68,8 +70,13 @@ class OrderType(StrEnum):
 
     @property
     def family(self) -> str:
-        """STOP, TAKE, TRIGGER, or the type's own name: what competes for one position."""
+        """STOP, TAKE, TRIGGER, TRAILING or the type's own name: what competes for one position."""
         return self.value.partition("_")[0]
+
+    @property
+    def trailing(self) -> bool:
+        """Its trigger follows the price at a distance."""
+        return self.family == "TRAILING"
 
     @property
     def limited(self) -> bool:
@@ -165,7 +172,7 @@ class Attached(Record, frozen=True, kw_only=True):
 
 
 class OrderRequest(Record, frozen=True, kw_only=True):
-    """What an order POST asks for.  Quantities and prices may be more precise than the contract."""
+    """What an order POST asks for, perhaps more precisely than the contract has it."""
 
     symbol: str
     side: Side
@@ -175,6 +182,9 @@ class OrderRequest(Record, frozen=True, kw_only=True):
     quote_quantity: int = 0  # money of 10^-18; used when the quantity is 0
     price_e10: int = 0
     stop_price_e10: int = 0
+    trail_e10: int = 0  # how far a trailing order stays behind, or as a share of the price:
+    trail_rate_e9: int = 0
+    activation_e10: int = 0  # it begins to follow there; 0: at once
     working_type: WorkingType = WorkingType.MARK_PRICE
     time_in_force: TimeInForce = TimeInForce.GTC
     reduce_only: bool = False
@@ -205,6 +215,7 @@ class Contract(Record, frozen=True, kw_only=True):
     exposure_max: int = 100_000_000 * 10**18  # a position's value times its leverage
     price_band_e9: int = 200_000_000  # how far beyond the mark a limit price may be
     status: int = 1  # 1 online, 25 no opening, 5 pre-online, 0 offline
+    closable: bool = True  # while it is not online, positions may be closed where status is 25
 
     @property
     def tick_e10(self) -> int:
@@ -242,6 +253,10 @@ class Order(msgspec.Struct, kw_only=True):
     fee: int = 0
     profit: int = 0
     rises: bool = False  # a conditional order fires when the price rises to it, else when it falls
+    trail_e10: int = 0
+    trail_rate_e9: int = 0
+    activation_e10: int = 0
+    peak_e10: int = 0  # the best price since a trailing order follows; 0: not yet
     triggered: bool = False
     foreign: bool = False  # not by an API call: by hand, or the exchange's own
     stop_loss: Attached | None = None
@@ -291,6 +306,7 @@ class Position(msgspec.Struct, kw_only=True):
     quantity_e8: int = 0
     cost: int = 0  # entry value of what is open
     realized: int = 0  # since it was opened, fees included (dossier §2.4)
+    added_margin: int = 0  # by hand, to an isolated one
 
     @property
     def sign(self) -> int:
@@ -304,8 +320,8 @@ class Position(msgspec.Struct, kw_only=True):
 
     @property
     def margin(self) -> int:
-        """Margin at the entry value."""
-        return self.cost // self.leverage
+        """Margin at the entry value, with what was added."""
+        return self.cost // self.leverage + self.added_margin
 
     def unrealized(self, mark_e10: int) -> int:
         """PnL at a mark price."""
@@ -316,7 +332,7 @@ class Income(Record, frozen=True, kw_only=True):
     """One row: everything that ever moved the wallet has one."""
 
     tran_id: str
-    type: IncomeType
+    type: IncomeType | str  # a text for a word that nobody knows
     symbol: str  # "" for transfers
     amount: int
     info: str

@@ -83,6 +83,11 @@ class State:
         self._leverages: dict[tuple[str, PositionSide], int] = {}
         self._margin_types: dict[str, MarginType] = {}
         self._cancelled_ms: dict[int, int] = {}
+        #: Quantity that a stop set at the exchange's own screen has locked, with the code that a
+        #: closing order for more is refused with.
+        self.locks: dict[tuple[str, PositionSide], tuple[int, int]] = {}
+        #: Symbols that are not traded: the code, and whether positions may still be closed.
+        self.halts: dict[str, tuple[int, bool]] = {}
         self._cancel_all_ms = 0
         self._funding_ms = self._next_funding_ms(now_ms)
         self._trade_no = 0
@@ -149,7 +154,7 @@ class State:
     def candles(self, symbol: str, limit: int) -> list[Candle]:
         """The newest minutes of a symbol, oldest first."""
         self.contract(symbol)
-        return list(self.markets[symbol].candles)[-limit:] if limit else []
+        return self.markets[symbol].minutes(self.now_ms)[-limit:] if limit else []
 
     def funding(self, symbol: str) -> Funding:
         """Funding of a symbol."""
@@ -213,7 +218,9 @@ class State:
         """What of a position no resting order closes already."""
         key_side = position.side if self.hedge else PositionSide.BOTH
         side = Side.SELL if position.side is PositionSide.LONG else Side.BUY
-        return max(0, position.quantity_e8 - self._promised_e8(position.symbol, key_side, side))
+        locked_e8, _ = self.locks.get((position.symbol, key_side), (0, 0))
+        promised_e8 = self._promised_e8(position.symbol, key_side, side)
+        return max(0, position.quantity_e8 - promised_e8 - locked_e8)
 
     def _promised_e8(self, symbol: str, position_side: PositionSide, side: Side) -> int:
         """What orders that work will close of a position when they are filled."""
@@ -347,7 +354,8 @@ class State:
             )
         )
 
-    def _tell_account(self, reason: AccountReason, change: int, positions: list[Position]) -> None:
+    def tell_account(self, reason: AccountReason, change: int, positions: list[Position]) -> None:
+        """Say that wallet or positions changed."""
         isolated = sum(
             p.margin for p in self.positions() if p.margin_type is not MarginType.CROSSED
         )

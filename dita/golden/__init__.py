@@ -9,9 +9,10 @@ from dita.golden.arrivals import RUNS_MAX, Run, runs
 from dita.golden.case import CHILD_MARK, START_MS, STEP_MS, Case, Step
 from dita.golden.checking import CaseResult, check
 from dita.golden.playing import Difference, Played, play
-from dita.golden.reading import case_named, cases, load
+from dita.golden.reading import CASE_BYTES_MAX, case_named, cases, load
 
 __all__ = [
+    "CASE_BYTES_MAX",
     "CHILD_MARK",
     "RUNS_MAX",
     "START_MS",

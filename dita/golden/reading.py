@@ -17,6 +17,7 @@ import msgspec
 
 from dita.contracts import KernelCommandType, KernelEventKind, KernelIntent, VenueEvent
 from dita.errors import OperatorError, UsageError, shown
+from dita.files import read_limited
 from dita.golden import keys
 from dita.golden.arrivals import RUNS_MAX, blocks
 from dita.golden.case import CHILD_MARK, START_MS, STEP_MS, Case, Input, Step, Variant
@@ -25,6 +26,8 @@ from dita.identity import client_order_id
 from dita.kernel import KernelConfig
 from dita.units import exchange_leverage
 
+#: Of a case's file; the largest that comes with the program has a hundredth of it.
+CASE_BYTES_MAX: Final = 16 * 2**20
 _ACCOUNT_KINDS: Final = frozenset(
     {
         KernelEventKind.ACCOUNT_UPDATE,
@@ -46,7 +49,7 @@ def load(path_or_text: Path | str, name: str = "") -> Case:
         return _load_text(path_or_text, name or "case")
     path = Path(path_or_text)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_limited(path, CASE_BYTES_MAX).decode()
     except (OSError, ValueError) as bad:
         raise UsageError(
             f"{path}: cannot be read as a golden case",

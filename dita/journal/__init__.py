@@ -7,12 +7,14 @@ means is the engine's matter.
 
 from __future__ import annotations
 
+from dita.journal.archive import archivable, archive
 from dita.journal.commit import GroupCommit
 from dita.journal.disk import Disk, OsDisk
 from dita.journal.highwater import HighWater, ResumePoint
+from dita.journal.latency import CommitLatency
 from dita.journal.lines import export_json, import_json
 from dita.journal.reader import JournalReader
-from dita.journal.records import UPCASTERS, Entry, Epoch, Input, Mark
+from dita.journal.records import UPCASTERS, Entry, Epoch, Input, Mark, Note
 from dita.journal.report import Report
 from dita.journal.salvage import Replayed, Salvage
 from dita.journal.snapshots import Snapshot, SnapshotFailed, SnapshotStore
@@ -20,6 +22,7 @@ from dita.journal.writer import Journal, JournalFull
 
 __all__ = [
     "UPCASTERS",
+    "CommitLatency",
     "Disk",
     "Entry",
     "Epoch",
@@ -30,6 +33,7 @@ __all__ = [
     "JournalFull",
     "JournalReader",
     "Mark",
+    "Note",
     "OsDisk",
     "Replayed",
     "Report",
@@ -38,6 +42,8 @@ __all__ = [
     "Snapshot",
     "SnapshotFailed",
     "SnapshotStore",
+    "archivable",
+    "archive",
     "export_json",
     "import_json",
 ]

@@ -56,6 +56,15 @@ class Chunk(NamedTuple):
     oldest: int
     at_mark: bool
 
+    def kinds(self) -> list[int]:
+        """Kind of each noted record."""
+        return [what >> 32 & 0xFF for what in self.notes[1 : 2 * self.noted : 2]]
+
+    def crc(self, index: int) -> int:
+        """Checksum of a noted record; through it and the chain it stands for all before it."""
+        start = self.notes[2 * index] + 4
+        return int.from_bytes(self.data[start : start + 4], "little")
+
     def payload(self, index: int) -> tuple[int, bytes]:
         """(kind, payload in today's version) of a noted record."""
         offset, what = self.notes[2 * index], self.notes[2 * index + 1]

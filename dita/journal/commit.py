@@ -19,6 +19,7 @@ from typing import Final
 from dita.clock import Clock, SystemClock
 from dita.engine import Engine
 from dita.errors import KernelFault
+from dita.journal.latency import CommitLatency, Latencies
 from dita.journal.snapshots import Snapshot, SnapshotStore
 from dita.journal.writer import Journal
 
@@ -45,7 +46,9 @@ class GroupCommit:
         self._quick_ns = quick_ns
         self._turn_is_used = False
         self._to_prove = QUICK_SYNCS
-        self._waiters: deque[tuple[int, asyncio.Future[int]]] = deque()
+        #: Number, since when, and who waits for it.
+        self._waiters: deque[tuple[int, int, asyncio.Future[int]]] = deque()
+        self._latencies = Latencies()
         self._calls: SimpleQueue[asyncio.AbstractEventLoop | None] = SimpleQueue()
         self._busy = False
         self._mark_is_due = False
@@ -59,7 +62,7 @@ class GroupCommit:
         wanted = journal.last_seq
         if wanted <= journal.synced_up_to:
             return journal.synced_up_to
-        loop = asyncio.get_running_loop()
+        loop, since_ns = asyncio.get_running_loop(), self._clock.monotonic_ns()
         if not (self._busy or self._to_prove or self._turn_is_used):
             # Once a turn at most: whoever else commits in it waits for the next, and with the rest.
             self._turn_is_used = True
@@ -67,13 +70,19 @@ class GroupCommit:
             error = self._attempt()
             if error is not None:
                 raise error
+            self._latencies.note(since_ns, self._clock.monotonic_ns())
             self._sync_mark_soon(loop)
             return journal.synced_up_to
         waiter: asyncio.Future[int] = loop.create_future()
-        self._waiters.append((wanted, waiter))
+        self._waiters.append((wanted, since_ns, waiter))
         if not self._busy:
             self._call(loop)
         return await waiter
+
+    def latency(self) -> CommitLatency:
+        """How long commits have taken lately; one that hangs is in it too."""
+        since_ns = self._waiters[0][1] if self._waiters else None
+        return self._latencies.figures(self._clock.monotonic_ns(), since_ns)
 
     async def snapshot(self, store: SnapshotStore, seq: int, engine: Engine) -> Snapshot:
         """Save the engine's state, in which everything up to ``seq`` is applied.
@@ -150,8 +159,10 @@ class GroupCommit:
 
     def _settle(self, loop: asyncio.AbstractEventLoop, error: BaseException | None) -> None:
         synced = self.journal.synced_up_to
+        if error is None and self._waiters:  # the first has waited longest
+            self._latencies.note(self._waiters[0][1], self._clock.monotonic_ns())
         while self._waiters and (self._waiters[0][0] <= synced or error is not None):
-            wanted, waiter = self._waiters.popleft()
+            wanted, _, waiter = self._waiters.popleft()
             if waiter.done():  # cancelled
                 continue
             if wanted <= synced:

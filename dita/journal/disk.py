@@ -35,6 +35,7 @@ class Disk(Protocol):
     def unlink(self, path: str) -> None: ...
     def remove_directory(self, path: str) -> None: ...
     def free(self, path: str) -> int: ...
+    def is_at(self, path: str, fd: int) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +120,19 @@ class OsDisk:
         found = os.statvfs(path)
         return found.f_bavail * found.f_frsize
 
+    def is_at(self, path: str, fd: int) -> bool:
+        """Is the open file still the one at this path?"""
+        try:
+            found, ours = os.stat(path, follow_symlinks=False), os.fstat(fd)
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)
+
 
 def write_all(disk: Disk, fd: int, data: bytes | memoryview, offset: int) -> None:
     """Write everything, however little each call takes."""
     view = memoryview(data)
-    while view:
+    while view.nbytes:
         try:
             count = disk.pwrite(fd, view, offset)
         except InterruptedError:

@@ -16,9 +16,7 @@ import contextlib
 import os
 import struct
 import threading
-from typing import Final
-
-from msgspec import structs
+from typing import Any, Final
 
 from dita import _journal
 from dita.clock import BootClock
@@ -31,8 +29,9 @@ SUFFIX: Final = ".high-water"
 _MAGIC: Final = b"DITAHIGH"
 _VERSION: Final = 1
 #: Magic, version, generation, namespace, epoch, identity, first number, number, its checksum,
-#: segment, end, time of the record, of the boot, of the wall, which boot; its own checksum.
-_SLOT: Final = struct.Struct("<8sB7xQQQ16sQQI4xQQqqq40sI")
+#: segment, end, time of the record, of the boot, of the wall, which boot.  Its checksum follows.
+_SLOT: Final = struct.Struct("<8sB7xQQQ16sQQI4xQQqqq40s")
+_SLOT_BYTES: Final = _SLOT.size + 4
 _SLOTS: Final = 3
 _APART: Final = 4_096  # a block each: writing one cannot harm another
 _FILE_BYTES: Final = _SLOTS * _APART
@@ -83,38 +82,53 @@ class HighWater(Record, frozen=True, kw_only=True):
     end: int
     resume: ResumePoint
 
-    def encode(self, generation: int) -> bytes:
-        """One slot."""
+    def fields(self) -> tuple[Any, ...]:
+        """In the order of a slot, from the namespace on."""
         resume = self.resume
-        body = _SLOT.pack(
-            _MAGIC, _VERSION, generation, self.namespace_hash, self.epoch, self.identity,
-            self.first_seq, self.seq, self.crc, self.segment, self.end, resume.record_ms,
-            resume.boottime_ns, resume.wall_ms, resume.boot_id.encode()[:_BOOT_ID_BYTES], 0,
-        )[:-4]  # fmt: skip
-        return body + _journal.crc32c(body).to_bytes(4, "little")
+        return (
+            self.namespace_hash, self.epoch, self.identity, self.first_seq, self.seq, self.crc,
+            self.segment, self.end, resume.record_ms, resume.boottime_ns, resume.wall_ms,
+            _boot_bytes(resume.boot_id),
+        )  # fmt: skip
+
+    @classmethod
+    def of(cls, fields: tuple[Any, ...]) -> HighWater:
+        """And back."""
+        space, epoch, identity, first_seq, seq, crc, segment, end, record_ms, boottime_ns = fields[
+            :10
+        ]
+        wall_ms, boot = fields[10:]
+        resume = ResumePoint(
+            record_ms=record_ms,
+            boot_id=boot.rstrip(b"\0").decode("ascii", "replace"),
+            boottime_ns=boottime_ns,
+            wall_ms=wall_ms,
+        )
+        return cls(
+            namespace_hash=space, epoch=epoch, identity=identity, first_seq=first_seq, seq=seq,
+            crc=crc, segment=segment, end=end, resume=resume,
+        )  # fmt: skip
+
+
+def _boot_bytes(boot_id: str) -> bytes:
+    return boot_id.encode("ascii", "replace")[:_BOOT_ID_BYTES]
+
+
+def _encode(generation: int, fields: tuple[Any, ...]) -> bytes:
+    """One slot."""
+    body = _SLOT.pack(_MAGIC, _VERSION, generation, *fields)
+    return body + _journal.crc32c(body).to_bytes(4, "little")
 
 
 def _decode(data: bytes) -> tuple[int, HighWater] | None:
     """Generation and content of a slot; None for what is no sound one."""
-    if len(data) != _SLOT.size or _journal.crc32c(data[:-4]).to_bytes(4, "little") != data[-4:]:
+    body = data[:-4]
+    if len(data) != _SLOT_BYTES or _journal.crc32c(body).to_bytes(4, "little") != data[-4:]:
         return None
-    (
-        magic, version, generation, space, epoch, identity, first_seq, seq, crc, segment, end,
-        record_ms, boottime_ns, wall_ms, boot_id, _,
-    ) = _SLOT.unpack(data)  # fmt: skip
+    magic, version, generation, *fields = _SLOT.unpack(body)
     if magic != _MAGIC or version != _VERSION:
         return None
-    resume = ResumePoint(
-        record_ms=record_ms,
-        boot_id=boot_id.rstrip(b"\0").decode("ascii", "replace"),
-        boottime_ns=boottime_ns,
-        wall_ms=wall_ms,
-    )
-    found = HighWater(
-        namespace_hash=space, epoch=epoch, identity=identity, first_seq=first_seq, seq=seq,
-        crc=crc, segment=segment, end=end, resume=resume,
-    )  # fmt: skip
-    return generation, found
+    return generation, HighWater.of(tuple(fields))
 
 
 class HighWaterFile:
@@ -140,7 +154,7 @@ class HighWaterFile:
         except OSError as bad:
             raise self._damage(f"a read error: {bad}") from bad
         places = range(0, _FILE_BYTES, _APART)
-        sound = {n: _decode(data[at : at + _SLOT.size]) for n, at in enumerate(places)}
+        sound = {n: _decode(data[at : at + _SLOT_BYTES]) for n, at in enumerate(places)}
         newest = max((n for n in sound if sound[n]), key=lambda n: sound[n][0], default=None)  # type: ignore[index]
         found = sound[newest] if newest is not None else None
         if newest is None or found is None:
@@ -160,7 +174,7 @@ class HighWaterFile:
         fd = self._disk.create(path)
         try:
             self._disk.fallocate(fd, _FILE_BYTES)
-            write_all(self._disk, fd, water.encode(1), 0)
+            write_all(self._disk, fd, _encode(1, water.fields()), 0)
             publish(self._disk, directory, fd, temporary, name)
         finally:
             self._disk.close(fd)
@@ -170,11 +184,12 @@ class HighWaterFile:
         """Open what was read or created, for writing.  OSError."""
         self._fd = self._disk.open(self.path)
 
-    def write(self, water: HighWater) -> None:
+    def write(self, fields: tuple[Any, ...]) -> None:
         """Replace the content, safe from the end of this process at once.  OSError."""
         with self._lock:
             self._generation += 1
-            write_all(self._disk, self._fd, water.encode(self._generation), self._writing * _APART)
+            slot = _encode(self._generation, fields)
+            write_all(self._disk, self._fd, slot, self._writing * _APART)
             self._is_dirty = True
 
     def sync(self) -> None:
@@ -188,6 +203,10 @@ class HighWaterFile:
             self._disk.fdatasync(self._fd)
             with self._lock:
                 self._durable = going
+
+    def pairs(self) -> tuple[tuple[str, int], ...]:
+        """Path and descriptor, while it is open."""
+        return ((self.path, self._fd),) if self._fd >= 0 else ()
 
     def close(self) -> None:
         """Close the file."""
@@ -213,8 +232,10 @@ class Marker:
         self._file = file
         self._clock = clock
         self._boot_id = clock.boot_id()
+        self._boot_bytes = _boot_bytes(self._boot_id)
         self._identity = identity
-        self._water: HighWater | None = None
+        #: What was written last, as ``HighWater.fields`` has it: every commit makes a new one.
+        self._fields: tuple[Any, ...] = ()
         #: Time of the newest input that was appended, and when that was; then of the batch's.
         self._appended: tuple[int, int] | None = None
         self._sealed: tuple[int, int] | None = None
@@ -224,9 +245,16 @@ class Marker:
 
         There may be one already, of a begin that died.
         """
+        now_ns = self._clock.boottime_ns()
+        now = ResumePoint(
+            record_ms=epoch,
+            boot_id=self._boot_id,
+            boottime_ns=now_ns,
+            wall_ms=self._wall_ms(epoch, now_ns),
+        )
         water = HighWater(
             namespace_hash=namespace_hash, epoch=epoch, identity=self._identity, first_seq=1,
-            seq=0, crc=0, segment=1, end=0, resume=self._point(epoch, self._clock.boottime_ns()),
+            seq=0, crc=0, segment=1, end=0, resume=now,
         )  # fmt: skip
         self._file.create(water)
         return water
@@ -244,14 +272,13 @@ class Marker:
                 seq=0, crc=0, segment=1, end=0, resume=unknown,
             )  # fmt: skip
             self._file.create(water)
-        self._water = water
+        self._fields = water.fields()
         self._file.open()
 
     @property
     def water(self) -> HighWater:
         """What was written last."""
-        assert self._water is not None, "adopt comes first"
-        return self._water
+        return HighWater.of(self._fields)
 
     def appended(self, record_ms: int) -> None:
         """An input was taken just now; it counts once it is in a batch that was synced."""
@@ -263,23 +290,23 @@ class Marker:
 
     def synced(self, seq: int, crc: int, segment: int, end: int) -> None:
         """Write that all up to ``seq`` was synced; others may act upon it then.  OSError."""
-        resume = self._point(*self._sealed) if self._sealed else self.water.resume
-        self._water = structs.replace(
-            self.water, seq=seq, crc=crc, segment=segment, end=end, resume=resume
-        )
-        self._file.write(self._water)
+        fields = self._fields
+        when = fields[8:]
+        if self._sealed is not None:
+            record_ms, taken_ns = self._sealed
+            when = record_ms, taken_ns, self._wall_ms(record_ms, taken_ns), self._boot_bytes
+        self._fields = (*fields[:4], seq, crc, segment, end, *when)
+        self._file.write(self._fields)
 
     def archived(self, first_seq: int) -> None:
         """Write, durably, that records before this one need not be here.  OSError."""
-        self._water = structs.replace(self.water, first_seq=first_seq)
-        self._file.write(self._water)
+        fields = self._fields
+        self._fields = (*fields[:3], first_seq, *fields[4:])
+        self._file.write(self._fields)
         self._file.sync()
 
-    def _point(self, record_ms: int, taken_ns: int) -> ResumePoint:
-        passed_ms = (self._clock.boottime_ns() - taken_ns) // _NS_PER_MS
-        return ResumePoint(
-            record_ms=record_ms,
-            boot_id=self._boot_id,
-            boottime_ns=taken_ns,
-            wall_ms=self._clock.now_ms() - passed_ms if self._boot_id else record_ms,
-        )
+    def _wall_ms(self, record_ms: int, taken_ns: int) -> int:
+        """The wall's time when a record was taken; its own when that is not known."""
+        if not self._boot_id:
+            return record_ms
+        return self._clock.now_ms() - (self._clock.boottime_ns() - taken_ns) // _NS_PER_MS

@@ -37,7 +37,7 @@ from dita.errors import OperatorError, one_line, shown
 from dita.journal.disk import Disk, OsDisk
 from dita.journal.highwater import SUFFIX
 from dita.journal.reader import JournalReader
-from dita.journal.records import Entry, Epoch, Input, Mark
+from dita.journal.records import Entry, Epoch, Input, Mark, Note
 from dita.journal.writer import SEGMENT_BYTES, Journal
 from dita.kernel import ExecutionKernel, KernelConfig
 from dita.units import format_money, parse_money
@@ -132,6 +132,8 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         record = entry.record
         if isinstance(record, Mark):
             return cls(entry.seq, "mark", {"state_hash": record.state_hash})
+        if isinstance(record, Note):
+            return cls(entry.seq, "note", _plain(record, brief=False))
         if isinstance(record, Epoch):
             parts = {
                 "kernel": _plain(record.kernel, brief=False),
@@ -166,6 +168,7 @@ def import_json(
     directory: str | os.PathLike[str],
     *,
     segment_bytes: int = SEGMENT_BYTES,
+    identity: bytes = b"",
     disk: Disk | None = None,
 ) -> Journal:
     """A new journal with the records of an export, their numbers unchanged.
@@ -179,7 +182,7 @@ def import_json(
     aside = f"{target}.part"
     _remove(used, aside)
     try:
-        epoch = _build(stream, aside, segment_bytes, used)
+        epoch = _build(stream, aside, segment_bytes, identity, used)
     except BaseException:
         _remove(used, aside)
         raise
@@ -222,7 +225,7 @@ def _remove(disk: Disk, aside: str) -> None:
         disk.unlink(f"{aside}{SUFFIX}")
 
 
-def _build(stream: TextIO, aside: str, segment_bytes: int, disk: Disk) -> Epoch:
+def _build(stream: TextIO, aside: str, segment_bytes: int, identity: bytes, disk: Disk) -> Epoch:
     decode = msgspec.json.Decoder(_Line).decode
     kernel = ExecutionKernel()
     journal: Journal | None = None
@@ -231,7 +234,7 @@ def _build(stream: TextIO, aside: str, segment_bytes: int, disk: Disk) -> Epoch:
         for number, text in enumerate(_lines(stream), 1):
             line = decode(text)
             if journal is None:
-                journal = Journal._locked(aside, disk, segment_bytes, _Unknown(), os.urandom(16))
+                journal = Journal._locked(aside, disk, segment_bytes, _Unknown(), identity)
                 journal._start(line.epoch(), 0, 0)
             else:
                 _take_line(journal, kernel, line)
@@ -280,8 +283,11 @@ def _take_line(journal: Journal, kernel: ExecutionKernel, line: _Line) -> None:
     if line.type == "mark":
         journal.append_mark(line.record["state_hash"])
         return
+    if line.type == "note":
+        journal.append_note(msgspec.convert(line.record, type=Note, strict=True))
+        return
     if line.type not in _KINDS:
-        raise ValueError(f"expected {', '.join(_KINDS)} or mark, found {shown(line.type)}")
+        raise ValueError(f"expected {', '.join(_KINDS)}, note or mark, found {shown(line.type)}")
     record = _input(line.record, _KINDS[line.type])
     packed = kernel.pack(record).pack()
     if line.order_no:

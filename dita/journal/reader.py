@@ -27,6 +27,7 @@ from dita.journal.records import (
     Mark,
     decode_texts,
     epoch_of,
+    note_of,
     record_of,
 )
 from dita.journal.report import Report
@@ -59,8 +60,10 @@ class JournalReader:
         self._high: HighWater | None = None
         self._segments: list[Segment] = []
         self._ends: dict[str, int] = {}  # by segment: where its records end
-        #: Inputs that broke an invariant, ascending: each one's next record says so.
+        #: Inputs that broke an invariant, ascending: a record behind each one says so.
         self._quarantined: list[int] = []
+        #: Number of the newest input; 0 for none.
+        self.newest_input = 0
         self._epoch: Epoch | None = None
         self._tail = Tail(0, 1, 0, 0, 0)
         self.report = Report(epoch=0, segments=0, first_seq=1, last_seq=0)
@@ -97,6 +100,11 @@ class JournalReader:
         return self.first_seq > 1
 
     @property
+    def segments(self) -> tuple[Segment, ...]:
+        """Those that are here, oldest first."""
+        return tuple(self._segments)
+
+    @property
     def first_seq(self) -> int:
         """Number of the oldest record that is here."""
         return self.report.first_seq
@@ -128,7 +136,7 @@ class JournalReader:
         if found[0] > self._oldest:
             missing = f"{name_of(SEGMENT_NAME, found[0])} is the first segment here"
             raise self._damage(name_of(SEGMENT_NAME, self._oldest), 0, self._oldest, missing)
-        self._segments, self._quarantined = [], []
+        self._segments, self._quarantined, self.newest_input = [], [], 0
         tail = Tail(0, found[0], -1, 0, 0)
         for number in found:
             is_last = number == found[-1]
@@ -155,12 +163,12 @@ class JournalReader:
         """The oldest record that has to be here."""
         return self._high.first_seq if self._high else 1
 
-    def _nothing_here(self, vouched: int) -> JournalFault | OperatorError:
+    def _nothing_here(self, vouched: int, known_epoch: int = 0) -> JournalFault | OperatorError:
         synced = max(vouched, self._high.seq if self._high else 0)
-        if synced:
-            return self._damage(name_of(SEGMENT_NAME, self._oldest), 0, self._oldest, (
-                f"no segment at all, although {self._who_vouches(synced)}"
-            ))  # fmt: skip
+        if synced or known_epoch:
+            who = self._who_vouches(synced) if synced else f"journal {known_epoch} was begun here"
+            found = f"no segment at all, although {who}"
+            return self._damage(name_of(SEGMENT_NAME, self._oldest), 0, self._oldest, found)
         return OperatorError(
             "no journal here",
             expected=name_of(SEGMENT_NAME, 1),
@@ -204,12 +212,13 @@ class JournalReader:
         while True:
             local = window.place(at)
             stop = marked + 1 if seq <= marked else 0
-            why, end, seq, crc, found, *_ = _journal.scan(
+            why, end, seq, crc, found, *_, newest_input = _journal.scan(
                 window.data, local, seq, crc, until=stop, stop_at_quarantine=True
             )
             at, synced = window.start + end, max(synced, found)
+            self.newest_input = newest_input or self.newest_input
             if why == _journal.AT_QUARANTINE:
-                self._quarantined.append(seq - 2)  # the record before it; seq is the one behind
+                self._quarantined.append(self.newest_input)
             if self._high and seq == stop and crc != self._high.crc:
                 raise self._damage(segment.name, at, marked, (
                     "another record of that number than was synced: another history of this"
@@ -334,7 +343,7 @@ class JournalReader:
         named = array("I", bytes(8 * _CHUNK_INPUTS))
         while seq < until:
             local = window.place(at)
-            why, end, seq, crc, _, count, inputs_count, named_count, oldest = _journal.scan(
+            why, end, seq, crc, _, count, inputs_count, named_count, oldest, _ = _journal.scan(
                 window.data, local, seq, crc, first=from_seq, until=until, inputs=inputs,
                 notes=notes, named=named, stop_at_mark=stop_at_mark,
             )  # fmt: skip
@@ -350,6 +359,15 @@ class JournalReader:
     def quarantined(self) -> tuple[int, ...]:
         """Numbers of the inputs that are never applied, oldest first."""
         return tuple(self._quarantined)
+
+    def chunks(self, from_seq: int) -> Iterator[Chunk]:
+        """What is applied from a number on, in pieces, for whoever applies many at once; marks and
+        notes are among it."""
+        return self._walk(from_seq, self._until, applied=True)
+
+    def entry(self, chunk: Chunk, index: int) -> Entry:
+        """A record of a chunk, decoded; ``time_ms`` of a MARK is not known here."""
+        return self._entry(chunk, index, chunk.first_seq + index, 0)
 
     def records(self, from_seq: int = 1) -> Iterator[Entry]:
         """Every record from a number on, decoded; also what is quarantined, which says so."""
@@ -369,6 +387,9 @@ class JournalReader:
         if kind == _journal.EPOCH:
             epoch = self._decoded(epoch_of, payload, chunk.segment, seq)
             return Entry(seq, epoch.created_ms, epoch)
+        if kind == _journal.NOTE:
+            note = self._decoded(note_of, payload, chunk.segment, seq)
+            return Entry(seq, note.time_ms, note)
         packed, texts = payload[: _journal.INPUT_SIZE], payload[_journal.INPUT_SIZE :]
         record = self._decoded(lambda t: record_of(packed, t), texts, chunk.segment, seq)
         quarantines = kind == _journal.QUARANTINE

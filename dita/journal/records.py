@@ -42,6 +42,9 @@ Input = KernelIntent | VenueEvent
 REASON_BYTES_MAX: Final = 2_000
 #: The venue's words are cut to this before they are journalled.
 MESSAGE_CHARACTERS_MAX: Final = 500
+#: A note has to fit into a record whatever it is about.
+NOTE_FIELDS_MAX: Final = 6
+NOTE_NAME_MAX: Final = 32
 
 
 def _from_version_1(kind: int, payload: bytes) -> bytes:
@@ -95,17 +98,29 @@ class Mark(Record, frozen=True):
     state_hash: str
 
 
+class Note(Record, frozen=True):
+    """What the runtime went through: a state, a gap, a question that fails.
+
+    It is no input: the engine never sees it, and replay passes over it.  It stands in the journal
+    so that the story of a night can be told from there.
+    """
+
+    time_ms: int
+    name: str
+    fields: dict[str, str | int]
+
+
 class Entry(NamedTuple):
     """One record with its number; ``time_ms`` of a MARK is that of the input before it."""
 
     seq: int
     time_ms: int
-    record: Input | Mark | Epoch
+    record: Input | Mark | Epoch | Note
     #: Own order number that a client order id stood for when the input came; 0 for none.
     order_no: int = 0
-    #: It broke an invariant and is not part of the state: the next record says so.
+    #: It broke an invariant and is not part of the state: a record behind it says so.
     quarantined: bool = False
-    #: It says so of the record before it.
+    #: It says so of the newest input before it.
     quarantines: bool = False
 
 
@@ -124,6 +139,31 @@ def epoch_of(payload: bytes) -> Epoch:
         kernel=msgspec.json.decode(kernel, type=KernelConfig),
         account=msgspec.json.decode(account, type=AccountConfig),
     )
+
+
+def note_payload(note: Note) -> bytes:
+    """A note's payload; its texts are cut, and escaped where they are no UTF-8: never refused."""
+    fields = {
+        _cut(name, NOTE_NAME_MAX): _cut(value) if isinstance(value, str) else _packable(value)
+        for name, value in list(note.fields.items())[:NOTE_FIELDS_MAX]
+    }
+    return _encode((note.time_ms, _cut(note.name, NOTE_NAME_MAX), fields))
+
+
+def _cut(text: str, limit: int = MESSAGE_CHARACTERS_MAX) -> str:
+    return text[:limit].encode(errors="backslashreplace")[:limit].decode(errors="ignore")
+
+
+def _packable(value: int) -> str | int:
+    return value if value.bit_length() < 64 else str(value)
+
+
+def note_of(payload: bytes) -> Note:
+    """And back."""
+    time_ms, name, fields = msgspec.msgpack.decode(
+        payload, type=tuple[int, str, dict[str, str | int]]
+    )
+    return Note(time_ms, name, fields)
 
 
 def texts_of(record: Input, packed: bytes) -> bytes:

@@ -13,10 +13,11 @@ from typing import NamedTuple
 from dita.contracts import EffectKind, KernelIntent, VenueEvent
 from dita.engine import Engine
 from dita.errors import JournalFault, KernelFault, OperatorError
+from dita.journal.chunks import Chunk
 from dita.journal.disk import Disk, OsDisk
-from dita.journal.reader import Chunk, JournalReader
+from dita.journal.reader import JournalReader
 from dita.journal.records import Input
-from dita.journal.segments import SEGMENT_HEADER, SEGMENT_NAME, name_of, numbers_of
+from dita.journal.segments import SEGMENT_HEADER, SEGMENT_NAME, Segment, name_of, numbers_of
 
 
 class Replayed(NamedTuple):
@@ -58,6 +59,7 @@ class Salvage(JournalReader):
         engine: Engine | None = None
         seen: set[str] = set()
         expected, begun_ms = 1, 0
+        sound: list[tuple[Segment, int]] = []
         try:
             for number in numbers_of(SEGMENT_NAME, self._disk.list(self.directory)):
                 if number != expected:
@@ -68,18 +70,26 @@ class Salvage(JournalReader):
                     engine, begun_ms = epoch.engine(), epoch.created_ms
                 segment = self._segment_of(name, self._read(name, 0, SEGMENT_HEADER.size))
                 _, self._ends[name], expected, _, _ = self._scan_through(segment)
-                for chunk in self._walk_segment(segment, segment.first_seq, expected, False):
-                    self._play(engine, chunk, seen)
+                sound.append((segment, expected))
         except (OSError, OperatorError, JournalFault):
             pass  # in the words of ``problems``; what was sound up to there is the answer
-        except KernelFault:
+        try:
+            # Only now: what is quarantined is said by the next record, perhaps in another file.
+            for segment, until in sound:
+                for chunk in self._walk_segment(segment, segment.first_seq, until, False):
+                    if engine is not None:
+                        self._play(engine, chunk, seen)
+        except (OSError, JournalFault):
+            pass
+        except (KernelFault, ArithmeticError, AssertionError, LookupError, TypeError, ValueError):
             engine = None  # what a broken invariant left behind says nothing
         return Replayed(engine, frozenset(seen), begun_ms)
 
     def _play(self, engine: Engine, chunk: Chunk, seen: set[str]) -> None:
         for index in range(chunk.noted):
-            record = self._entry(chunk, index, chunk.first_seq + index, 0).record
-            if not isinstance(record, KernelIntent | VenueEvent):
+            seq = chunk.first_seq + index
+            record = self._entry(chunk, index, seq, 0).record
+            if not isinstance(record, KernelIntent | VenueEvent) or seq in self._quarantined:
                 continue
             if isinstance(record, VenueEvent):
                 seen.update((record.client_order_id.lower(), record.venue_order_id))

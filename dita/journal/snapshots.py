@@ -123,9 +123,10 @@ class SnapshotStore:
 
     def newest(self) -> Snapshot | None:
         """The newest sound one.  A damaged one is passed over and told in ``problems``."""
-        return next(self._sound(), None)
+        return next(self.sound(), None)
 
-    def _sound(self) -> Iterator[Snapshot]:
+    def sound(self) -> Iterator[Snapshot]:
+        """Every sound one, the newest first; what is wrong with others is told in ``problems``."""
         self.problems = ()
         for number in reversed(self.numbers()):
             name = name_of(SNAPSHOT_NAME, number)
@@ -141,7 +142,7 @@ class SnapshotStore:
     def restore(self, journal: JournalReader, until: int = 0) -> tuple[Engine, int]:
         """The state at the journal's end, or before record ``until``; and how many inputs were
         replayed to get there."""
-        for snapshot in self._sound():
+        for snapshot in self.sound():
             if until and snapshot.seq >= until:
                 continue
             if snapshot.epoch != journal.report.epoch:

@@ -31,7 +31,7 @@ from dita.errors import (
 from dita.journal.disk import FULL_ERRORS, Disk, OsDisk, publish, write_all
 from dita.journal.highwater import Marker, ResumePoint
 from dita.journal.reader import JournalReader
-from dita.journal.records import Epoch, Input, epoch_payload, texts_of
+from dita.journal.records import Epoch, Input, Note, epoch_payload, note_payload, texts_of
 from dita.journal.segments import (
     SEGMENT_HEADER,
     SEGMENT_NAME,
@@ -99,6 +99,7 @@ class Journal(JournalReader):
         segment_bytes: int = SEGMENT_BYTES,
         reserve_bytes: int = 0,
         vouched: int = 0,
+        known_epoch: int = 0,
         identity: bytes = b"",
         disk: Disk | None = None,
         clock: BootClock | None = None,
@@ -108,14 +109,15 @@ class Journal(JournalReader):
         ``created_ms``, ``kernel``, ``account`` and ``identity`` (up to 16 random bytes, which
         copies of the directory then share) count only then: its epoch is minted from the time.
         ``vouched`` is a number that the caller knows to have been synced (its newest
-        snapshot's, a sink's): a journal that ends before it is damaged, not torn.
+        snapshot's, a sink's): a journal that ends before it is damaged, not torn.  ``known_epoch``
+        is that of the journal which the caller knows was begun here: no other takes its place.
         """
         fixed = {"namespace": namespace, "epoch": created_ms}
         config = msgspec.structs.replace(kernel or KernelConfig(), **fixed)
         epoch = Epoch(created_ms=created_ms, kernel=config, account=account or AccountConfig())
         journal = cls._locked(directory, disk or OsDisk(), segment_bytes, clock, identity)
         try:
-            journal._start(epoch, vouched, reserve_bytes)
+            journal._start(epoch, vouched, reserve_bytes, known_epoch)
         except BaseException:
             journal._let_go()
             raise
@@ -149,12 +151,12 @@ class Journal(JournalReader):
 
     # -- opening -----------------------------------------------------------------------------------
 
-    def _start(self, epoch: Epoch, vouched: int, reserve_bytes: int) -> None:
+    def _start(self, epoch: Epoch, vouched: int, reserve_bytes: int, known_epoch: int = 0) -> None:
         disk = self._disk
         self._high = self._water.read()
         created = not self._numbers()
-        if created and (vouched or (self._high and self._high.seq)):
-            raise self._nothing_here(vouched)
+        if created and (vouched or known_epoch or (self._high and self._high.seq)):
+            raise self._nothing_here(vouched, known_epoch)
         disk.make_directory(self.directory)
         leftovers = [n for n in disk.list(self.directory) if n.endswith(".tmp")]
         for name in leftovers:
@@ -162,6 +164,9 @@ class Journal(JournalReader):
         if created:
             self._create(epoch)
         self._survey(vouched)
+        if known_epoch not in (0, self.report.epoch):
+            found = f"journal {self.report.epoch}; journal {known_epoch} was begun here"
+            raise self._damage(self._segments[0].name, 0, 1, found)
         if self._segments[0].namespace_hash != namespace_hash_of(epoch.namespace):
             raise SettingsError(
                 "the journal belongs to another namespace",
@@ -231,12 +236,12 @@ class Journal(JournalReader):
         return self._append(record, packed, False)
 
     def append_quarantine(self, record: KernelIntent, packed: bytes) -> int:
-        """Collect the intent that takes the newest record, an input, out of the state.
+        """Collect the intent that takes the newest input out of the state.
 
         Whoever replays passes over that input then and applies this one.  Gives its number.
         """
         seq = self._append(record, packed, True)
-        self._quarantined.append(seq - 1)
+        self._quarantined.append(self.newest_input)
         return seq
 
     def _append(self, record: Input, packed: bytes, quarantines: bool) -> int:
@@ -247,6 +252,8 @@ class Journal(JournalReader):
             seq = self._writer.put_input(packed, texts, quarantines)
         except BufferError:
             raise self._full("an input was not accepted: too many wait already") from None
+        if not quarantines:
+            self.newest_input = seq
         self._marker.appended(record.received_ms)
         return seq
 
@@ -261,6 +268,15 @@ class Journal(JournalReader):
             return self._writer.put_other(_journal.MARK, payload)
         except BufferError:
             raise self._full("a mark was not accepted: too many records wait already") from None
+
+    def append_note(self, note: Note) -> int:
+        """Collect a note of the runtime.  Gives its number."""
+        if self._broken:
+            raise self._refusal()
+        try:
+            return self._writer.put_other(_journal.NOTE, note_payload(note))
+        except BufferError:
+            raise self._full("a note was not accepted: too many records wait already") from None
 
     @property
     def resume_point(self) -> ResumePoint:
@@ -340,7 +356,6 @@ class Journal(JournalReader):
             self._marker.synced(seq, self._crc, self._segments[-1].first_seq, self._end)
         except OSError as bad:
             raise self._break(f"a failed write of {self._water.path}: {bad}") from bad
-        self._high = self._marker.water
         self.synced_up_to = seq
 
     def sync_mark(self) -> None:
@@ -402,9 +417,52 @@ class Journal(JournalReader):
         """Let the coming segments use the space set aside; how much that is."""
         return self._files.free()
 
+    def size_bytes(self) -> int:
+        """What the segments take, their empty rest included; -1 when the disk does not tell."""
+        try:
+            return sum(self._disk.size(self._path(segment.name)) for segment in self._segments)
+        except OSError:
+            return -1
+
+    def free_bytes(self) -> int:
+        """What is left on the disk, the reserve not counted; -1 when it does not tell."""
+        try:
+            return self._disk.free(self.directory)
+        except OSError:
+            return -1
+
+    def forget_before(self, first_seq: int) -> None:
+        """Remove the segments before the one that begins there; they were archived.
+
+        First it is written down, durably, that they need not be here.  OSError.
+        """
+        with self._lock:
+            gone = [s for s in self._segments[:-1] if s.first_seq < first_seq]
+            self._marker.archived(first_seq)
+            for segment in gone:
+                self._disk.unlink(self._path(segment.name))
+                self._segments.remove(segment)
+            self._disk.fsync_directory(self.directory)
+            self.report = msgspec.structs.replace(
+                self.report, first_seq=self._segments[0].first_seq, segments=len(self._segments)
+            )
+
     def low_space(self, limit: int) -> bool:
         """Is less than this many bytes left on the disk, the reserve not counted?"""
         return self._disk.free(self.directory) < limit
+
+    def missing(self) -> str:
+        """What is no longer where it was opened; "" while everything is.
+
+        What was removed or moved can still be written and synced, so only looking tells.  May wait
+        for a sync; never call it on the way of an order.
+        """
+        with self._lock:
+            if self._broken:
+                return ""
+            pairs = ((self._path(self._segments[-1].name), self._fd), *self._water.pairs())
+            gone = (path for path, fd in pairs if not self._disk.is_at(path, fd))
+            return next((f"{path}: not where it was opened" for path in gone), "")
 
     # -- the end -----------------------------------------------------------------------------------
 

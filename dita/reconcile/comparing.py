@@ -152,7 +152,8 @@ def _position(own: list[OurPosition], other: TheirPosition | None) -> Iterator[R
     busy = any(p.in_flight or p.in_doubt for p in own)
     if not mine and not seen and not busy:
         return
-    first = own[0] if own else None
+    gone = next((p for p in own if p.missing_e8), None)
+    first = gone or (own[0] if own else None)
     yield Row(
         level=Level.POSITION,
         asset=first.asset if first else other.asset if other else "",
@@ -164,6 +165,7 @@ def _position(own: list[OurPosition], other: TheirPosition | None) -> Iterator[R
         trade_id=first.trade_id if first else "",
         side=other.side if other else OrderSide.UNKNOWN,
         quantity_e8=abs(seen),
+        missing_e8=gone.missing_e8 if gone else 0,
     )
 
 
@@ -186,6 +188,8 @@ def _position_cause(own: list[OurPosition], mine: int, seen: int) -> Cause | Non
         return Cause.IN_FLIGHT
     if not mine:
         return Cause.FOREIGN_POSITION
+    if any(p.missing_e8 for p in own):
+        return Cause.GONE
     if not seen:
         return Cause.CLOSED_OUTSIDE
     if (mine < 0) != (seen < 0):

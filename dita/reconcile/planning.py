@@ -37,6 +37,7 @@ class StepKind(IntEnum):
     TAKE_BALANCE = 8  # the income history too: what moved the wallet
     ANCHOR = 9  # a person's: pink-ctl anchor
     WAIT = 10  # it settles by itself, or is none of our business
+    WRITE_OFF = 11  # a person's word that the quantity is gone: only rows that are there are booked
 
 
 #: Steps that a plan only tells of.
@@ -59,6 +60,7 @@ CURES: Final[dict[Cause, StepKind]] = {
     Cause.IN_DOUBT: StepKind.CHECK_SLOT,
     Cause.CLOSED_OUTSIDE: StepKind.BOOK_OUTSIDE,
     Cause.REDUCED_OUTSIDE: StepKind.BOOK_OUTSIDE,
+    Cause.GONE: StepKind.WRITE_OFF,
     Cause.FOREIGN_EXCESS: StepKind.CHECK_SLOT,
     Cause.OPPOSITE: StepKind.HOLD,
     Cause.FOREIGN_POSITION: StepKind.NOTE_POSITION,
@@ -177,6 +179,7 @@ def _step(row: Row, theirs: TheirView, wanted: set[str]) -> Step:
             if (plain_symbol(position.asset), position.side) == (plain_symbol(row.asset), row.side):
                 price, leverage = position.entry_price_e10, position.leverage
     about = kind is not StepKind.WAIT
+    quantity_e8 = row.quantity_e8 if row.level is Level.POSITION else 0
     return Step(
         kind=kind,
         text=_words(kind, row),
@@ -185,7 +188,7 @@ def _step(row: Row, theirs: TheirView, wanted: set[str]) -> Step:
         trade_id=row.trade_id,
         order_no=row.order_no,
         side=row.side if row.level is Level.POSITION else OrderSide.UNKNOWN,
-        quantity_e8=row.quantity_e8 if row.level is Level.POSITION else 0,
+        quantity_e8=row.missing_e8 if kind is StepKind.WRITE_OFF else quantity_e8,
         entry_price_e10=price,
         leverage=leverage,
     )
@@ -202,11 +205,14 @@ _WORDS: Final = {
     StepKind.TAKE_BALANCE: "read income and balance",
     StepKind.ANCHOR: "yours: pink-ctl anchor --reason …",
     StepKind.WAIT: "nothing: wait",
+    StepKind.WRITE_OFF: "write off what is gone; its result is what income rows tell, else 0",
 }
 
 
 def _words(kind: StepKind, row: Row) -> str:
     about = " ".join(part for part in (row.asset, row.name) if part)
+    if kind is StepKind.WRITE_OFF:
+        about += f" {format_quantity(row.missing_e8)}"
     if row.level is Level.MONEY:
         about = f"{row.theirs} USDT"
     return f"{_WORDS[kind]} ({row.cause}: {about})"

@@ -6,6 +6,7 @@ compares them.  Nothing here knows where they come from.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 from dita.contracts import (
@@ -47,6 +48,7 @@ class OurPosition(Record, frozen=True, kw_only=True):
     size_e8: int
     in_flight: bool
     in_doubt: bool
+    missing_e8: int = 0  # gone without any record: only a person's write-off is left
 
 
 class OurMoney(Record, frozen=True, kw_only=True):
@@ -55,7 +57,7 @@ class OurMoney(Record, frozen=True, kw_only=True):
     wallet: int
     capital: int
     k_capital: int
-    causes: dict[DriftCause, int]
+    causes: Mapping[DriftCause, int]
 
 
 class OurView(Record, frozen=True, kw_only=True):
@@ -135,6 +137,7 @@ class Cause(StrEnum):
     IN_DOUBT = "slot in doubt, sizes agree"
     CLOSED_OUTSIDE = "position closed outside"
     REDUCED_OUTSIDE = "position reduced outside"
+    GONE = "position gone without a record"
     FOREIGN_EXCESS = "more than ours"
     OPPOSITE = "opposite direction"
     FOREIGN_POSITION = "position foreign"
@@ -183,6 +186,7 @@ class Row(Record, frozen=True, kw_only=True):
     order_no: int = 0
     side: OrderSide = OrderSide.UNKNOWN
     quantity_e8: int = 0
+    missing_e8: int = 0
 
 
 class Comparison(Record, frozen=True, kw_only=True):

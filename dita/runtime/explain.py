@@ -1,86 +1,59 @@
-"""Why something is as it is: the causal chain of a trade, a slot or an order, out of the journal.
+"""Why something is as it is: one trade's story, out of the journal's index.
 
-Replays the journal through the engine and keeps what concerned the thing asked about: which input,
-what it changed, what money moved, what was asked of the venue.  Reads only.
+A trade id, an order's id of the exchange, an intent's id, a slot, or ``#`` and a trade's number.
+Reads only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
-from dita.contracts import KernelIntent, VenueEvent
-from dita.engine import Engine, Outcome
 from dita.errors import UsageError
-from dita.journal import JournalReader
-from dita.units import format_money, format_quantity
+from dita.runtime.eventlog.event import Event
+from dita.runtime.history.index import Index
+from dita.runtime.history.trades import TradeRow
 
 
-class Link:
-    """One input that concerned the thing asked about."""
+class Story(NamedTuple):
+    """What there is to tell; ``trade`` is None of what never became one, such as a refused entry.
 
-    def __init__(self, seq: int, record: KernelIntent | VenueEvent, outcome: Outcome) -> None:
-        self.seq = seq
-        self.record = record
-        self.outcome = outcome
+    ``links`` are the inputs that mattered, as plain values; ``others`` are the numbers of older and
+    newer trades with the same id.
+    """
 
-    def row(self) -> dict[str, Any]:
-        """As plain values: position, input, transition, money, effects."""
-        kernel, record = self.outcome.kernel, self.record
-        done = kernel.transition
-        told = record.reason if isinstance(record, KernelIntent) else record.venue_order_id
-        return {
-            "seq": self.seq,
-            "time_ms": record.received_ms,
-            "input": kernel.trigger.name,
-            "told": told,
-            "code": kernel.code.name,
-            "before": done.before.name if done else "",
-            "after": done.after.name if done else "",
-            "size": format_quantity(abs(done.size_e8)) if done else "",
-            "filled": format_quantity(abs(done.quantity_delta_e8)) if done else "",
-            "realized": format_money(done.realized_delta) if done else "0",
-            "trueup": format_money(done.trueup_delta) if done else "0",
-            "fee": format_money(done.fee_delta) if done else "0",
-            "asked": [effect.kind.name for effect in self.outcome.effects],
-            "capital": format_money(self.outcome.account.capital),
-        }
+    what: str
+    trade: TradeRow | None
+    events: list[Event]
+    links: list[dict[str, Any]]
+    others: list[int]
 
 
-def chain(reader: JournalReader, wanted: str) -> list[Link]:
-    """Every input that touched the trade id, slot number or order id; UsageError when none did."""
-    engine = reader.epoch.engine()
-    numbers: set[int] = set()
-    links = list(_links(reader, engine, wanted, numbers))
-    if not links:
+def story_of(index: Index, wanted: str) -> Story:
+    """The story of what is asked for.  UsageError when nothing in the journal is called that."""
+    trade_no, links = index.links(wanted)
+    if trade_no:
+        row = index.trade(trade_no)
+        events = list(index.events(trade_no=trade_no))
+        name = row.trade if row is not None else ""
+        if wanted == name:
+            # A refused intent has no trade number: it is found by its name, from the last one on.
+            events = _merged(events, index.events(trade=name), row)
+        others = [number for number in index.same_name(name) if number != trade_no]
+        return Story(wanted, row, events, links, others)
+    events = list(index.events(trade=wanted))
+    if not links and not events:
         raise UsageError(
             "nothing in the journal is called that",
-            expected="a trade id, a slot number, or an order id of the venue or of ours",
+            expected="a trade id, an order's or an intent's id, a slot, or #NUMBER of a trade",
             found=wanted,
-            action="`pink-ctl status` lists what is open, `pink-ctl journal tail` what came last",
+            action="`pink-ctl trades` lists them, `pink-ctl status` what is open",
         )
-    return links
+    return Story(wanted, None, events, links, [])
 
 
-def _links(reader: JournalReader, engine: Engine, wanted: str, numbers: set[int]) -> Iterator[Link]:
-    for entry in reader.records():
-        record = entry.record
-        if entry.quarantined or not isinstance(record, KernelIntent | VenueEvent):
-            continue
-        outcome = engine.apply(record)
-        done = outcome.kernel.transition
-        for effect in outcome.effects:
-            if wanted in (effect.trade_id, effect.client_order_id, effect.venue_order_id):
-                numbers.add(effect.trade_no)
-        if _names(record, wanted) and done is not None:
-            numbers.add(done.trade_no)
-        slot = done is not None and wanted.isdecimal() and done.slot_id == int(wanted)
-        mine = done is not None and done.trade_no in numbers
-        if slot or mine or _names(record, wanted):
-            yield Link(entry.seq, record, outcome)
-
-
-def _names(record: KernelIntent | VenueEvent, wanted: str) -> bool:
-    if isinstance(record, KernelIntent):
-        return wanted in (record.trade_id, record.venue_order_id, record.intent_id)
-    return wanted in (record.venue_order_id, record.client_order_id)
+def _merged(events: list[Event], named: Any, row: TradeRow | None) -> list[Event]:
+    """The trade's own events, and refusals under its name while it lived."""
+    if row is None:
+        return events
+    loose = [e for e in named if not e.trade_no and row.first_seq <= e.seq <= row.last_seq]
+    return sorted([*events, *loose], key=lambda e: e.seq)

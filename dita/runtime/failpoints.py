@@ -23,7 +23,7 @@ from dita.settings import VenueEnvironment
 from dita.venues import Venue
 
 VARIABLE: Final = "PINK_FAILPOINT"
-_ASKING: Final = frozenset({"list", "size", "read", "open", "close", "free"})
+_ASKING: Final = frozenset({"list", "size", "read", "open", "close", "free", "is_at"})
 #: What is only read, again and again, and asks nobody.
 _LOOKING: Final = frozenset({"health", "stream_state"})
 #: Taken from the protocols, so that what is added to them becomes a point by itself.

@@ -22,6 +22,7 @@ from dita.runtime.inquiry import Inquiry
 from dita.runtime.loop import Runtime
 from dita.venues import FillReport, IncomeReport, QueryFailed, Rows
 from dita.venues.attribution import Attribution, Books, attribute, symbols_of_trades
+from dita.venues.witness import unknown_to_the_journal
 
 #: Rows can be listed late: so much that was read already is read again.
 OVERLAP_MS: Final = 600_000
@@ -43,6 +44,8 @@ class Income:
         self.unmatched: tuple[IncomeReport, ...] = ()
         #: Rows of orders that may have closed what was ours.
         self.undecided: tuple[IncomeReport, ...] = ()
+        #: Filled orders of a kernel's form that the journal does not know, by client id.
+        self.unknown_orders: tuple[str, ...] = ()
         #: Ids of rows that need nothing more, with their times.
         self._settled: dict[str, int] = {}
 
@@ -66,6 +69,7 @@ class Income:
                 fills += (await self._fills(asset, max(1, since_ms - OVERLAP_MS))).about(asset)
             except QueryFailed:
                 unanswered.add(plain_symbol(asset))  # the rows of others are read all the same
+        self.unknown_orders = unknown_to_the_journal(fills, self._knows, ledger.income_from_ms)
         await self._attribute(fresh, fills, unanswered)
         self._settled = {k: ms for k, ms in self._settled.items() if ms >= since_ms}
         # What waits for a position or for its fills is read again, and nothing is late before;
@@ -76,6 +80,11 @@ class Income:
     def _young(self, unanswered: set[str], now_ms: int) -> list[IncomeReport]:
         of_them = (row for row in self.unmatched if plain_symbol(row.asset) in unanswered)
         return [row for row in of_them if row.time_ms >= now_ms - OVERLAP_MS]
+
+    def _knows(self, fill: FillReport) -> bool:
+        kernel = self._runtime.engine.kernel
+        known = kernel.order_of_client(fill.client_order_id.lower())
+        return known is not None or kernel.is_own_order(fill.venue_order_id)
 
     async def _fills(self, asset: str, since_ms: int) -> Rows[FillReport]:
         venue = self._runtime.venue

@@ -86,7 +86,7 @@ def our_view(engine: Engine, open_there: Iterable[TheirOrder] = ()) -> OurView:
         epoch=kernel.config.epoch,
         hedge=kernel.config.hedge,
         orders=tuple(_our_order(kernel, order, trades) for order in orders),
-        positions=tuple(_our_position(slot) for slot in slots),
+        positions=tuple(_our_position(kernel, slot) for slot in slots),
         money=OurMoney(
             wallet=account.e_wallet_balance,
             capital=account.capital,
@@ -113,7 +113,7 @@ def _our_order(kernel: ExecutionKernel, order: VenueOrder, trades: dict[int, str
     )
 
 
-def _our_position(slot: TradeSlot) -> OurPosition:
+def _our_position(kernel: ExecutionKernel, slot: TradeSlot) -> OurPosition:
     working = (slot.active_entry_order, slot.active_exit_order)
     return OurPosition(
         slot_id=slot.slot_id,
@@ -123,6 +123,7 @@ def _our_position(slot: TradeSlot) -> OurPosition:
         size_e8=slot.size_e8,
         in_flight=any(o is not None and o.status not in ENDED_STATUSES for o in working),
         in_doubt=slot.state is TradeStage.STALE_STATE_RECONCILING,
+        missing_e8=kernel.missing_e8(slot.slot_id),
     )
 
 

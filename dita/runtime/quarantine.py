@@ -88,7 +88,7 @@ class Quarantine:
         return self._refused(record, (), "told again; it was taken out of the state before")
 
     def take_out(self, record: Input, seq: int, fault: BaseException) -> Outcome:
-        """Take out the input with this number, the newest record; what was asked for because of it.
+        """Take out the input with this number, the newest; what was asked for because of it.
 
         KernelFault when the process had better end: it belongs to no slot, or it is the third
         within an hour.  The journal is in order then, and a restart goes on without the input.
@@ -144,9 +144,10 @@ class Quarantine:
         trigger = record.kind if isinstance(record, VenueEvent) else record.command
         kernel = KernelOutcome(
             False, code, KernelSeverity.CRITICAL, trigger, self._store.engine.kernel.event_seq,
-            notes=(KernelDiagnosticCode.QUARANTINED,), details={"quarantined": why},
+            notes=(KernelDiagnosticCode.QUARANTINED,), effects=effects,
+            details={"quarantined": why},
         )  # fmt: skip
-        return Outcome(kernel, self._store.engine.snapshot, effects)
+        return Outcome(kernel, self._store.engine.snapshot)
 
 
 def slot_of(kernel: ExecutionKernel, record: Input) -> int:

@@ -22,6 +22,7 @@ from dita.contracts import (
     TradeStage,
 )
 from dita.errors import UsageError, VenueError
+from dita.identity import plain_symbol
 from dita.reconcile import (
     Comparison,
     Plan,
@@ -36,7 +37,12 @@ from dita.reconcile import (
 from dita.runtime.factory import Bundle
 from dita.runtime.looking import Look, answered, look, take_balance
 from dita.units import format_money, format_quantity
+from dita.venues import IncomeKind, IncomeReport
 
+#: Rows that can be the result of a position that is gone without a fill.
+WRITTEN_OFF_KINDS: Final = frozenset(
+    {IncomeKind.REALIZED, IncomeKind.FEE, IncomeKind.INSURANCE, IncomeKind.ADL}
+)
 #: Over the longest absence proof, for an answer that comes slowly.
 PATIENCE_S: Final = 20
 #: A slot whose size the exchange has just confirmed does not stay in doubt longer than this.
@@ -105,6 +111,7 @@ class Reconciling:
             StepKind.NOTE_POSITION: self._note,
             StepKind.ADOPT: self._adopt,
             StepKind.TAKE_BALANCE: self._balance,
+            StepKind.WRITE_OFF: self._write_off,
         }[step.kind]
         late = self.deadline_ms and self.runtime.time.now_ms() > self.deadline_ms
         if late and step.kind is not StepKind.HOLD:
@@ -187,6 +194,48 @@ class Reconciling:
         await self._in_time(self.bundle.service.watch.history.read())
         await take_balance(self.runtime)
         return f"wallet {format_money(self.runtime.engine.snapshot.e_wallet_balance, 8)}"
+
+    async def _write_off(self, step: Step, intent_id: str, why: str) -> str:
+        """The kernel refuses unless the quantity is still missing after every record was read."""
+        if self._slot(step) is None:
+            return "nothing left to do: the slot is free"
+        amount = sum(row.amount for row in self._rows_of(step))
+        outcome = await self.runtime.ask(
+            KernelIntent(
+                command=KernelCommandType.WRITE_OFF,
+                received_ms=1,
+                intent_id=intent_id,
+                trade_id=step.trade_id,
+                slot_id=step.slot_id,
+                quantity_e8=step.quantity_e8,
+                carried_realized=amount,
+                reason=why,
+            )
+        )
+        done = outcome.kernel
+        if not done.accepted:
+            return f"not done: {done.code.name} {done.details.get('field', '')}".rstrip()
+        slot = self._slot(step)
+        told = "the slot is free" if slot is None else f"the slot is {slot.state.name}"
+        return (
+            f"written off {format_quantity(step.quantity_e8)}, result {format_money(amount)} from "
+            f"income rows; {told}; what the wallet lost beyond that stays unexplained until "
+            "`pink-ctl anchor --reason WHY`"
+        )
+
+    def _rows_of(self, step: Step) -> list[IncomeReport]:
+        """Rows of the symbol that nobody's order explains, up to the first position that lacked
+        the quantity."""
+        _, proven_ms, _ = self.kernel.proof_of(step.slot_id)
+        history = self.bundle.service.watch.history
+        waiting = (*history.unmatched, *history.undecided)
+        return [
+            row
+            for row in waiting
+            if row.kind in WRITTEN_OFF_KINDS
+            and plain_symbol(row.asset) == plain_symbol(step.asset)
+            and row.time_ms <= proven_ms
+        ]
 
     # -- waiting -----------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ is sent, or leaves nothing open: after a failure the exit is attempted, and what
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -76,7 +77,8 @@ class RoundTrip:
         self.price_text = str(request.get("price") or "")
         self.why = why[:200]
         self.deadline_ms = int(request.get("deadline_ms", 0))
-        self.trade_id = f"smoke-{self.kernel.event_seq}"
+        # Not numbered by the kernel's inputs: two trips asked for in one moment see the same.
+        self.trade_id = f"smoke-{uuid.uuid4().hex[:8]}"
         self.steps: list[dict[str, Any]] = []
         self.code = 0
         self.wallet_before = 0

@@ -20,6 +20,7 @@ from dita.contracts import (
     KernelIntent,
     OrderRole,
     Record,
+    RiskLimit,
     VenueEvent,
     VenueOrderStatus,
 )
@@ -83,6 +84,8 @@ class Service:
         self.feeds = Feeds()
         self.balance_due, self.doubt = self.feeds.balance_due, self.feeds.doubt
         self.fees = FeeCheck()
+        #: What entries may risk, by limit, 0 for none; told to the kernel at the start.
+        self.limits: dict[RiskLimit, int] = {}
         #: Off: differences at a start are settled too, but it holds until somebody has looked.
         self.reconcile_on_restart = True
         self.stop_requested = asyncio.Event()
@@ -103,6 +106,24 @@ class Service:
             self._worker = asyncio.ensure_future(self.runtime.work())
             self._worker.set_name("loop")
             await self._or_stop(self.readiness.begin())
+            await self._or_stop(self._set_limits())
+
+    async def _set_limits(self) -> None:
+        """Journal the limits that are not the kernel's already."""
+        now = self.runtime.engine.kernel.limits()
+        for limit, amount in self.limits.items():
+            if now.get(limit, 0) != amount:
+                await self.runtime.ask(
+                    KernelIntent(
+                        command=KernelCommandType.CONTROL,
+                        received_ms=1,
+                        intent_id=self.new_id("limit"),
+                        action=ControlAction.LIMIT,
+                        limit=limit,
+                        amount=amount,
+                        reason="settings",
+                    )
+                )
 
     async def start(self, *, hold: str = "", stay: bool = True) -> None:
         """Connect, ask about everything that is not certain, then READY (or HOLD).
@@ -283,7 +304,10 @@ class Service:
             await self.control(ControlAction.HOLD, self.fees.text, "serve")
 
     async def _second_kernel(self, client_order_id: str) -> None:
-        reason = f"an order that only a second kernel can have sent: {client_order_id}"
+        reason = (
+            "an order of a kernel's that this journal does not know (it lost its end, or a second"
+            f" kernel runs): {client_order_id}"
+        )
         await self.control(ControlAction.HOLD, reason, "serve")
 
     async def _balance(self) -> None:

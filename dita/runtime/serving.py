@@ -11,16 +11,17 @@ import os
 import signal
 import uuid
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 from dita import __version__
 from dita.contracts import ControlAction
 from dita.engine import Outcome
-from dita.errors import Unforeseen, UsageError, VenueError
+from dita.errors import DitaError, Unforeseen, UsageError, VenueError
 from dita.runtime.anchoring import anchor
 from dita.runtime.control import ControlServer, Verb
 from dita.runtime.deadlines import deadline_ms
+from dita.runtime.eventlog.chronicle import Chronicle
+from dita.runtime.eventlog.event import Level
 from dita.runtime.factory import Bundle, DiskHangs
 from dita.runtime.intents import Intents
 from dita.runtime.reconciling import Reconciling
@@ -80,7 +81,7 @@ class Verbs:
                 "held_symbols": list(kernel.held_symbols()),
                 "held_because": self.bundle.service.held_because,
                 "trades": [slot.trade_id for slot in kernel.active_slots()],
-                "symbols": sorted({kernel.asset_of(t.trade_no) for t in kernel.trades()}),
+                "symbols": list(self.bundle.venue.symbols()),
                 "settings_hash": settings.settings_hash,
                 "settings": settings.written(),
             }
@@ -216,31 +217,21 @@ def current_status(bundle: Bundle) -> dict[str, Any]:
         epoch=bundle.runtime.engine.kernel.config.epoch,
         settings_hash=bundle.settings.settings_hash,
     )
-    return {**status, "journal": _journal_size(bundle)}
-
-
-def _journal_size(bundle: Bundle) -> dict[str, Any]:
-    """What the journal takes and what is left for it, in bytes, -1 where the disk does not say."""
-    folder = Path(bundle.store.journal.directory)
-    try:
-        disk = os.statvfs(folder)
-        size, free = sum(f.stat().st_size for f in folder.glob("*.seg")), disk.f_bavail
-        free *= disk.f_frsize
-    except OSError:
-        size = free = -1
+    journal = bundle.journal_status()
+    journal["commit_max_ms"] = bundle.runtime.commit_max_ms
     return {
-        "records": bundle.store.journal.last_seq,
-        "bytes": size,
-        "free_bytes": free,
-        "reserve_bytes": bundle.settings.journal.reserve_bytes,
-        "commit_ms": bundle.runtime.commit_latency_ms,
-        "commit_max_ms": bundle.runtime.commit_max_ms,
+        **status,
+        "version": __version__,
+        "place": place_by_settings(bundle.settings, bundle.directory),
+        "uptime_ms": bundle.runtime.time.now_ms() - bundle.started_ms,
+        "journal": journal,
+        "log": bundle.log_status(),
     }
 
 
 async def serve(
     bundle: Bundle,
-    say: Callable[[str], None],
+    chronicle: Chronicle,
     *,
     once: bool = False,
     seen: Callable[[dict[str, Any]], None] = lambda status: None,
@@ -255,15 +246,16 @@ async def serve(
     more the process ends here: nothing else frees the threads that wait for it.
     """
     try:
-        return await _served(bundle, say, once, seen, beside, hold)
+        return await _served(bundle, chronicle, once, seen, beside, hold)
     except DiskHangs as hangs:
-        say(str(hangs))
+        chronicle.say(str(hangs), Level.ERROR)
+        chronicle.close()  # nothing else does it now
         os._exit(int(hangs.exit_code))
 
 
 async def _served(
     bundle: Bundle,
-    say: Callable[[str], None],
+    chronicle: Chronicle,
     once: bool,
     seen: Callable[[dict[str, Any]], None],
     beside: Callable[[Bundle], Awaitable[None]] | None,
@@ -273,6 +265,10 @@ async def _served(
     service = bundle.service
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop_requested.set)
+    loop.add_signal_handler(signal.SIGHUP, chronicle.note, "TERMINAL")
+    chronicle.attach(bundle.runtime, bundle.store.journal.append_note)
+    bundle.log_status = chronicle.status
+    chronicle.note("STARTED", **_start_of(bundle))
     control = ControlServer(
         bundle.directory,
         Verbs(bundle).table(),
@@ -282,24 +278,38 @@ async def _served(
     try:
         await service.begin()  # no new risk, before anybody can ask for it
         await control.open()
-        await bundle.start(say, hold=hold)
+        await bundle.start(chronicle.say, hold=hold)
         if not service.stop_requested.is_set():
-            say(f"{bundle.runtime.state.name}: {bundle.settings.kernel.namespace}")
             if once:
                 seen(current_status(bundle))
                 service.stop_requested.set()
             elif beside is not None:
                 bundle.runtime.spawn(_then_stop(beside(bundle), service.stop_requested), "beside")
         await service.run()
-        say("draining")
         return await bundle.stop()
     except Unforeseen as bad:
+        chronicle.note("FAILED", why=str(bad))
         await service.hold_for_a_look(bad.what)
+        raise
+    except DitaError as bad:
+        chronicle.note("FAILED", why=str(bad))
         raise
     finally:
         await control.close()
         await service.close()
         bundle.close()
+
+
+def _start_of(bundle: Bundle) -> dict[str, str | int]:
+    """What a start says of itself."""
+    settings = bundle.settings
+    return {
+        "version": __version__,
+        "whose": f"{settings.kernel.namespace} ({settings.venue.environment})",
+        "pid": os.getpid(),
+        "settings": settings.settings_hash[:12],
+        "unclean": bundle.budget.unclean,
+    }
 
 
 async def _then_stop(work: Awaitable[None], stop: asyncio.Event) -> None:

@@ -6,6 +6,7 @@ did.  The factory makes it before anything else may happen; it knows no venue.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +43,7 @@ class Store:
         settings: Settings,
         clock: MachineClock,
         disk: Disk | None = None,
+        known_epoch: int = 0,
     ) -> None:
         self.snapshots = SnapshotStore(directory / SNAPSHOT_FOLDER, disk=disk)
         newest = self.snapshots.newest()
@@ -54,6 +56,7 @@ class Store:
             segment_bytes=settings.journal.segment_bytes,
             reserve_bytes=settings.journal.reserve_bytes,
             vouched=newest.seq if newest else 0,
+            known_epoch=known_epoch,
             identity=os.urandom(16),
             disk=disk,
             clock=clock,
@@ -80,13 +83,15 @@ class Store:
         except JournalFault:
             raise
         except ENGINE_FAULTS as fault:
-            newest = self.journal.last_seq
-            record = next(self.journal.records(newest)).record
+            newest = self.journal.newest_input
+            record = next(self.journal.records(newest)).record if newest else None
             self.engine, self.replayed = self.snapshots.restore(self.journal, newest)
             if not isinstance(record, KernelIntent | VenueEvent):
                 raise
             quarantine = Quarantine(self)
             quarantine.take_out(record, newest, fault)
+            with contextlib.suppress(JournalFull):  # then it goes with the first commit
+                self.journal.write_and_sync()
             return quarantine
 
     def rewind(self, seq: int) -> None:
@@ -103,6 +108,16 @@ class Store:
         self.engine.kernel = restored.kernel
         self.engine.account = restored.account
         self.engine.snapshot = restored.snapshot
+
+    def size(self) -> dict[str, int]:
+        """What the journal takes and what is left for it, in bytes; -1 for what cannot be told."""
+        journal = self.journal
+        return {
+            "records": journal.last_seq,
+            "bytes": journal.size_bytes(),
+            "free_bytes": journal.free_bytes(),
+            "reserve_bytes": self.reserve_bytes,
+        }
 
     @property
     def found(self) -> str:

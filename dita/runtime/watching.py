@@ -64,6 +64,7 @@ class Watch:
         self.on_second_kernel = on_second_kernel
         #: When every question about open orders was answered last, in kernel time; 0 for never.
         self.orders_ms = 0
+        self._witnessed: set[str] = set()
         self._told: dict[str, _Told] = {}
         self._looks: dict[int, _Look] = {}
 
@@ -73,6 +74,10 @@ class Watch:
             await self.history.read()
         except QueryFailed:
             return
+        for client in self.history.unknown_orders:
+            if client not in self._witnessed:  # whoever resumed has looked at it
+                self._witnessed.add(client)
+                await self.on_second_kernel(client)
 
     # -- open orders -------------------------------------------------------------------------------
 

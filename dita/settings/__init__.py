@@ -10,13 +10,16 @@ and what is allowed.  It must not know what the settings do.
 Money is decimal text in the file and an int of 10^-18 in the record; a float is refused.
 """
 
-from dita.settings.agreement import fallback_url
+from dita.settings.agreement import account_of, fallback_url
 from dita.settings.merging import load
 from dita.settings.names import ALIASES
 from dita.settings.schema import (
     AccountSettings,
+    AlertSettings,
     JournalSettings,
     KernelSettings,
+    LogFormat,
+    LogSettings,
     RuntimeSettings,
     Setting,
     Settings,
@@ -29,8 +32,11 @@ from dita.settings.secret import Secret
 __all__ = [
     "ALIASES",
     "AccountSettings",
+    "AlertSettings",
     "JournalSettings",
     "KernelSettings",
+    "LogFormat",
+    "LogSettings",
     "RuntimeSettings",
     "Secret",
     "Setting",
@@ -38,6 +44,7 @@ __all__ = [
     "VenueEnvironment",
     "VenueKind",
     "VenueSettings",
+    "account_of",
     "fallback_url",
     "load",
 ]

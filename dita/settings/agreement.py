@@ -44,6 +44,23 @@ def fallback_url(settings: Settings) -> str:
     return next((url for url in others if url != given), "") if given in others else ""
 
 
+def account_of(settings: Settings) -> str:
+    """What two kernels must not share: a namespace on one account; "" for a mock of their own.
+
+    A key is not part of it, because an account has many.  A local exchange is told by its address,
+    the exchange's own machines by whose money it is.
+    """
+    venue = settings.venue
+    if venue.kind is VenueKind.MOCK:
+        return ""
+    where: str = venue.environment.value
+    if venue.kind is VenueKind.REMOTE:
+        where = os.path.abspath(venue.mock_socket)
+    elif (urlsplit(venue.rest_url).hostname or "") in LOOPBACK:
+        where = venue.rest_url
+    return f"{settings.kernel.namespace} at {where}"
+
+
 def _demand(settings: Settings, name: str, holds: bool, expected: str, action: str) -> None:
     """Refuse the value of one key because of another's."""
     if holds:

@@ -123,8 +123,13 @@ class Place(NamedTuple):
     """A path, as it is written."""
 
     allowed: str = "a path, written out (~ is not expanded)"
+    absolute_or_empty: bool = False
 
     def read(self, value: object, *, textual: bool) -> str:
+        if value == "" and self.absolute_or_empty:
+            return ""
+        if self.absolute_or_empty and not str(value).startswith("/"):
+            raise Bad
         if type(value) is not str or not value or len(value) > 1024 or value.startswith("~"):
             raise Bad
         if not value.isprintable() or value != value.strip():

@@ -55,6 +55,14 @@ class VenueEnvironment(StrEnum):
     LIVE = "live"
 
 
+class LogFormat(StrEnum):
+    """How a line of the log looks: for people, or one JSON object for programs."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+_OR_NONE: Final = Place("an absolute path, or nothing", absolute_or_empty=True)
 _AMOUNT_MAX: Final = 1_000_000 * MONEY_ONE
 
 
@@ -75,7 +83,7 @@ class VenueSettings(_Section, frozen=True, kw_only=True):
     api_key: Annotated[Secret | None, Reference()] = None
     api_secret: Annotated[Secret | None, Reference()] = None
     #: A PEM file with the certificates that REST and stream trust; empty for certifi's.
-    trust_store: Annotated[str, Place()] = ""
+    trust_store: Annotated[str, _OR_NONE] = ""
     #: How long after a request's validity an order is called absent at the earliest.
     absence_fence_s: Annotated[int, Whole(1, 600)] = 15
     recv_window_ms: Annotated[int, Whole(500, 60_000)] = 5_000
@@ -129,6 +137,18 @@ class RuntimeSettings(_Section, frozen=True, kw_only=True):
     balance_check_s: Annotated[int, Whole(1, 3_600)] = 30
 
 
+class LimitSettings(_Section, frozen=True, kw_only=True):
+    """What entries may risk; 0 is no limit.  Exits are never limited."""
+
+    order_notional_usdt: Annotated[int, Money(0, _AMOUNT_MAX)] = 0
+    symbol_notional_usdt: Annotated[int, Money(0, _AMOUNT_MAX)] = 0
+    total_notional_usdt: Annotated[int, Money(0, _AMOUNT_MAX)] = 0
+    positions: Annotated[int, Whole(0, 4_096)] = 0
+    entries_per_minute: Annotated[int, Whole(0, 256)] = 0
+    #: Of a day in UTC, realized with fees and funding; reaching it holds until somebody resumes.
+    day_loss_usdt: Annotated[int, Money(0, _AMOUNT_MAX)] = 0
+
+
 class JournalSettings(_Section, frozen=True, kw_only=True):
     """The log that everything else is a function of."""
 
@@ -141,13 +161,36 @@ class JournalSettings(_Section, frozen=True, kw_only=True):
     snapshot_every: Annotated[int, Whole(1, 10_000_000)] = 10_000
 
 
+class LogSettings(_Section, frozen=True, kw_only=True):
+    """Where serve says what happens."""
+
+    #: Empty: stderr.
+    file: Annotated[str, _OR_NONE] = ""
+    format: Annotated[LogFormat, Choice(LogFormat)] = LogFormat.TEXT
+    #: Of the file: it rolls over at that size, and so many old ones are kept.
+    max_bytes: Annotated[int, Whole(65_536, 2**34)] = 50 * 2**20
+    keep: Annotated[int, Whole(1, 1_000)] = 10
+
+
+class AlertSettings(_Section, frozen=True, kw_only=True):
+    """Who is called when a person must know."""
+
+    #: An executable that gets one line on its standard input; empty: nobody is called.
+    command: Annotated[str, _OR_NONE] = ""
+    #: The same is not told again within this time.
+    throttle_s: Annotated[int, Whole(1, 86_400)] = 600
+
+
 # In the order in which they are shown: what decides about money first.
 SECTIONS: Final[dict[str, type[_Section]]] = {
     "venue": VenueSettings,
     "kernel": KernelSettings,
     "account": AccountSettings,
     "runtime": RuntimeSettings,
+    "limits": LimitSettings,
     "journal": JournalSettings,
+    "log": LogSettings,
+    "alerts": AlertSettings,
 }
 
 
@@ -204,7 +247,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     kernel: KernelSettings
     account: AccountSettings
     runtime: RuntimeSettings
+    limits: LimitSettings
     journal: JournalSettings
+    log: LogSettings
+    alerts: AlertSettings
     file: str
     origins: Mapping[str, str]
 
@@ -235,7 +281,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """What the kernel is made with; the epoch is the journal's."""
         from dita.kernel import KernelConfig
 
-        return KernelConfig(
+        return KernelConfig.for_trading(
             slot_limit=self.kernel.slot_limit,
             hedge=self.kernel.hedge,
             leverage_cap=self.kernel.leverage_cap,
@@ -251,9 +297,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
         limits = {"warn": self.account.warn_usdt, "error": self.account.error_usdt}
         if self.venue.kind is VenueKind.BINGX:
-            # It answers wallets and fees with four decimals (dossier §2.4), its books have eight:
-            # with each flow both may be off by half a digit.
-            return AccountConfig(**limits, wallet_digit=2 * MONEY_ONE // 10**4)
+            return AccountConfig.for_bingx(**limits)
         return AccountConfig(**limits)
 
     def _effective(self) -> Iterator[tuple[str, str | int | bool]]:

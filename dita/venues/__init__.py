@@ -327,6 +327,9 @@ class Venue(Protocol):
         """The stream of events, from connect to close.  It ends when the stream is lost; whoever
         iterates has to ask about everything again before trusting it (design §8)."""
 
+    def symbols(self) -> tuple[str, ...]:
+        """What is listed, as far as it was read; for somebody who types a symbol."""
+
     def stream_state(self) -> StreamState:
         """Is the stream heard now?  Asks nobody."""
 

@@ -359,6 +359,10 @@ class RemoteVenue:
         """The venue's clock."""
         return await self._ask("server_time_ms", int)
 
+    def symbols(self) -> tuple[str, ...]:
+        """Not known on this side of the socket."""
+        return ()
+
     async def contract(self, asset: str) -> ContractRules:
         """Trading rules."""
         return await self._ask("contract", ContractRules, asset)

@@ -72,7 +72,7 @@ def income(row: Income, asset: str) -> dict[str, Any]:
     """A row of the income history; its sign is the effect on the account."""
     return {
         "symbol": row.symbol,
-        "incomeType": row.type.value,
+        "incomeType": str(row.type),
         "income": money(row.amount, 8),
         "asset": asset,
         "info": row.info,
@@ -91,6 +91,7 @@ def position(
     mark_e10: int,
     equity: int,
     liquidation_e10: int,
+    available_e8: int,
     *,
     one_way: bool,
 ) -> dict[str, Any]:
@@ -107,7 +108,7 @@ def position(
         "symbol": state.symbol,
         "currency": "USDT",
         "positionAmt": amount,
-        "availableAmt": amount,
+        "availableAmt": quantity(available_e8, contract.quantity_digits),
         "positionSide": state.side.value,
         "isolated": isolated,
         "avgPrice": price(state.average_price_e10, contract.price_digits),

@@ -14,6 +14,7 @@ from dita.exchange.wire.answers import (
     bare,
     enveloped,
     nothing,
+    number,
     refuse,
     refuse_at_gateway,
     success,
@@ -21,9 +22,12 @@ from dita.exchange.wire.answers import (
 from dita.exchange.wire.calls import Route, Routes
 from dita.exchange.wire.parameters import INVALID, Parameters
 from dita.exchange.wire.session import Session
+from dita.units import format_money
 
 INCOME_DEFAULT: Final = 100
 INCOME_MAX: Final = 1_000
+#: What the account of this exchange is called between a user's accounts.
+PERPETUAL: Final = "USDTMPerp"
 WEEK_MS: Final = 7 * 86_400_000
 
 
@@ -76,6 +80,7 @@ def positions(session: Session, parameters: Parameters, now_ms: int) -> Answer:
             exchange.quote(each.symbol).mark_e10,
             equity,
             exchange.liquidation_price_e10(each),
+            exchange.available_e8(each),
             one_way=not exchange.hedge,
         )
         for each in exchange.positions(parameters.text("symbol"))
@@ -101,7 +106,9 @@ def _closed(session: Session, parameters: Parameters, now_ms: int) -> list[dict[
 
 def position_history(session: Session, parameters: Parameters, now_ms: int) -> Answer:
     """GET v1 positionHistory: closed positions, newest first."""
-    return success({"positionHistory": _closed(session, parameters, now_ms)})
+    rows = _closed(session, parameters, now_ms)
+    bare_list = session.switches.position_history == "bare"
+    return success(rows if bare_list else {"positionHistory": rows})
 
 
 def position_history_v2(session: Session, parameters: Parameters, now_ms: int) -> Answer:
@@ -137,6 +144,28 @@ def set_margin_type(session: Session, parameters: Parameters, now_ms: int) -> An
     kind = parameters.choice("marginType", MarginType)
     session.exchange.set_margin_type(parameters.need("symbol"), kind, now_ms)
     return enveloped()
+
+
+def adjust_margin(session: Session, parameters: Parameters, now_ms: int) -> Answer:
+    """POST positionMargin: 1 adds, 2 takes away; amount and type stand beside the code."""
+    amount, direction = parameters.money_e18("amount"), parameters.count("type")
+    if not amount or direction not in (1, 2):
+        refuse(INVALID, "Invalid parameters,amount and type: a positive amount, and 1 or 2")
+    side = parameters.choice("positionSide", PositionSide, PositionSide.BOTH)
+    signed = amount if direction == 1 else -amount
+    session.exchange.add_margin(parameters.need("symbol"), side, signed, now_ms)
+    return enveloped(amount=number(format_money(amount)), type=direction)
+
+
+def transfer(session: Session, parameters: Parameters, now_ms: int) -> Answer:
+    """POST asset/v1/transfer: into or out of the perpetual account; the others are bottomless."""
+    source, target = parameters.need("fromAccount"), parameters.need("toAccount")
+    amount = parameters.money_e18("amount")
+    if (source == PERPETUAL) is (target == PERPETUAL) or not amount:
+        refuse_at_gateway(100400, f"only to or from {PERPETUAL}, and more than 0")
+    session.exchange.transfer(amount if target == PERPETUAL else -amount, now_ms)
+    newest = session.exchange.all_income[-1].tran_id
+    return enveloped(data={"transferId": newest}, timestamp=now_ms)
 
 
 def _mode(session: Session) -> Answer:
@@ -186,17 +215,21 @@ def mint_key(session: Session, parameters: Parameters, now_ms: int) -> Answer:
 def extend_key(session: Session, parameters: Parameters, now_ms: int) -> Answer:
     """PUT userDataStream: 200 and nothing; 204 without the parameter, 404 for an unknown key."""
     key = parameters.text("listenKey")
+    return _about_key(session, key, known=bool(key) and session.keys.extend(key, now_ms))
+
+
+def _about_key(session: Session, key: str, *, known: bool) -> Answer:
     if not key:
         return nothing(204)
-    return nothing(200 if session.keys.extend(key, now_ms) else 404)
+    if known and session.switches.key_reply == "enveloped":
+        return success({})
+    return nothing(200 if known else 404)
 
 
 def remove_key(session: Session, parameters: Parameters, now_ms: int) -> Answer:
     """DELETE userDataStream."""
     key = parameters.text("listenKey")
-    if not key:
-        return nothing(204)
-    return nothing(200 if session.keys.remove(key, now_ms) else 404)
+    return _about_key(session, key, known=bool(key) and session.keys.remove(key, now_ms))
 
 
 _V1: Final = "/openApi/swap/v1"
@@ -218,6 +251,8 @@ ROUTES: Final[Routes] = {
     ("GET", f"{_V1}/positionSide/dual"): Route(position_mode),
     ("POST", f"{_V1}/positionSide/dual"): Route(set_position_mode),
     ("GET", f"{_V1}/maintMarginRatio"): Route(maintenance),
+    ("POST", f"{_V2}/trade/positionMargin"): Route(adjust_margin),
+    ("POST", "/openApi/api/asset/v1/transfer"): Route(transfer),
     ("GET", f"{_V1}/trade/assetMode"): Route(asset_mode),
     ("POST", f"{_V1}/trade/getVst"): Route(top_up),
     # The key alone is enough, as in the first documents; a signature that is sent is verified.

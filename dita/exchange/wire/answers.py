@@ -6,6 +6,7 @@ and no wallet.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
@@ -82,6 +83,26 @@ def refusal(error: WireError, now_ms: int) -> Answer:
     else:
         body["data"] = {}
     return Answer(encode(body), code=error.code, status=error.status)
+
+
+def other_rows(body: bytes, extra: str) -> bytes:
+    """An answer with ``extra``, a JSON text, before its rows, or for "" without any row."""
+    envelope = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    data = envelope.get("data", msgspec.Raw(b"null"))
+    try:
+        envelope["data"] = _other(data, extra)
+    except msgspec.ValidationError:
+        members = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+        for name, member in members.items():
+            with contextlib.suppress(msgspec.ValidationError):
+                members[name] = _other(member, extra)
+        envelope["data"] = msgspec.Raw(encode(members))
+    return encode(envelope)
+
+
+def _other(rows: msgspec.Raw, extra: str) -> msgspec.Raw:
+    found = msgspec.json.decode(rows, type=list[msgspec.Raw])
+    return msgspec.Raw(encode([msgspec.Raw(extra.encode()), *found] if extra else []))
 
 
 def number(text: str) -> msgspec.Raw:

@@ -12,8 +12,8 @@ from typing import Any, Final
 import msgspec
 
 from dita.errors import OperatorError
-from dita.exchange.records import Order, Refused
-from dita.exchange.wire.answers import Answer, WireError, refusal, refuse, success
+from dita.exchange.records import Order, PositionSide, Refused
+from dita.exchange.wire.answers import Answer, WireError, encode, refusal, refuse, success
 from dita.exchange.wire.calls import Call
 from dita.exchange.wire.faults import ACTS, read_rules
 from dita.exchange.wire.session import Session
@@ -24,6 +24,7 @@ from dita.units import (
     format_quantity,
     parse_money,
     parse_price,
+    parse_quantity,
     parse_ratio,
 )
 
@@ -79,6 +80,54 @@ def _funding(session: Session, body: Body, now_ms: int) -> Any:
     rate_e9 = sign * parse_ratio(text.removeprefix("-"))
     paid = session.exchange.pay_funding(body["symbol"], rate_e9, now_ms)
     return {"paid": format_money(paid)}
+
+
+def _halt(session: Session, body: Body, now_ms: int) -> Any:
+    """``symbol``, ``code`` (101415, 109417, 109418), ``closes``: may positions still be closed?"""
+    closes = bool(body.get("closes", False))
+    session.acts.halt(body["symbol"], int(body["code"]), now_ms, closes=closes)
+    return {}
+
+
+def _resume(session: Session, body: Body, now_ms: int) -> Any:
+    """``symbol``: a halt is over."""
+    session.acts.resume(body["symbol"], now_ms)
+    return {}
+
+
+def _lock(session: Session, body: Body, now_ms: int) -> Any:
+    """``symbol``, ``quantity`` (0 lifts it), ``position_side``, ``code``: as a stop set by hand."""
+    side = PositionSide(body.get("position_side", "BOTH"))
+    code = int(body.get("code", 101205))
+    quantity_e8 = parse_quantity(body["quantity"])
+    session.acts.lock(body["symbol"], quantity_e8, now_ms, side=side, code=code)
+    return {}
+
+
+def _vanish(session: Session, body: Body, now_ms: int) -> Any:
+    """``symbol`` (else all): positions are gone, and nothing tells it."""
+    gone = session.acts.vanish(body.get("symbol", ""), now_ms)
+    return {"gone": [f"{each.symbol} {each.side}" for each in gone]}
+
+
+def _reset(session: Session, body: Body, now_ms: int) -> Any:
+    """``wallet``: the account begins anew, without any history."""
+    session.acts.reset(parse_money(body["wallet"]), now_ms)
+    return {}
+
+
+def _pay(session: Session, body: Body, now_ms: int) -> Any:
+    """``type``: any word, ``symbol``, ``amount``: money of the exchange's own, with its row."""
+    amount = parse_money(body["amount"])
+    session.acts.pay(str(body["type"]), str(body.get("symbol", "")), amount, now_ms)
+    return {"wallet": format_money(session.exchange.wallet)}
+
+
+def _frame(session: Session, body: Body, now_ms: int) -> Any:
+    """``frame``: any JSON, or with ``text`` any text, pushed to the user sockets as it is."""
+    payload = body["text"].encode() if "text" in body else encode(body["frame"])
+    session.push_raw(payload)
+    return {}
 
 
 def _act(kind: str) -> Callable[[Session, Body, int], Any]:
@@ -162,7 +211,7 @@ def book(session: Session, body: Body, now_ms: int) -> Any:
         "income": [
             {
                 "tran_id": each.tran_id,
-                "type": each.type.value,
+                "type": str(each.type),
                 "symbol": each.symbol,
                 "amount": format_money(each.amount),
                 "trade_id": each.trade_id,
@@ -202,6 +251,13 @@ _VERBS: Final[dict[tuple[str, str], Callable[[Session, Body, int], Any]]] = {
     ("POST", "deposit"): _deposit,
     ("POST", "funding"): _funding,
     ("POST", "foreign_order"): _act("foreign_order"),
+    ("POST", "halt"): _halt,
+    ("POST", "resume"): _resume,
+    ("POST", "lock"): _lock,
+    ("POST", "vanish"): _vanish,
+    ("POST", "reset"): _reset,
+    ("POST", "pay"): _pay,
+    ("POST", "frame"): _frame,
     ("POST", "liquidate"): _act("liquidation"),
     ("POST", "act"): _act(""),
     ("POST", "faults"): _add_faults,

@@ -33,6 +33,8 @@ class FaultKind(Enum):
     ANSWER_DELAYED = "answer_delayed"  # by `ms`
     HTML = "html"  # a page of the gateway in front, HTTP `status`
     TRUNCATED = "truncated"  # half of the JSON
+    EMPTY = "empty"  # its rows are missing, as if there were none
+    ODD_ROW = "odd_row"  # `msg`, any JSON, is one more row of it, the first
     STATUS_LAG = "status_lag"  # the placed order is unknown to queries for `ms`, with `code`
     # A user event on its way to the stream.
     EVENT_DROPPED = "event_dropped"
@@ -54,7 +56,15 @@ class FaultKind(Enum):
 _K = FaultKind
 BEFORE: Final = frozenset({_K.REQUEST_LOST, _K.RATE_LIMITED, _K.REFUSED})
 AFTER: Final = frozenset(
-    {_K.ANSWER_LOST, _K.GATEWAY_TIMEOUT, _K.ANSWER_DELAYED, _K.HTML, _K.TRUNCATED}
+    {
+        _K.ANSWER_LOST,
+        _K.GATEWAY_TIMEOUT,
+        _K.ANSWER_DELAYED,
+        _K.HTML,
+        _K.TRUNCATED,
+        _K.EMPTY,
+        _K.ODD_ROW,
+    }
 )
 LAGS: Final = frozenset({_K.STATUS_LAG})
 DELIVERY: Final = frozenset(

@@ -49,6 +49,8 @@ MARKET_PER_ADDRESS: Final = 500
 ACCOUNT_PER_ADDRESS: Final = 2_000
 ENDPOINT_PER_ADDRESS: Final = 300
 
+#: Errors that say of themselves that somebody was too fast; they are not counted again.
+LIMIT_CODES: Final = (100410, 109429)
 _SECOND_MS: Final = 1_000
 _TEN_SECONDS_MS: Final = 10_000
 STORM_ERRORS: Final = 20
@@ -129,7 +131,7 @@ class RateLimiter:
 
     def note_error(self, method: str, path: str, code: int, now_ms: int) -> None:
         """Count a business error; the twentieth equal one within 8 minutes blocks the endpoint."""
-        if not self.rules.enabled or code in (0, self.rules.code):
+        if not self.rules.enabled or code in (0, *LIMIT_CODES):
             return
         times = self._errors[method, path, code]
         times.append(now_ms)

@@ -49,7 +49,7 @@ def contract(rules: Contract) -> dict[str, Any]:
         "asset": rules.asset,
         "status": rules.status,
         "apiStateOpen": "true" if rules.status == 1 else "false",
-        "apiStateClose": "true" if rules.status in (1, 25) else "false",
+        "apiStateClose": "true" if rules.status in (1, 25) and rules.closable else "false",
         "ensureTrigger": True,
         "triggerFeeRate": "0.00020000",
         "brokerState": False,
@@ -191,6 +191,13 @@ def candle(row: Candle, rules: Contract) -> dict[str, Any]:
         "volume": quantity(row.volume_e8, rules.quantity_digits),
         "time": row.time_ms,
     }
+
+
+def mark_candle(row: Candle, rules: Contract) -> dict[str, Any]:
+    """A row of the mark price klines, which name their time twice."""
+    fields = candle(row, rules)
+    time_ms = fields.pop("time")
+    return {**fields, "openTime": time_ms, "closeTime": time_ms}
 
 
 def open_interest(quote: Quote, held: int) -> dict[str, Any]:

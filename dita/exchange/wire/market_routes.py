@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from dita.exchange.records import Contract, Quote
+from dita.exchange.records import Candle, Contract, Quote
 from dita.exchange.wire import market_json
 from dita.exchange.wire.answers import Answer, refuse, success
 from dita.exchange.wire.calls import Route, Routes, public
@@ -106,7 +106,20 @@ def old_trades(session: Session, parameters: Parameters, now_ms: int) -> Answer:
 
 
 def klines(session: Session, parameters: Parameters, now_ms: int) -> Answer:
-    """GET klines, newest first."""
+    """GET klines, newest first; v2 and v3 alike."""
+    rules, rows = _candles(session, parameters, now_ms)
+    return success([market_json.candle(row, rules) for row in rows])
+
+
+def mark_klines(session: Session, parameters: Parameters, now_ms: int) -> Answer:
+    """GET markPriceKlines: of the last price, which the mark follows here."""
+    rules, rows = _candles(session, parameters, now_ms)
+    return success([market_json.mark_candle(row, rules) for row in rows])
+
+
+def _candles(
+    session: Session, parameters: Parameters, now_ms: int
+) -> tuple[Contract, list[Candle]]:
     rules = session.exchange.contract(parameters.need("symbol"))
     minutes = MINUTES.get(parameters.need("interval"))
     if minutes is None:
@@ -115,7 +128,7 @@ def klines(session: Session, parameters: Parameters, now_ms: int) -> Answer:
     limit = parameters.count("limit", CANDLES_DEFAULT)
     longer = merged(session.exchange.candles(rules.symbol, CANDLES), minutes)
     rows = [row for row in longer if start_ms <= row.time_ms <= end_ms]
-    return success([market_json.candle(row, rules) for row in reversed(rows[-limit:])])
+    return rules, rows[-limit:][::-1]
 
 
 def open_interest(session: Session, parameters: Parameters, now_ms: int) -> Answer:
@@ -175,6 +188,8 @@ ROUTES: Final[Routes] = {
     ("GET", f"{_QUOTE}/trades"): public(trades),
     ("GET", f"{_V1}/market/historicalTrades"): public(old_trades),
     ("GET", "/openApi/swap/v3/quote/klines"): public(klines),
+    ("GET", f"{_QUOTE}/klines"): public(klines),
+    ("GET", f"{_V1}/market/markPriceKlines"): public(mark_klines),
     ("GET", f"{_QUOTE}/openInterest"): public(open_interest),
     ("GET", f"{_QUOTE}/fundingRate"): public(funding_rates),
     ("GET", f"{_V1}/tradingRules"): public(trading_rules),

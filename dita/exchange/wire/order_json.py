@@ -21,6 +21,7 @@ from dita.exchange.wire.answers import number
 from dita.exchange.wire.decimals import (
     bare_price,
     bare_quantity,
+    bare_ratio,
     money,
     price,
     quantity,
@@ -63,11 +64,11 @@ def placed(order: Order, request: OrderRequest, switches: WireSwitches) -> dict[
         "clientOrderID": order.client_order_id,
         "clientOrderId": order.client_order_id,
         "timeInForce": TIME_IN_FORCE.get(order.time_in_force, order.time_in_force.value),
-        "priceRate": 0,
+        "priceRate": bare_ratio(order.trail_rate_e9) if order.trail_rate_e9 else 0,
         "stopLoss": _attached_reply(request.stop_loss, order),
         "takeProfit": _attached_reply(request.take_profit, order),
         "reduceOnly": order.reduce_only,
-        "activationPrice": 0,
+        "activationPrice": bare_price(order.activation_e10),
         "closePosition": "true" if order.close_position else "",
         "stopGuaranteed": "",
         "status": "NEW" if order.type.conditional else switches.resting,
@@ -78,8 +79,15 @@ def placed(order: Order, request: OrderRequest, switches: WireSwitches) -> dict[
 
 
 def placement_answer(fields: dict[str, Any], switches: WireSwitches) -> dict[str, Any]:
-    """What stands in ``data``: the order itself, or wrapped as until 2026 (dossier §2.1)."""
-    return fields if switches.order_reply == "flat" else {"order": fields}
+    """What stands in ``data``: the order itself, or wrapped as until 2026 (dossier §2.1).
+
+    The wrapped generation had one spelling of each id; clients that match names without regard to
+    case break on two.
+    """
+    if switches.order_reply == "flat":
+        return fields
+    newer = ("orderID", "clientOrderId")
+    return {"order": {name: value for name, value in fields.items() if name not in newer}}
 
 
 def _bare_money(amount: int) -> Any:
@@ -145,8 +153,8 @@ def queried(order: Order, contract: Contract, switches: WireSwitches) -> dict[st
         "postOnly": order.time_in_force is TimeInForce.POST_ONLY,
         "stopGuaranteed": "false",
         "triggerOrderId": order.order_id if order.triggered else 0,
-        "trailingStopRate": 0,
-        "trailingStopDistance": 0,
+        "trailingStopRate": bare_ratio(order.trail_rate_e9) if order.trail_rate_e9 else 0,
+        "trailingStopDistance": bare_price(order.trail_e10) if order.trail_e10 else 0,
     }
 
 

@@ -20,6 +20,8 @@ from dita.units import (
     PRICE_MAX,
     QUANTITY_DIGITS,
     QUANTITY_MAX,
+    RATIO_DIGITS,
+    RATIO_ONE,
 )
 
 INVALID: Final = 109400
@@ -78,6 +80,10 @@ class Parameters:
     def quantity_e8(self, name: str) -> int:
         """A quantity, or 0 when it is missing; digits beyond the eighth are cut off."""
         return self._scaled(name, QUANTITY_DIGITS, QUANTITY_MAX)
+
+    def share_e9(self, name: str) -> int:
+        """A share from 0 to 1, or 0 when it is missing."""
+        return self._scaled(name, RATIO_DIGITS, RATIO_ONE)
 
     def money_e18(self, name: str) -> int:
         """Money of at least 0, or 0 when it is missing."""

@@ -15,7 +15,7 @@ from aiohttp import web
 from dita.errors import OperatorError
 from dita.exchange.records import Refused
 from dita.exchange.wire import control
-from dita.exchange.wire.answers import JSON, Answer, WireError, refusal
+from dita.exchange.wire.answers import JSON, Answer, WireError, other_rows, refusal
 from dita.exchange.wire.calls import Call, Route
 from dita.exchange.wire.faults import AFTER, BEFORE, FaultKind, FaultRule
 from dita.exchange.wire.parameters import Parameters
@@ -116,9 +116,9 @@ class ExchangeServer:
             return _response(control.answer(self.session, call))
         before = self._hit(BEFORE, call)
         spoilt: list[FaultRule] = []
-        answer = _refused_by(before, self.session.now_ms())
-        if answer is None:
-            answer = self._answer(call)
+        refused = _refused_by(before, self.session.now_ms())
+        answer = self._answer(call, refused)
+        if refused is None:
             spoilt = self._hit(AFTER, call)
             self.session.acts_after(call.subject)
         return await self._spoil(request, answer, [*before, *spoilt])
@@ -126,8 +126,11 @@ class ExchangeServer:
     def _hit(self, kinds: frozenset[FaultKind], call: Call) -> list[FaultRule]:
         return self.session.plan.hits(kinds, call.subject, self.session.now_ms())
 
-    def _answer(self, call: Call) -> Answer:
-        """Limits, signature, route, and the events of what it did."""
+    def _answer(self, call: Call, refused: Answer | None) -> Answer:
+        """Limits, signature, route, and the events of what it did.
+
+        What a fault keeps from being executed counts for the limits all the same, its error too.
+        """
         session = self.session
         now_ms = session.now_ms()
         route = ROUTES.get((call.method, call.path))
@@ -139,7 +142,7 @@ class ExchangeServer:
                 call.method, call.path, call.address, keyed=route.keyed, now_ms=now_ms
             )
             headers = session.limiter.headers(call.method, call.path)
-            answer = self._called(route, call, now_ms)
+            answer = refused or self._called(route, call, now_ms)
         except WireError as error:
             answer = refusal(error, now_ms)
         if answer.code:
@@ -182,6 +185,9 @@ class ExchangeServer:
                     answer = Answer(_PAGE, status=504, content_type="text/html")
                 case FaultKind.HTML:
                     answer = Answer(_PAGE, status=rule.status or 502, content_type="text/html")
+                case FaultKind.EMPTY | FaultKind.ODD_ROW:
+                    extra = rule.msg if rule.kind is FaultKind.ODD_ROW else ""
+                    answer = Answer(other_rows(answer.body, extra), status=answer.status)
                 case FaultKind.TRUNCATED:
                     half = answer.body[: len(answer.body) // 2]
                     answer = Answer(half, status=answer.status)

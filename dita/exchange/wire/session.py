@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from dita.clock import Clock
+from dita.exchange.acts import Acts
 from dita.exchange.exchange import Exchange
 from dita.exchange.prices import Prices
 from dita.exchange.records import ConfigUpdate, MarketTrade, Order, PositionSide, Refused, Side
@@ -58,6 +59,7 @@ class Session:
     ) -> None:
         wire = wire or WireFile()
         self.exchange = exchange
+        self.acts = Acts(exchange)
         self.credentials = credentials
         self.switches = wire.wire
         self.limiter = RateLimiter(wire.limits)
@@ -124,6 +126,10 @@ class Session:
         for happened in self.exchange.take_market():
             if isinstance(happened, MarketTrade):
                 self.topics.traded(happened, now_ms)
+
+    def push_raw(self, payload: bytes) -> None:
+        """Send bytes as a user event, whatever they are."""
+        self._push_user(payload, self.now_ms())
 
     def _push_user(self, payload: bytes, now_ms: int) -> None:
         self.hub.push_user(payload, self._alive, now_ms)

@@ -26,6 +26,9 @@ class WireSwitches(Record, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     strictness: Strictness = Strictness.LENIENT
     order_reply: Literal["flat", "wrapped"] = "flat"  # data, or data.order
+    cancel_reply: Literal["wrapped", "flat"] = "wrapped"  # data.order, or data
+    key_reply: Literal["empty", "enveloped"] = "empty"  # PUT and DELETE of a listen key
+    position_history: Literal["wrapped", "bare"] = "wrapped"  # v1; v2 is always bare
     resting: Literal["PENDING", "NEW"] = "PENDING"  # a LIMIT order that rests, on REST
     cancelled: Literal["CANCELLED", "CANCELED"] = "CANCELLED"  # on REST; the stream says CANCELED
     errors: Literal["new", "old"] = "new"  # the code numbers since, or before, 2025-10-16

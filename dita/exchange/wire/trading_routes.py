@@ -44,15 +44,20 @@ _ORDER: Final = "/openApi/swap/v2/trade/order"
 
 def order_request(parameters: Parameters) -> OrderRequest:
     """What an order's parameters ask for. An empty positionSide means LONG (dossier §2.1)."""
+    kind = parameters.choice("type", OrderType)
+    trailing = kind.trailing  # then the price is the distance
     return OrderRequest(
         symbol=parameters.need("symbol"),
         side=parameters.choice("side", Side),
-        type=parameters.choice("type", OrderType),
+        type=kind,
         position_side=parameters.choice("positionSide", PositionSide, PositionSide.LONG),
         quantity_e8=parameters.quantity_e8("quantity"),
         quote_quantity=parameters.money_e18("quoteOrderQty"),
-        price_e10=parameters.price_e10("price"),
+        price_e10=0 if trailing else parameters.price_e10("price"),
         stop_price_e10=parameters.price_e10("stopPrice"),
+        trail_e10=parameters.price_e10("price") if trailing else 0,
+        trail_rate_e9=parameters.share_e9("priceRate") if trailing else 0,
+        activation_e10=parameters.price_e10("activationPrice"),
         working_type=parameters.choice("workingType", WorkingType, WorkingType.MARK_PRICE),
         time_in_force=parameters.choice("timeInForce", TimeInForce, TimeInForce.GTC),
         reduce_only=parameters.flag("reduceOnly"),
@@ -141,7 +146,8 @@ def cancel(session: Session, parameters: Parameters, now_ms: int) -> Answer:
     found = _named(session, parameters)
     session.check_lag(found, now_ms)
     order = session.exchange.cancel(found.symbol, now_ms, found.order_id)
-    return success({"order": _shown(session, order)})
+    shown = _shown(session, order)
+    return success(shown if session.switches.cancel_reply == "flat" else {"order": shown})
 
 
 def cancel_batch(session: Session, parameters: Parameters, now_ms: int) -> Answer:

@@ -192,6 +192,10 @@ class BingxVenue:
         """A listed symbol, with or without hyphen."""
         return self._symbols.get(plain_symbol(asset))
 
+    def symbols(self) -> tuple[str, ...]:
+        """Every listed symbol."""
+        return tuple(sorted(symbol.name for symbol in self._symbols.values()))
+
     def name_of(self, asset: str) -> str:
         """The exchange's spelling; as it is when it is not listed (any more)."""
         symbol = self.find(asset)

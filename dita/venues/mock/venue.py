@@ -356,6 +356,10 @@ class MockVenue:
         await self._question(Verb.SERVER_TIME)
         return self.book.now_ms
 
+    def symbols(self) -> tuple[str, ...]:
+        """Every listed symbol."""
+        return tuple(sorted(self.config.contracts))
+
     async def contract(self, asset: str) -> ContractRules:
         """Trading rules; VenueError for a symbol that is not listed."""
         await self._question(Verb.CONTRACT, asset)

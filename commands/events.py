@@ -1,0 +1,121 @@
+"""`pink-ctl events`: what happened, in the words of serve's log, out of the journal.
+
+Works while serve runs and when it does not; `--follow` goes on with what comes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .completing import trades
+from .options import AsJson, ConfigFile, StateDir
+from .render import emit_json, note, show, speak_of_directory
+
+if TYPE_CHECKING:
+    from dita.runtime.eventlog.event import Event
+    from dita.runtime.history.index import Index
+
+Since = Annotated[
+    str, typer.Option("--since", metavar="WHEN", help="UTC: 22:00, 2026-11-28, or back: 3h, 2d.")
+]
+Until = Annotated[str, typer.Option("--until", metavar="WHEN", help="The same; else to the end.")]
+Trade = Annotated[
+    str, typer.Option("--trade", help="Only of this trade id.", autocompletion=trades)
+]
+Loud = Annotated[bool, typer.Option("--loud", help="Only what needs a person: WARNING and above.")]
+Follow = Annotated[bool, typer.Option("--follow", help="Go on until Ctrl-C.")]
+LOOK_MS = 500
+
+
+def events(
+    since: Since = "",
+    until: Until = "",
+    trade: Trade = "",
+    loud: Loud = False,
+    follow: Follow = False,
+    config: ConfigFile = None,
+    state_dir: StateDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what happened: intents, orders, fills, refusals in the exchange's words, closes from
+    outside, liquidations, funding, holds, freezes, gaps.
+
+    Without --since: the last 24 hours; with --trade: all of it.
+
+    \b
+    Examples:
+      pink-ctl events --since 22:00
+      pink-ctl events --since yesterday --loud
+      pink-ctl events --trade T1
+      pink-ctl events --follow
+    """
+    from dita.clock import SystemClock
+    from dita.runtime.eventlog.event import Level
+    from dita.runtime.factory import JOURNAL_FOLDER
+    from dita.runtime.history.index import open_index
+    from dita.runtime.history.when import moment_ms
+
+    now_ms = SystemClock().now_ms()
+    since_ms = moment_ms(since or "1d", now_ms) if since or not trade else 0
+    until_ms = moment_ms(until, now_ms, option="--until") if until else 0
+    directory = speak_of_directory(config, state_dir, quiet=as_json)
+    journal = directory / JOURNAL_FOLDER
+    index = open_index(directory, journal)
+    level = Level.WARNING if loud else Level.INFO
+    told = index.events(since_ms=since_ms, until_ms=until_ms, trade=trade, level=level)
+    if follow:
+        with contextlib.suppress(KeyboardInterrupt):  # how one leaves
+            _lines(told, as_json)
+            for event in _coming(index, journal):
+                if event.level >= level and trade in ("", event.trade):
+                    _line(event, as_json)
+    elif as_json:
+        emit_json({"since_ms": since_ms, "events": [event.plain() for event in told]})
+    else:
+        count = _lines(told, as_json)
+        if not count:
+            note("nothing in that time; --since 2d looks further back")
+    index.close()
+
+
+def _lines(told: Iterator[Event], as_json: bool) -> int:
+    count = 0
+    for event in told:
+        _line(event, as_json)
+        count += 1
+    return count
+
+
+def _line(event: Event, as_json: bool) -> None:
+    """One line; with --follow --json one JSON object a line."""
+    if as_json:
+        import json
+
+        show(json.dumps(event.plain()))
+    else:
+        show(event.line())
+
+
+def _coming(index: Index, journal: Path) -> Iterator[Event]:
+    """What comes, half a second later at most."""
+    from dita.clock import SystemClock
+    from dita.journal import JournalReader
+
+    seen: object = None
+    while True:
+        now = _mark(journal)
+        if now != seen:
+            seen = now
+            yield from index.news(JournalReader.open(journal))
+        SystemClock().sleep_ms(LOOK_MS)
+
+
+def _mark(journal: Path) -> object:
+    """Changes whenever somebody wrote."""
+    files = sorted(journal.glob("*.seg"))
+    return [(file.name, file.stat().st_mtime_ns) for file in files[-2:]]

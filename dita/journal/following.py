@@ -1,0 +1,97 @@
+"""Through a journal with an engine, at batch speed, stopping at what matters.
+
+Most inputs change nothing that anybody asks about.  They are applied in batches; those that matter
+are applied one by one, so that whoever follows sees each outcome and the engine directly after it.
+Reads only; what matters is the caller's to say.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+from dita import _journal
+from dita.contracts import KernelIntent, VenueEvent
+from dita.engine import Engine, Outcome
+from dita.journal.chunks import INPUTS, Chunk
+from dita.journal.reader import JournalReader
+from dita.journal.records import Entry, Input, Note
+from dita.kernel import ExecutionKernel
+
+_INPUT_SIZE, _OUTCOME_SIZE = ExecutionKernel.record_sizes()
+#: Of a packed outcome: code, kind, accepted, before, after, effects, notes, trade number.
+_LOOK: Final = struct.Struct(f"<hh2xBBB3xiQQ{_OUTCOME_SIZE - 32}x")
+_HASHED: Final = 0x7F
+
+#: What a packed outcome says at a glance, in the kernel's numbers: (code, kind, accepted, before,
+#: after, effects, notes, trade number).
+Look = tuple[int, int, int, int, int, int, int, int]
+
+
+class Step(NamedTuple):
+    """One input that matters, with the engine as that input left it; or a note of the runtime."""
+
+    seq: int
+    record: Input | Note
+    outcome: Outcome | None
+
+
+class Follower:
+    """An engine that goes through a journal.
+
+    ``choose`` gives the indices of the inputs that matter, by their outcomes at a glance.
+    """
+
+    def __init__(self, engine: Engine, choose: Callable[[list[Look]], list[int]]) -> None:
+        self.engine = engine
+        self._choose = choose
+        #: Runs ahead by a chunk, to find out which inputs matter.
+        self._scout = Engine.restore(engine.save())
+
+    def follow(self, reader: JournalReader, from_seq: int) -> Iterator[Step]:
+        """Apply every input from a record on; yields those that matter, and every note."""
+        for chunk in reader.chunks(from_seq):
+            yield from self._chunk(reader, chunk)
+
+    def _chunk(self, reader: JournalReader, chunk: Chunk) -> Iterator[Step]:
+        chunk.bring_up_to_date()
+        packed = bytes(memoryview(chunk.inputs)[: chunk.inputs_count * _INPUT_SIZE])
+        _, outcomes = self._scout.apply_batch(packed)
+        chosen = self._choose(list(_LOOK.iter_unpack(outcomes)))
+        done = 0
+        for number, index in _stops(chunk, chosen):
+            if number > done:
+                self.engine.apply_batch(packed[done * _INPUT_SIZE : number * _INPUT_SIZE])
+                done = number
+            entry = reader.entry(chunk, index)
+            if isinstance(entry.record, Note):
+                yield Step(entry.seq, entry.record, None)
+                continue
+            start = done * _INPUT_SIZE
+            done += 1
+            yield self._step(entry, packed[start : start + _INPUT_SIZE])
+        if done < chunk.inputs_count:
+            self.engine.apply_batch(packed[done * _INPUT_SIZE :])
+
+    def _step(self, entry: Entry, packed: bytes) -> Step:
+        record = entry.record
+        assert isinstance(record, KernelIntent | VenueEvent)
+        if record.venue_order_id and packed[55] > _HASHED:
+            self.engine.kernel.pack(record)  # so the kernel learns a name that is no number
+        return Step(entry.seq, record, self.engine.apply(record, packed))
+
+
+def _stops(chunk: Chunk, chosen: list[int]) -> list[tuple[int, int]]:
+    """Where to stop in a chunk: (inputs before it, index of the record), notes among them."""
+    if chunk.inputs_count == chunk.noted:
+        return list(zip(chosen, chosen, strict=True))
+    wanted, stops, number = set(chosen), [], 0
+    for index, kind in enumerate(chunk.kinds()):
+        if kind == _journal.NOTE:
+            stops.append((number, index))
+        elif kind in INPUTS:
+            if number in wanted:
+                stops.append((number, index))
+            number += 1
+    return stops

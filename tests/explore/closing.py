@@ -1,0 +1,63 @@
+"""The books at the end of the day: everything delivered and read, is every cent explained?
+
+From a scene in which nothing goes on any more, time passes, positions, income and balance are read
+as the runtime reads them, and the account's judgement is compared with the exchange's book.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dita.contracts import DriftCause
+from explore.acts import Acts
+from explore.judge import Finding, shares
+from explore.scene import Scene
+
+#: Longer than a difference may be pending after income was read.
+LONG_S: Final = 130
+#: Shares of one figure are rounded.
+ROUNDING: Final = 100
+
+
+class Closing:
+    """Closes the books of scenes of one world."""
+
+    def __init__(self, acts: Acts) -> None:
+        self.acts = acts
+
+    def of(self, scene: Scene) -> list[Finding]:
+        """What is wrong in the end.  The kernel is left in another state."""
+        acts, s = self.acts, scene.copy()
+        acts.go(scene)
+        left, foreign = shares(s.book, s.trades, acts.world)
+        found = []
+        if any(left):
+            found.append(Finding("left behind", f"free, but of ours is left {left}"))
+        for _ in range(3):
+            s.book.second += LONG_S
+            acts._look(s, "")
+            acts.read_income(s)
+            acts.read_balance(s)
+        ledger = acts.kernel.ledger()
+        _, causes, _ = acts.engine.account.known
+        stolen = sum(flow.amount for flow in s.book.flows if not flow.kind)
+        unexplained = causes.get(DriftCause.UNEXPLAINED, 0) + causes.get(DriftCause.PENDING, 0)
+        if abs(unexplained - stolen) > ROUNDING:
+            found.append(Finding("money without a cause", f"{_told(causes)}, stolen {stolen}"))
+        others = {c: a for c, a in causes.items() if c not in _EXPECTED}
+        if others:
+            found.append(Finding("money with a lasting excuse", _told(others)))
+        if abs(ledger.foreign - foreign) > ROUNDING:
+            found.append(
+                Finding("strangers' money is not theirs", f"{ledger.foreign}, in truth {foreign}")
+            )
+        return found
+
+
+def _told(causes: dict[DriftCause, int]) -> str:
+    return ", ".join(f"{cause.value} {amount / 10**18:+.4f}" for cause, amount in causes.items())
+
+
+_EXPECTED: Final = frozenset(
+    {DriftCause.UNEXPLAINED, DriftCause.PENDING, DriftCause.FOREIGN_ACTIVITY, DriftCause.ROUNDING}
+)

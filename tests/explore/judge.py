@@ -1,0 +1,219 @@
+"""What must hold at every step, judged on the exchange's own book and on what the kernel asks for.
+
+A finding has a kind, which names the broken promise, and a text.  The judge changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from dita._kernel import Core, Outcome
+from dita.contracts import (
+    KernelCommandType,
+    KernelEventKind,
+    KernelIntent,
+    OrderRole,
+    TradeStage,
+    VenueEvent,
+)
+from dita.engine import Engine
+from explore.book import UNIT, Book, Order, Who
+from explore.scene import Scene
+from explore.world import World
+
+Kind = KernelEventKind
+_WIDE: Final = frozenset(
+    {
+        Kind.ACCOUNT_UPDATE, Kind.FUNDING_FEE, Kind.TRANSFER, Kind.FOREIGN_FLOW, Kind.INCOME_READ,
+        KernelCommandType.CONTROL,
+    }
+)  # fmt: skip
+SUBMIT, QUERY_POSITION = 1, 5
+DUST: Final = 2
+STALE: Final = int(TradeStage.STALE_STATE_RECONCILING)
+#: Exits refused within one second after which another one is a storm.
+HOT: Final = 2
+
+
+class Finding(NamedTuple):
+    """A broken promise."""
+
+    kind: str
+    text: str
+
+
+class Judge:
+    """Looks at inputs, outcomes and the book."""
+
+    def __init__(self, world: World, core: Core) -> None:
+        self.world = world
+        self.core = core
+        #: What was found since somebody emptied it.
+        self.news: list[Finding] = []
+        #: (state before, input, state after; -1 = refused) of everything that was applied.
+        self.cells: set[tuple[int, int, int]] = set()
+
+    def found(self, kind: str, text: str) -> None:
+        """Note a broken promise."""
+        self.news.append(Finding(kind, text))
+
+    # -- every input -------------------------------------------------------------------------------
+
+    def after(
+        self, s: Scene, record: KernelIntent | VenueEvent, raw: Outcome, effects: Sequence[Any]
+    ) -> None:
+        """One input was applied or refused."""
+        trigger = record.kind if isinstance(record, VenueEvent) else record.command
+        self._cell(trigger, raw)
+        if not raw.accepted:
+            return
+        if trigger in (Kind.ORDER_REJECT, Kind.RATE_LIMITED) and self._is_exit(raw.order_no):
+            s.rejected += 1
+        for effect in effects:
+            if effect[0] == SUBMIT:
+                self._submits(s, trigger, effect)
+            elif effect[0] == QUERY_POSITION and self.asks_itself(record, raw):
+                self.found("an answer asks itself again", "QUERY_POSITION after POSITION in STALE")
+
+    @staticmethod
+    def asks_itself(record: KernelIntent | VenueEvent, raw: Outcome) -> bool:
+        """Would a question for the position be an answer's own?  When doubt begins it is not."""
+        if not isinstance(record, VenueEvent) or record.kind is not Kind.POSITION:
+            return False
+        return raw.before == STALE
+
+    def _cell(self, trigger: KernelCommandType | KernelEventKind, raw: Outcome) -> None:
+        if trigger in _WIDE:
+            for state in {self.core.slot(at)[0] for at in self.core.active_slots()} or {0}:
+                self.cells.add((state, int(trigger), state if raw.accepted else -1))
+        elif trigger is not Kind.TICK:
+            self.cells.add((raw.before, int(trigger), raw.after if raw.accepted else -1))
+
+    def ticked(self, before: dict[int, int]) -> None:
+        """A TICK was applied; ``before`` has the states of the slots that were in use."""
+        for slot, state in before.items():
+            self.cells.add((state, int(Kind.TICK), self.core.slot(slot)[0]))
+        if not before:
+            self.cells.add((0, int(Kind.TICK), 0))
+
+    def _is_exit(self, number: int) -> bool:
+        order = self.core.order(number)
+        return order is not None and order[5] == OrderRole.EXIT
+
+    def _submits(self, s: Scene, trigger: Any, effect: tuple[Any, ...]) -> None:
+        number, trade, quantity, reduce = effect[2], effect[3], effect[5], effect[11]
+        role = OrderRole.EXIT if reduce else OrderRole.ENTRY
+        if quantity <= 0:
+            self.found("an order of nothing", f"order {number} has quantity {quantity}")
+        for post in s.posts:
+            if post.submit and post.trade == trade and post.role == role:
+                self.found("two live children", f"order {number} beside a post of {post.own}")
+        for order in s.book.orders:
+            if order.trade == trade and order.role == role and order.works:
+                self.found("two live children", f"order {number} beside working {order.own}")
+        if not reduce:
+            return
+        if trigger in (Kind.ORDER_REJECT, Kind.RATE_LIMITED) or s.rejected >= HOT:
+            self.found("a refused exit is sent again at once", f"order {number}")
+        self._room(number, trade, quantity)
+
+    def _room(self, number: int, trade: int, quantity: int) -> None:
+        """By the kernel's own figures no exit is larger than what may be left."""
+        known = self.core.trade(trade)
+        possible = 0
+        for other in known[19]:
+            order = self.core.order(other)
+            ours = order[5] == OrderRole.EXIT and not order[10]
+            if ours and other != number and not (order[8] >= 4 and order[9]):
+                possible += max(0, order[12] - order[13])
+        left = known[5] - known[8] + known[20]
+        if quantity + possible > left:
+            self.found("an exit beyond what is left", f"{quantity} + {possible} of {left}")
+
+    # -- the book ----------------------------------------------------------------------------------
+
+    def filled(self, s: Scene, order: Order) -> None:
+        """An order of ours was filled."""
+        if order.role != OrderRole.EXIT:
+            return
+        entered = sum(o.filled for o in s.book.orders if o.trade == order.trade and o.role == 1)
+        exited = sum(o.filled for o in s.book.orders if o.trade == order.trade and o.role == 2)
+        if exited > entered:
+            self.found("oversold", f"trade {order.trade}: {exited} out of {entered}")
+
+    def stuck(self, s: Scene) -> str:
+        """What it looks like where nothing goes on and no command helps."""
+        left, _ = shares(s.book, s.trades, self.world)
+        parts = []
+        for at in self.core.active_slots():
+            slot, trade = self.core.slot(at), self.core.trade_in_slot(at)
+            parts.append(
+                f"{TradeStage(slot[0]).name} {(trade[5] - trade[8] + trade[20]) // UNIT} in truth"
+                f" {left[trade[0] - 1] // UNIT}{' latched' if slot[2] else ''}"
+            )
+        held = [quantity // UNIT for quantity, _ in s.book.positions]
+        return f"{'; '.join(parts)}; the exchange has {held}"
+
+    def still_wanted(self, s: Scene) -> None:
+        """The kernel still wants every exit of all that was accepted and not taken back; a residue
+        that the exchange calls too small is left to the operator when no more can come."""
+        for at in self.core.active_slots():
+            slot, trade = self.core.slot(at), self.core.trade_in_slot(at)
+            if not s.wanted[trade[0] - 1] or slot[2] or slot[0] == TradeStage.CLOSED:
+                continue
+            entry = self.core.order(slot[4]) if slot[4] else None
+            may_fill = entry is not None and entry[8] < 4
+            size = trade[5] - trade[8] + trade[20]
+            if slot[1] & DUST and not may_fill:
+                s.wanted = tuple(w and n != trade[0] for n, w in enumerate(s.wanted, 1))
+            elif may_fill or size > 0:
+                self.found("an accepted exit is dropped", f"trade {trade[0]}, size {size // UNIT}")
+
+    def forgotten(self, s: Scene, slot: int) -> None:
+        """Nothing has gone on for long: was an exit of this slot wanted, and could it be done?"""
+        trade = self.core.slot(slot)[3]
+        if s.answers or self.core.due_ms > s.book.now_ms:
+            return  # a bounded wait
+        left = shares(s.book, s.trades, self.world)[0][trade - 1]
+        if s.wanted[trade - 1] and left >= self.world.min_quantity:
+            entry = self.world.entries[s.trades[trade - 1]]
+            side = entry.side if self.world.hedge else 0
+            if s.book.closable(entry.symbol, -entry.side, side) >= left:
+                self.found("an accepted exit is forgotten", f"{left // UNIT} of trade {trade}")
+
+    def restores(self, engine: Engine) -> None:
+        """A saved and restored engine is the same."""
+        saved = engine.save()
+        again = Engine.restore(saved)
+        if again.save() != saved or again.state_hash() != engine.state_hash():
+            self.found("a restored engine differs", "save, restore, save")
+
+
+def shares(book: Book, trades: Sequence[int], world: World) -> tuple[list[int], int]:
+    """(what is left of each trade of ours, the flows of others), by the exchange's times.
+
+    A stranger's fill, or a forced one, against a trade of ours closes as much of it as is left; the
+    profit of its closing part and its fee are shared by quantity.
+    """
+    left = [0] * len(trades)
+    foreign = sum(flow.amount for flow in book.flows if flow.kind and not flow.ours)
+    fills = sorted((fill.ms, order, fill) for order in book.orders for fill in order.fills)
+    for _, order, fill in fills:
+        if order.who == Who.OURS:
+            left[order.trade - 1] += fill.quantity if order.role == 1 else -fill.quantity
+            continue
+        taken = 0
+        for at, entry in enumerate(trades):
+            terms = world.entries[entry]
+            if terms.symbol != order.symbol or order.side == terms.side:
+                continue
+            if world.hedge and order.position_side != terms.side:
+                continue
+            part = max(0, min(left[at], fill.quantity - taken))
+            left[at] -= part
+            taken += part
+        closed = max(fill.closed, taken)
+        profit = fill.realized - (fill.realized * taken // closed if closed else 0)
+        foreign += profit - (fill.fee - fill.fee * taken // fill.quantity)
+    return left, foreign
