@@ -82,6 +82,7 @@ class Moves:
         for at, (own, until) in enumerate(s.asking):
             if self._tells(s, own, until, now_ms):
                 moves.append(("ask", at, ""))
+                break  # one after another: "late" is there for what comes in another order
         if s.looking and not book.deaf:
             moves.append(("look", ""))
         due_ms = self.core.due_ms
