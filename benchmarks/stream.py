@@ -254,7 +254,7 @@ def make(trades_per_slot: int, fills: int = 20, seed: int = 20_260) -> Stream:
         slot = tape.chance.choice(list(waiting))
         record = tape.stamped(waiting.pop(slot))
         packed.append(engine.kernel.pack(record).pack())
-        outcome = engine.kernel.apply(record)
+        outcome = engine.apply(record).kernel
         records.append(record)
         applied_fill.append(
             isinstance(record, VenueEvent) and record.kind in FILLS and outcome.accepted

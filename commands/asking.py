@@ -26,8 +26,7 @@ def ask(request: dict[str, Any], typed: Typed, timeout_s: int = 120) -> dict[str
     except NotRunning:
         return _visit(request, typed)
     # What serve has not begun by then is not done any more; what it has begun may take longer.
-    deadline_ms = SystemClock().now_ms() + PATIENCE_S * 1_000
-    return call(serve.directory, {**request, "deadline_ms": deadline_ms}, timeout_s)
+    return call(serve.directory, request, timeout_s, taken_within_s=PATIENCE_S)
 
 
 def _visit(request: dict[str, Any], typed: Typed) -> dict[str, Any]:

@@ -1,14 +1,19 @@
-"""The board: slots, capital against the exchange's balance, drift by cause, age of every feed.
+"""The board: may it trade, what is open, does the money agree, what is wrong.
 
-Drawn from a status record by `status` and, live, by `serve`.  What matters first is the first line:
-may it trade, and does the money agree.  Knows rich and the record's keys, nothing else.
+Drawn from a status record by `status` and, live, by `serve`.  What matters first is the first line.
+Figures are rounded half to even, which the last line says; --json has every digit.  Knows rich and
+the record's keys, nothing else.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .render import plain
+from dita import display
+from dita.units import parse_money, parse_price
+
+from .render import WIDTH_IN_A_PIPE, plain
+from .typed import typable
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -31,6 +36,10 @@ LOW_RESERVES = 4
 OFTEN = 10
 #: From this width on there is room for every column.
 WIDE = 126
+#: A liquidation nearer than this, as a share of the mark, is shown in red.
+NEAR = 0.1
+#: Lines of orders and of alarms; --json has all of them.
+LINES_MAX = 5
 
 #: A figure that is not known, which is not 0.
 UNKNOWN = "–"
@@ -43,56 +52,71 @@ NEXT = {
     "wallet empty": "look at the exchange: is it the right account, was money moved?",
     "recovery slot in use": "wait until the slot in doubt is settled; exits go on",
     "draining": "wait for its end",
-    "not ready": "wait: everything is asked again; --json says under not_ready what is missing",
-    "DEGRADED": "wait: the stream is being read anew, and everything is asked again",
-    "RECONCILING": "wait: the venue has not answered every question yet",
+    "not ready": "wait: everything is asked again; exits go on",
+    "loss of the day": 'look at pink-ctl trades --day today; then pink-ctl resume --reason "..."',
+    "quarantine": "keep the journal and report it; pink-ctl explain TRADE of what is in doubt",
 }
 
 
+# -- figures ---------------------------------------------------------------------------------------
+
+
 def places(amount: str, digits: int = 4, *, sign: bool = False) -> str:
-    """A decimal text cut to some places for a table, "" for none; --json has every digit."""
-    if not amount:
-        return ""
-    minus, whole_part = amount.startswith("-"), amount.lstrip("-")
-    whole, _, part = whole_part.partition(".")
-    shown = f"{int(whole or '0'):,}.{(part + '0' * digits)[:digits]}"
-    if minus:
-        return f"-{shown}"
-    return f"+{shown}" if sign else shown
+    """A decimal text with so many places, "" for none; a loss never loses its minus."""
+    return display.money(parse_money(amount), digits, sign=sign) if amount else ""
 
 
 def figure(amount: str, digits: int = 4) -> str:
     """A gain or a loss: with its sign, and without one when there is none."""
-    size = places(amount.lstrip("-"), digits)
-    if not size.strip("0."):
-        return size
     return places(amount, digits, sign=True)
+
+
+def price(amount: str) -> str:
+    """A price with the digits that it needs; a dash when it is not known."""
+    return display.price(parse_price(amount), least_places=4) if amount else UNKNOWN
 
 
 def age(milliseconds: int) -> str:
     """An age in words that fit a cell."""
-    if milliseconds < 0:
-        return "never"
-    if milliseconds < 10_000:
-        return f"{milliseconds // 1000}.{milliseconds % 1000 // 100} s"
-    seconds = milliseconds // 1000
-    return f"{seconds} s" if seconds < 600 else f"{seconds // 60} min"
+    return "never" if milliseconds < 0 else display.duration(milliseconds)
+
+
+def _size(amount: str) -> str:
+    """A quantity with every digit that it has."""
+    whole, _, part = amount.partition(".")
+    return f"{int(whole or '0'):,}{f'.{part}' if part else ''}"
 
 
 def _coloured(amount: str, digits: int = 4) -> Text:
     from rich.text import Text
 
+    if not amount:
+        return Text(UNKNOWN, style="dim")
     style = "red" if amount.startswith("-") else ("green" if amount.strip("0.") else "dim")
     return Text(figure(amount, digits), style=style)
 
 
-def headline(s: dict[str, Any]) -> Text:
-    """May it trade, and does the money agree."""
+# -- the first lines -------------------------------------------------------------------------------
+
+
+def state_line(s: dict[str, Any]) -> Text:
+    """May it trade; green only when entries may go."""
     from rich.text import Text
 
-    line = Text()
-    line.append(s["state"], style=CALM.get(s["state"], "bold cyan"))
-    line.append(f"  {plain(s['namespace'])}")
+    state, waits = s["state"], s["entries"]["wait_for"]
+    if state == "STOPPED":
+        return Text(state, style=CALM[state])
+    if not waits:
+        return Text(f"{state}: entries may go", style=CALM.get(state, "bold cyan"))
+    style = "bold yellow" if state == "READY" else CALM.get(state, "bold cyan")
+    return Text(f"{state}, no entries: {plain(waits[0])}", style=style)
+
+
+def money_line(s: dict[str, Any]) -> Text:
+    """Does the money agree."""
+    from rich.text import Text
+
+    line = Text(plain(s["namespace"]))
     line.append(f"  capital {places(s['capital'], 2)}", style="bold")
     line.append(f"  exchange {places(s['exchange_balance'], 2)}")
     line.append("  drift ")
@@ -101,21 +125,32 @@ def headline(s: dict[str, Any]) -> Text:
 
 
 def attention(s: dict[str, Any]) -> list[Text]:
-    """Why there are no entries, and what to do; nothing when all is well."""
+    """What else keeps entries out, what is wrong, and what to do; nothing when all is well."""
     from rich.text import Text
 
-    causes = list(s["entries_frozen"])
-    lines = [Text(f"entries frozen: {', '.join(causes)}", style="yellow")] if causes else []
-    if "hold" in causes:
-        lines.append(Text(f"held by {plain(s['held_because'] or 'somebody before this start')}"))
-    for name in [*causes, s["state"]]:
-        if name in NEXT:
-            lines.append(Text(f"next: {NEXT[name]}"))
+    lines = [Text(f"and: {plain(text)}", "yellow") for text in s["entries"]["wait_for"][1:]]
+    lines += [
+        Text(typable(f"next: {NEXT[cause]}")) for cause in s["entries_frozen"] if cause in NEXT
+    ]
+    if symbols := s.get("held_symbols"):
+        held = ", ".join(map(plain, symbols))
+        lines.append(Text(f"no entries on {held}: held by an operator", style="yellow"))
+    for alarm in s["alarms"][:LINES_MAX]:
+        text = f"alarm for {age(alarm['age_ms'])}: {plain(alarm['name'])}: {plain(alarm['text'])}"
+        lines.append(Text(text, style="bold red"))
     if s["fee_check"]["state"] in ("WARN", "OFF"):
         lines.append(Text(f"fees {s['fee_check']['state']}: {s['fee_check']['text']}", "yellow"))
-    if any(slot["state"].startswith("STALE") for slot in s["slots"]):
-        lines.append(Text("a slot's size is in doubt: the exchange is asked", style="yellow"))
+    lines += [Text(typable(f"a slot's size is in doubt: {what}"), "yellow") for what in _doubted(s)]
     return lines
+
+
+def _doubted(s: dict[str, Any]) -> list[str]:
+    doubted = [slot["trade"] for slot in s["slots"] if slot["state"].startswith("STALE")]
+    names = ", ".join(map(plain, doubted))
+    return [f"{names}; the exchange is asked; next: pink-ctl reconcile"] if doubted else []
+
+
+# -- slots -----------------------------------------------------------------------------------------
 
 
 def slots_table(s: dict[str, Any], width: int) -> Table | Text:
@@ -130,14 +165,14 @@ def slots_table(s: dict[str, Any], width: int) -> Table | Text:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1 if wide else 0))
     names = ["slot"] if wide else []
     names += ["trade", "asset", "side", "state", "size"]
-    names += ["entry", "mark", "lev", "leg", "fees"] if wide else []
+    names += ["entry", "mark", "liq.", "lev", "leg", "fees"] if wide else []
     names += ["realized", "unrealized"]
-    numbers = {"slot", "size", "entry", "mark", "lev", "fees", "realized", "unrealized"}
+    texts = {"trade", "asset", "side", "state"}
     for name in names:
-        number = name in numbers  # a name may take two lines, a number never does
-        table.add_column(
-            name, justify="right" if number else "left", no_wrap=number, overflow="fold"
-        )
+        number = name not in texts  # a name may take two lines, a number never does
+        whole = number or width >= WIDTH_IN_A_PIPE
+        justify: Any = "right" if number else "left"
+        table.add_column(name, justify=justify, no_wrap=whole, overflow="fold")
     for slot in s["slots"]:
         table.add_row(*_slot_cells(slot, wide))
     return table
@@ -156,16 +191,31 @@ def _slot_cells(slot: dict[str, Any], wide: bool) -> list[Any]:
         _size(slot["size"]),
     ]
     if wide:
-        cells += [places(slot["entry_price"]), places(slot["mark_price"]) or UNKNOWN]
-        cells += [f"{slot['leverage']}x", f"{min(slot['leg'] + 1, slot['legs'])}/{slot['legs']}"]
+        cells += [price(slot["entry_price"]), price(slot["mark_price"]), _liquidation(slot)]
+        cells += [_leverage(slot), f"{min(slot['leg'] + 1, slot['legs'])}/{slot['legs']}"]
         cells.append(places(slot["fees"]))
-    return [*cells, _coloured(slot["realized"]), _coloured(slot["unrealized"]) or UNKNOWN]
+    return [*cells, _coloured(slot["realized"]), _coloured(slot["unrealized"])]
 
 
-def _size(amount: str) -> str:
-    """A quantity with every digit that it has."""
-    whole, _, part = amount.partition(".")
-    return f"{int(whole or '0'):,}{f'.{part}' if part else ''}"
+def _liquidation(slot: dict[str, Any]) -> Text:
+    from rich.text import Text
+
+    distance = slot["liquidation_distance"]
+    near = bool(distance) and float(distance) < NEAR  # for a colour alone
+    return Text(price(slot["liquidation_price"]), style="bold red" if near else "")
+
+
+def _leverage(slot: dict[str, Any]) -> Text:
+    """Ours; and the exchange's where somebody has set another."""
+    from rich.text import Text
+
+    there = slot["leverage_there"]
+    if there and there != slot["leverage"]:
+        return Text(f"{slot['leverage']}x, there {there}x", style="yellow")
+    return Text(f"{slot['leverage']}x")
+
+
+# -- money -----------------------------------------------------------------------------------------
 
 
 def money_table(s: dict[str, Any]) -> Table:
@@ -195,61 +245,75 @@ def money_table(s: dict[str, Any]) -> Table:
     unmarked = sum(not slot["mark_price"] for slot in s["slots"])
     at = f"marks that are not known: {unmarked}" if unmarked else "with what is open at its marks"
     table.add_row("equity", places(s["equity"]), at)
-    table.add_row("realized", _coloured(s["realized"]), f"in {s['trades']} trades")
+    table.add_row("realized", _coloured(s["realized"]), "since the journal was begun")
     table.add_row("fees paid", places(s["fees"]), "")
     table.add_row("funding", _coloured(s["funding"]), "")
     return table
 
 
-def progress(done_e3: int) -> Text:
-    """How far the tape is."""
+def exposure(s: dict[str, Any]) -> list[Text]:
+    """What is at stake, what others hold beside it, and the limits that are set."""
     from rich.text import Text
 
-    cells = done_e3 * 30 // 1000
-    line = Text("tape ")
-    line.append("━" * cells, style="cyan")
-    line.append("─" * (30 - cells), style="dim")
-    line.append(f" {done_e3 // 10} %")
-    return line
+    e = s["exposure"]
+    many = "" if e["positions"] == 1 else "s"
+    line = Text(f"{e['positions']} position{many} of {places(e['notional'], 2)} USDT")
+    line.append(f" ({places(e['leverage'], 2)} of capital), margin {places(e['margin'], 2)}")
+    line.append(f", available {places(e['available_margin'], 2)}")
+    lines = [line]
+    for other in s["foreign"]:
+        text = f"not ours: {other['side']} {_size(other['quantity'])} {plain(other['asset'])}"
+        lines.append(Text(f"{text} on the account", style="yellow"))
+    if s["limits"]:
+        told = (f"{name.replace('_', ' ')} {value}" for name, value in s["limits"].items())
+        lines.append(Text(f"limits for entries: {', '.join(told)}"))
+    return lines
 
 
-def board(s: dict[str, Any], width: int) -> Group:
-    """The whole board."""
-    from rich.console import Group
+# -- orders, the way to the exchange, the journal --------------------------------------------------
+
+
+def orders(s: dict[str, Any]) -> list[Text]:
+    """Orders that are not final, and the newest refusal, each with its age."""
     from rich.text import Text
 
-    orders = Text(f"orders not final {s['open_orders']}   events held {s['held_events']}   ")
-    orders.append_text(_disk(s["journal"]))
-    return Group(
-        headline(s),
-        *attention(s),
-        slots_table(s, width),
-        money_table(s),
-        orders,
-        *way_to_the_venue(s["venue"]),
-        _ages(s, width),
-    )
+    lines = [Text(f"orders not final {s['open_orders']}   events held {s['held_events']}")]
+    for order in s["orders"][:LINES_MAX]:
+        filled = f"{_size(order['filled'])} of {_size(order['quantity'])} filled"
+        since = f"sent {age(order['age_ms'])} ago" if order["age_ms"] >= 0 else "from before"
+        text = (
+            f"  {order['side']} {plain(order['asset'])}, {order['role'].lower()} of"
+            f" {plain(order['trade'])}: {order['status']}, {filled}, {since}"
+        )
+        lines.append(Text(text))
+    if len(s["orders"]) > LINES_MAX:
+        lines.append(Text(f"  and {len(s['orders']) - LINES_MAX} more: --json"))
+    if s["orders_refused"]:
+        last = s["orders_refused"][-1]
+        code = f"code {last['error_code']} " if last["error_code"] else ""
+        lines.append(
+            Text(
+                f"refused {len(s['orders_refused'])}, the last {age(last['age_ms'])} ago"
+                f" on {plain(last['asset'])}: {code}{plain(last['words'])}",
+                style="yellow", no_wrap=True, overflow="ellipsis",
+            )
+        )  # fmt: skip
+    return lines
 
 
-def _disk(journal: dict[str, Any]) -> Text:
-    """What the journal takes; in yellow when the disk will not do for long."""
-    from rich.text import Text
-
-    low = journal["free_bytes"] < LOW_RESERVES * journal["reserve_bytes"]
-    size, free = mebibytes(journal["bytes"]), mebibytes(journal["free_bytes"])
-    return Text(f"journal {size} MiB, {free} MiB free", style="yellow" if low else "")
-
-
-def mebibytes(count: int) -> str:
-    """Bytes in whole MiB; below 0 nobody knows."""
-    return f"{count // 2**20:,}" if count >= 0 else "–"
-
-
-def way_to_the_venue(health: dict[str, Any]) -> list[Text]:
+def way_to_the_venue(s: dict[str, Any]) -> list[Text]:
     """At most two lines, and none while the way to the exchange is clear; --json has all of it."""
     from rich.text import Text
 
-    lines = [_budget(health), _words(health)]
+    failing = s["queries_failing"]
+    asked = ", ".join(
+        f"{plain(q['name'])} for {age(q['age_ms'])} ({plain(q['words'])})" for q in failing
+    )
+    lines = [f"questions that fail: {asked}" if asked else "", _budget(s["venue"])]
+    gaps = s["venue"].get("gaps")
+    if gaps:
+        told = ", ".join(f"{name} {count}" for name, count in gaps.items())
+        lines.append(f"stream gaps since the start: {told}")
     return [Text(line, style="yellow", no_wrap=True, overflow="ellipsis") for line in lines if line]
 
 
@@ -269,15 +333,25 @@ def _budget(health: dict[str, Any]) -> str:
     return f"rate limits: {', '.join(told)}" if told else ""
 
 
-def _words(health: dict[str, Any]) -> str:
-    """Gaps of the stream, and what the exchange said last when it refused."""
-    told = []
-    if gaps := health.get("gaps"):
-        told.append("stream gaps " + ", ".join(f"{name} {count}" for name, count in gaps.items()))
-    if refusals := health.get("refusals"):
-        words = refusals[-1].partition(": ")[2]  # before it is the order's id, for --json
-        told.append(f"refused {len(refusals)}, the last: {plain(words)}")
-    return "; ".join(told)
+def journal(s: dict[str, Any]) -> list[Text]:
+    """What the journal takes, in yellow when the disk will not do for long; how the log does."""
+    from rich.text import Text
+
+    j, log = s["journal"], s["log"]
+    low = j["free_bytes"] < LOW_RESERVES * j["reserve_bytes"]
+    size, free = mebibytes(j["bytes"]), mebibytes(j["free_bytes"])
+    lines = [Text(f"journal {size} MiB, {free} MiB free", style="yellow" if low else "")]
+    if log.get("lost_lines") or log.get("trouble"):
+        why = f": {plain(log['trouble'])}" if log["trouble"] else ""
+        lines.append(Text(f"log: {log['lost_lines']} lines lost{why}", style="yellow"))
+    if log.get("alerts", "ok") not in ("ok", "off"):
+        lines.append(Text(f"alerts reach nobody: {plain(log['alerts'])}", style="bold yellow"))
+    return lines
+
+
+def mebibytes(count: int) -> str:
+    """Bytes in whole MiB; below 0 nobody knows."""
+    return f"{count // 2**20:,}" if count >= 0 else UNKNOWN
 
 
 def _ages(s: dict[str, Any], width: int) -> Text:
@@ -297,11 +371,57 @@ def _ages(s: dict[str, Any], width: int) -> Text:
     return text
 
 
+def _imprint(s: dict[str, Any]) -> Text:
+    """Which program, since when, and of when this picture is."""
+    from rich.text import Text
+
+    return Text(
+        f"pink-ctl {s['version']}, process {s['pid']}, up {age(s['uptime_ms'])};"
+        f" seen at {display.utc(s['wall_ms'])} UTC; rounded half-even",
+        style="dim",
+    )
+
+
+# -- the whole -------------------------------------------------------------------------------------
+
+
+def board(s: dict[str, Any], width: int) -> Group:
+    """The whole board."""
+    from rich.console import Group
+
+    return Group(
+        state_line(s),
+        money_line(s),
+        *attention(s),
+        slots_table(s, width),
+        *exposure(s),
+        money_table(s),
+        *orders(s),
+        *way_to_the_venue(s),
+        *journal(s),
+        _ages(s, width),
+        _imprint(s),
+    )
+
+
+def progress(done_e3: int) -> Text:
+    """How far the tape is."""
+    from rich.text import Text
+
+    cells = done_e3 * 30 // 1000
+    line = Text("tape ")
+    line.append("━" * cells, style="cyan")
+    line.append("─" * (30 - cells), style="dim")
+    line.append(f" {done_e3 // 10} %")
+    return line
+
+
 def closing(s: dict[str, Any]) -> list[str]:
     """How it ended, the number that matters first; plain lines."""
+    causes = "".join(f", {name} {amount}" for name, amount in seen_causes(s))
     return [
         f"capital {places(s['capital'])} USDT, exchange balance {places(s['exchange_balance'])},"
-        f" drift {figure(s['drift'])} ({s['drift_status']}{_causes(s)})",
+        f" drift {figure(s['drift'])} ({s['drift_status']}{causes})",
         f"{s['trades']} trades: realized {figure(s['realized'])}, fees paid {places(s['fees'])},"
         f" funding {figure(s['funding'])}",
     ]
@@ -310,8 +430,4 @@ def closing(s: dict[str, Any]) -> list[str]:
 def seen_causes(s: dict[str, Any]) -> list[tuple[str, str]]:
     """The parts of the drift that are not zero as shown; --json has every digit."""
     parts = [(name.replace("_", " "), figure(v)) for name, v in s["drift_by_cause"].items()]
-    return [(name, amount) for name, amount in parts if amount.strip("0.")]
-
-
-def _causes(s: dict[str, Any]) -> str:
-    return "".join(f", {name} {amount}" for name, amount in seen_causes(s))
+    return [(name, amount) for name, amount in parts if amount.strip("0.+-")]

@@ -6,15 +6,15 @@ Works while serve runs and when it does not; `--follow` goes on with what comes.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .completing import trades
 from .options import AsJson, ConfigFile, StateDir
-from .render import emit_json, note, show
+from .render import emit_json, note, show, speak_of_directory
 
 if TYPE_CHECKING:
     from dita.runtime.eventlog.event import Event
@@ -24,7 +24,9 @@ Since = Annotated[
     str, typer.Option("--since", metavar="WHEN", help="UTC: 22:00, 2026-11-28, or back: 3h, 2d.")
 ]
 Until = Annotated[str, typer.Option("--until", metavar="WHEN", help="The same; else to the end.")]
-Trade = Annotated[str, typer.Option("--trade", help="Only of this trade id.")]
+Trade = Annotated[
+    str, typer.Option("--trade", help="Only of this trade id.", autocompletion=trades)
+]
 Loud = Annotated[bool, typer.Option("--loud", help="Only what needs a person: WARNING and above.")]
 Follow = Annotated[bool, typer.Option("--follow", help="Go on until Ctrl-C.")]
 LOOK_MS = 500
@@ -57,12 +59,11 @@ def events(
     from dita.runtime.factory import JOURNAL_FOLDER
     from dita.runtime.history.index import open_index
     from dita.runtime.history.when import moment_ms
-    from dita.runtime.start import directory_of
 
     now_ms = SystemClock().now_ms()
     since_ms = moment_ms(since or "1d", now_ms) if since or not trade else 0
     until_ms = moment_ms(until, now_ms, option="--until") if until else 0
-    directory = directory_of(config, state_dir, os.environ)
+    directory = speak_of_directory(config, state_dir, quiet=as_json)
     journal = directory / JOURNAL_FOLDER
     index = open_index(directory, journal)
     level = Level.WARNING if loud else Level.INFO

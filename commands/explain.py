@@ -5,15 +5,15 @@ The answer first, then what happened in its order; out of the journal's index.  
 
 from __future__ import annotations
 
-import os
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .completing import trades
 from .options import AsJson, ConfigFile, StateDir
-from .render import emit_json, note, output_width, show
+from .render import emit_json, note, output_width, show, speak_of_directory
 
 if TYPE_CHECKING:
     from dita.runtime.eventlog.event import Event
@@ -29,7 +29,12 @@ INDENT = 26
 
 def explain(
     what: Annotated[
-        str, typer.Argument(metavar="TRADE|ORDER|SLOT", help="What to explain; also #NUMBER.")
+        str,
+        typer.Argument(
+            metavar="TRADE|ORDER|SLOT",
+            help="What to explain; also #NUMBER.",
+            autocompletion=trades,
+        ),
     ],
     svg: Svg = None,
     config: ConfigFile = None,
@@ -49,9 +54,8 @@ def explain(
     from dita.runtime.explain import story_of
     from dita.runtime.factory import JOURNAL_FOLDER
     from dita.runtime.history.index import open_index
-    from dita.runtime.start import directory_of
 
-    directory = directory_of(config, state_dir, os.environ)
+    directory = speak_of_directory(config, state_dir, quiet=as_json)
     index = open_index(directory, directory / JOURNAL_FOLDER)
     story = story_of(index, what)
     if svg is not None:

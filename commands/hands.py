@@ -43,6 +43,14 @@ PATIENCE_S = 5
 DIFFERENCES_SHOWN = 4
 UNSET = "not set"
 
+#: How an intent that the kernel took is called, by what the exchange said of its order.
+BY_RESULT = {
+    "ended": "not done",
+    "rejected": "not done",
+    "rate_limited": "not done",
+    "unknown": "not known yet",
+}
+
 #: What a refusal means, and the command that helps.
 NEXT = {
     "ENTRIES_FROZEN": ("entries are frozen", "pink-ctl status"),
@@ -56,6 +64,9 @@ NEXT = {
     "FOREIGN_POSITION": ("somebody else's position is on that symbol", "pink-ctl reconcile"),
     "STALE_STATE": ("the slot is in doubt; only an exit is taken", "pink-ctl reconcile"),
     "LIMIT_REACHED": ("every slot is in use", "pink-ctl status"),
+    "SYMBOL_HELD": ("entries of that symbol are held", "pink-ctl status"),
+    "RISK_LIMIT": ("a limit for new risk keeps it out", "pink-ctl status"),
+    "VENUE_ERRORS": ("the exchange has refused too often: wait some minutes", "pink-ctl status"),
     "EXPIRED": ("serve took it up too late, so it was dropped", "pink-ctl status"),
     "NOT_READY": ("serve is not READY", "pink-ctl status"),
 }
@@ -243,8 +254,7 @@ def do(serve: Serve, wish: Wish, typed: Typed) -> dict[str, Any]:
     from dita.runtime.asked import Asked
     from dita.runtime.calling import call
 
-    clock = SystemClock()
-    asked = Asked(serve.directory, clock, wish.request)
+    asked = Asked(serve.directory, SystemClock(), wish.request)
     kept = asked.begin(lambda: uuid.uuid4().hex, again=typed.again)
     if asked.problem:
         note(
@@ -255,10 +265,11 @@ def do(serve: Serve, wish: Wish, typed: Typed) -> dict[str, Any]:
 
         note(f"the same command got no answer at {utc(kept.since_ms)}: its id is used again, so")
         note("that nothing is done twice (--again makes it a new one)")
-    deadline_ms = clock.now_ms() + PATIENCE_S * 1_000
-    request = _request(wish, typed, kept.intent_id, deadline_ms)
+    request = _request(wish, typed, kept.intent_id)
     try:
-        answer = call(serve.directory, request, PATIENCE_S + typed.wait_s)
+        answer = call(
+            serve.directory, request, PATIENCE_S + typed.wait_s, taken_within_s=PATIENCE_S
+        )
     except Unanswered as silent:
         raise _unknown(wish, silent) from silent
     except Exception:
@@ -271,17 +282,15 @@ def do(serve: Serve, wish: Wish, typed: Typed) -> dict[str, Any]:
     return answer
 
 
-def _request(wish: Wish, typed: Typed, intent_id: str, deadline_ms: int) -> dict[str, Any]:
+def _request(wish: Wish, typed: Typed, intent_id: str) -> dict[str, Any]:
     request = {
         **wish.request,
         "operator": operator_of(typed.operator),
         "reason": typed.reason,
-        "deadline_ms": deadline_ms,
         "wait_ms": typed.wait_s * 1_000,
     }
     if "intent" in request:
-        identity = {"intent_id": intent_id, "deadline_ms": deadline_ms}
-        return {**request, "intent": {**request["intent"], **identity}}
+        return {**request, "intent": {**request["intent"], "intent_id": intent_id}}
     return {**request, "intent_id": intent_id}
 
 
@@ -309,6 +318,10 @@ def tell(wish: Wish, answer: dict[str, Any]) -> None:
         if still:
             show(f"the hold is over, and entries are still frozen: {', '.join(still)}")
             note("next: pink-ctl status")
+            return
+        result = (answer.get("answer") or {}).get("result", "")
+        if result in BY_RESULT:
+            show(f"{BY_RESULT[result]}: {wish.what}")
             return
         state = f", slot {answer['slot']} is {answer['state']}" if answer["state"] else ""
         show(f"done: {wish.what}{state}")

@@ -47,6 +47,9 @@ Whole = Annotated[bool, typer.Option("--all", help="All that is left of it.")]
 Leg = Annotated[bool, typer.Option("--leg", help="Its next leg (also without an option).")]
 Urgent = Annotated[bool, typer.Option("--urgent", help="Take back a working quote.")]
 
+#: A slot that holds nothing any more: only the figures of its last orders are still read.
+FLAT = "CLOSED"
+
 #: What the exchange's first answer means for the exit code.
 ANSWERS = {
     "filled": ExitCode.DONE,
@@ -200,7 +203,7 @@ def intent_flatten(
     typed = Typed(reason, config, state_dir, apply, as_json, operator, again)
     serve = reach(typed)
     slots = call(serve.directory, {"verb": "status"})["status"]["slots"]
-    wishes = [_exit_of(slot) for slot in slots]
+    wishes = [_exit_of(slot) for slot in slots if slot["state"] != FLAT]
     if not apply:
         _plan(serve, wishes, typed)
         return

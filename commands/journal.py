@@ -7,7 +7,6 @@ runtime's matter.
 
 from __future__ import annotations
 
-import getpass
 import os
 import sys
 from pathlib import Path
@@ -17,8 +16,10 @@ import typer
 
 from dita.errors import UsageError
 
+from .hands import Operator, operator_of
 from .options import Apply, AsJson, ConfigFile, StateDir
 from .render import SCHEMA_VERSION, emit_json, note, show, speak_of_directory
+from .typed import again
 
 JOURNAL_FOLDER = "journal"
 SNAPSHOT_FOLDER = "snapshots"
@@ -251,11 +252,13 @@ def journal_archive(
             "nothing can be archived: each segment is needed by a start, or by one of two snapshots"
         )
     elif not apply:
-        note("nothing was changed; add --apply to do it")
+        note("nothing was changed; to do it:")
+        note(f"next: {again(add=('--apply',))}")
 
 
 def journal_retire(
     reason: Reason,
+    operator: Operator = "",
     config: ConfigFile = None,
     state_dir: StateDir = None,
     apply: Apply = False,
@@ -279,7 +282,7 @@ def journal_retire(
         problem, parts = problem_of(directory), parts_of(directory)
         folder = ""
         if apply or not problem:
-            why = {"operator": getpass.getuser(), "reason": reason}
+            why = {"operator": operator_of(operator), "reason": reason}
             folder = str(retire(directory, SystemClock().now_ms(), why))
     finally:
         lock.release()
@@ -289,8 +292,11 @@ def journal_retire(
     show(f"the journal cannot be used: {problem}")
     show(f"{'set aside' if apply else 'would set aside'}: {', '.join(parts)}")
     if not apply:
-        note("nothing was changed; what it held is closed by: pink-ctl flatten --emergency")
-        note("then add --apply to do it")
+        note("nothing was changed; first, what it held is closed:")
+        note("next: pink-ctl flatten --emergency")
+        note(f"then: {again(add=('--apply',))}")
         return
     show(f"they are in {folder}")
-    note("next: pink-ctl serve begins a new journal and holds; then pink-ctl reconcile")
+    note("serve begins a new journal and holds; what it finds is shown by reconcile")
+    note("next: pink-ctl serve")
+    note("then: pink-ctl reconcile")

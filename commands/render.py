@@ -151,6 +151,12 @@ def emit_json(result: object) -> None:
     typer.echo(json.dumps({"schema_version": SCHEMA_VERSION, **place, **body}, indent=2))
 
 
+def emit_json_line(result: object) -> None:
+    """The same on one line, for a command that prints one object after the other."""
+    body = {"schema_version": SCHEMA_VERSION, "place": dict(_place), **_json_value(result)}
+    typer.echo(json.dumps(body))
+
+
 def emit_error(error: DitaError) -> None:
     """An error as the one JSON object of a command that was asked for JSON."""
     emit_json(

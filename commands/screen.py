@@ -90,11 +90,12 @@ class ScreenLines:
     pause_s = LINE_S
 
     def draw(self, status: dict[str, Any], progress_e3: int) -> None:
-        """How far the tape is, and the board's first line."""
-        from .board import headline
+        """How far the tape is, the state, and the money."""
+        from .board import money_line
 
         open_slots = len(status["slots"])
-        note(f"tape {progress_e3 // 10:3} %  {headline(status).plain}  {open_slots} open")
+        line = f"{status['state']}  {money_line(status).plain}"
+        note(f"tape {progress_e3 // 10:3} %  {line}  {open_slots} open")
 
     def close(self) -> None:
         """Nothing to put back."""

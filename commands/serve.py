@@ -59,10 +59,10 @@ def serve(
 ) -> None:
     """Run the kernel: recover, reconcile with the venue, then work until SIGTERM.
 
-    Ends with 0 after a clean stop, 6 when the exchange refuses our access, 64 for
-    bad usage, 70 for a broken invariant, 74 for a journal that cannot be written
-    or read, 75 when another kernel is active, 78 for bad settings; whatever else
-    ends it is a crash, and a supervisor starts it again.
+    Ends with 0 after a clean stop, 64 for bad usage, 70 for a broken invariant, 74
+    for a journal that cannot be written or read, 75 when another kernel is active,
+    78 for bad settings, and stays down. A supervisor starts it again after 6 (the
+    exchange refuses our access), 71 (something nobody foresaw: into HOLD), a signal.
 
     \b
     Examples:
@@ -82,7 +82,7 @@ def serve(
         directory = _for_a_demo(state_dir)
         run = _demo(config, directory, look, on_mock=mock, tape=tape)
     else:
-        settings, directory = _installation(config, state_dir, as_json=as_json)
+        settings, directory = _installation(config, state_dir)
         run = _run(settings, directory, look, hold=hold)
     try:
         last = asyncio.run(run)
@@ -99,13 +99,13 @@ def serve(
         raise typer.Exit(ExitCode.DIFFERENCE)
 
 
-def _installation(config: Path | None, state_dir: Path | None, *, as_json: bool) -> Any:
-    """The settings and directory of the installation, said before anything is opened."""
+def _installation(config: Path | None, state_dir: Path | None) -> Any:
+    """The settings and directory of the installation."""
     from dita.runtime.start import installed
     from dita.runtime.whose import place_by_settings
 
     settings, directory = installed(config, state_dir, os.environ)
-    speak_of(place_by_settings(settings, directory), quiet=as_json)
+    speak_of(place_by_settings(settings, directory), quiet=True)  # the log says it
     return settings, directory
 
 
@@ -192,12 +192,14 @@ async def _run(
     from dita.runtime.factory import Bundle
     from dita.runtime.failpoints import Failpoints
     from dita.runtime.serving import current_status, serve
+    from dita.runtime.whose import described, place_by_settings
 
     from .screen import LiveBoard, ScreenLines
 
     clock, board = SystemClock(), LiveBoard() if look.live else None
     screen: Screen = board or ScreenLines()
     chronicle = open_chronicle(settings, clock, board=board.write if board else None)
+    chronicle.say(described(place_by_settings(settings, directory)))
     records: list[dict[str, Any]] = []
     try:
         failpoints = Failpoints.of(os.environ, settings.venue.environment)

@@ -19,7 +19,14 @@ from dita.clock import SystemClock
 from dita.errors import ExitCode
 
 from .options import AsJson, ConfigFile, StateDir
-from .render import emit_json, note, show
+from .render import (
+    WIDTH_IN_A_PIPE,
+    emit_json,
+    emit_json_line,
+    note,
+    show,
+    speak_of,
+)
 
 Watch = Annotated[
     bool, typer.Option("--watch", help="Show it again every second, until Ctrl-C or its end.")
@@ -36,7 +43,7 @@ def status(
     watch: Watch = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show slots, capital against the exchange's balance, drift by cause, ages of the feeds.
+    """Show whether entries may go, what is open, whether the money agrees, what is wrong.
 
     Exit 0 fresh, 3 not running, 4 stale or no answer.
 
@@ -50,6 +57,7 @@ def status(
 
     directory = directory_of(config, state_dir, os.environ)
     record = _ask(directory)
+    speak_of(record["place"], quiet=as_json)
     with _shown(as_json, again=watch) as draw:
         draw(record)
         while watch:
@@ -84,18 +92,19 @@ def _shown(as_json: bool, *, again: bool) -> Iterator[Callable[[Record], None]]:
     """How a record is shown: as JSON, as lines into a pipe, or in place on a terminal."""
     from rich.console import Console
 
-    from .board import WIDE, board
+    from .board import board
 
     if as_json:
         with _until_interrupted():
-            yield emit_json
+            yield emit_json_line if again else emit_json
         return
     if not sys.stdout.isatty():
-        paper = Console(width=WIDE, markup=False, highlight=False, emoji=False, color_system=None)
+        width = WIDTH_IN_A_PIPE
+        paper = Console(width=width, markup=False, highlight=False, emoji=False, color_system=None)
 
         def print_out(record: Record) -> None:
             with paper.capture() as text:
-                paper.print(board(record, WIDE))
+                paper.print(board(record, width))
             for line in text.get().splitlines():
                 show(line.rstrip())
 

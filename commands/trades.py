@@ -6,14 +6,14 @@ Reads the journal's index; works while serve runs and when it does not.  It comp
 from __future__ import annotations
 
 import csv
-import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .completing import symbols
 from .options import AsJson, ConfigFile, StateDir
-from .render import emit_json, note, show, show_table
+from .render import emit_json, note, show, show_table, speak_of_directory
 
 if TYPE_CHECKING:
     from dita.runtime.history.totals import Total
@@ -23,7 +23,10 @@ Since = Annotated[
     str, typer.Option("--since", metavar="WHEN", help="UTC: 22:00, 2026-11-28, or back: 3h, 2d.")
 ]
 Day = Annotated[str, typer.Option("--day", metavar="DAY", help="2026-11-28, today or yesterday.")]
-Symbol = Annotated[str, typer.Option("--symbol", help="Only this one, such as FET-USDT.")]
+Symbol = Annotated[
+    str,
+    typer.Option("--symbol", help="Only this one, such as FET-USDT.", autocompletion=symbols),
+]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV with every digit.")]
 #: From this width on there is room for every column.
 WIDE = 132
@@ -58,7 +61,6 @@ def trades(
     from dita.runtime.factory import JOURNAL_FOLDER
     from dita.runtime.history.index import open_index
     from dita.runtime.history.when import day_ms, moment_ms
-    from dita.runtime.start import directory_of
 
     if (since and day) or (as_csv and as_json):
         raise UsageError(
@@ -72,7 +74,7 @@ def trades(
         since_ms, until_ms = day_ms(day, now_ms)
     else:
         since_ms = moment_ms(since or "7d", now_ms)
-    directory = directory_of(config, state_dir, os.environ)
+    directory = speak_of_directory(config, state_dir, quiet=as_json or as_csv)
     index = open_index(directory, directory / JOURNAL_FOLDER)
     rows = index.trades(since_ms=since_ms, until_ms=until_ms, asset=symbol)
     loose = 0 if symbol else index.loose_funding(since_ms, until_ms)

@@ -37,6 +37,7 @@ cdef extern from "_money.h" nogil:
     int money_equal(money_t a, money_t b)
     int money_fits_64(money_t a)
     int quantity_add(int64_t a, int64_t b, int64_t* out)
+    int64_t quantity_sum(int64_t a, int64_t b)
     int64_t quantity_share(int64_t quantity_e8, int64_t ratio_e9)
     uint64_t key_mix(uint64_t key)
     int64_t TIME_MAX_MS
@@ -652,6 +653,8 @@ cdef class Outcome:
 cdef class Core:
     cdef State* st
     cdef readonly int slots
+    cdef bint in_batch          # of a thread that has given the GIL away
+    cdef int alone(self) except -1
     cdef int allocate(self) except -1
     cdef void touch(self, int64_t keys, int64_t probes)
     cdef void empty(self)

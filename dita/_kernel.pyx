@@ -16,7 +16,7 @@ from libc.stdint cimport (
 from libc.stdlib cimport calloc, free, qsort
 from libc.string cimport memcmp, memcpy, memmove, memset
 
-from dita.errors import BadField
+from dita.errors import BadField, OperatorError
 
 INPUT_SIZE = sizeof(Input)
 OUTCOME_SIZE = sizeof(Result)
@@ -181,8 +181,18 @@ cdef class Core:
 
     # -- the two entrances -------------------------------------------------------------------------
 
+    cdef int alone(self) except -1:
+        # A batch runs without the GIL: who comes meanwhile would write into half an input, or see it.
+        if self.in_batch:
+            raise OperatorError(
+                "kernel refused a second thread", expected="one call at a time",
+                found="a call while another thread's batch is under way",
+                action="give the kernel one thread, and the others a queue or a lock before it")
+        return 0
+
     cdef Outcome apply_event(self, Event event):
         cdef Outcome outcome = Outcome.__new__(Outcome)
+        self.alone()
         apply_input(self.st, &event.c, &outcome.c)
         return outcome
 
@@ -206,40 +216,48 @@ cdef class Core:
             raise BadField("inputs", inputs.shape[0], f"a multiple of {sizeof(Input)} bytes")
         if outcomes.shape[0] < count * <Py_ssize_t>sizeof(Result):
             raise BadField("outcomes", outcomes.shape[0], f"{count * sizeof(Result)} bytes")
+        self.alone()
         if count == 0:
             return 0
         if <uintptr_t>&inputs[0] % 8 or <uintptr_t>&outcomes[0] % 8:
             raise BadField("buffer", "its address", "alignment to 8 bytes")
         e = <const Input*>&inputs[0]
         out = <Result*>&outcomes[0]
-        with nogil:
-            while done < count:
-                apply_input(self.st, &e[done], &out[done])
-                done += 1
-                if stop_at_account and is_for_account(&e[done - 1]):
-                    break
+        self.in_batch = True
+        try:
+            with nogil:
+                while done < count:
+                    apply_input(self.st, &e[done], &out[done])
+                    done += 1
+                    if stop_at_account and is_for_account(&e[done - 1]):
+                        break
+        finally:
+            self.in_batch = False
         return done
 
     def effects(self) -> list:
         """What the last input asked for: tuples (kind, slot, order_no, trade_no, asset_key,
         quantity_e8, price_e10, realized, fees, side, order_type, reduce_only, venue_key, child,
-        intent_key, trade_key, external, leverage)."""
+        intent_key, trade_key, external, leverage, tick_e10, step_e8)."""
+        self.alone()
         cdef int32_t i
         cdef Request* r
         cdef Order* o
+        cdef Trade* t
         cdef list found = []
         for i in range(self.st.request_count):
             r = &self.st.requests[i]
             if r.order >= 0:
                 o = &self.st.orders[r.order]
+                t = &self.st.trades[o.trade]
                 found.append((r.kind, r.slot, r.order_no, r.trade_no, r.asset_key, r.figure.order[0],
                               r.figure.order[1], 0, 0, o.side, o.order_type, o.role == EXIT, o.venue_key,
                               o.child, o.intent_key, r.trade_key, (o.flags & EXTERNAL) != 0,
-                              self.st.trades[o.trade].leverage))
+                              t.leverage, t.tick_e10, t.step_e8))
             else:
                 found.append((r.kind, r.slot, r.order_no, r.trade_no, r.asset_key, 0, 0,
                               (r.figure.realized), (r.fees), 0, 0, False, 0, 0, 0, r.trade_key,
-                              False, 1))
+                              False, 1, 0, 0))
         return found
 
     # -- views -------------------------------------------------------------------------------------
@@ -252,6 +270,7 @@ cdef class Core:
     @property
     def due_ms(self):
         """When a TICK would do something; 0 when nothing waits for time."""
+        self.alone()
         return due_of(self.st)
 
     @property
@@ -277,6 +296,7 @@ cdef class Core:
     def slot(self, int index) -> tuple:
         """(state, flags, latched, trade_no, entry_order_no, exit_order_no, leg, goal, mark, stale_ms,
         retry_ms, proven_e8, exit_intent_key, proven_ms, short_ms, error_code)"""
+        self.alone()
         cdef Slot* s
         if not 0 <= index < self.st.config.slots:
             raise BadField("slot_id", index, f"0 to {self.st.config.slots - 1}")
@@ -290,10 +310,12 @@ cdef class Core:
 
     def active_slots(self) -> list:
         """Indices of the slots in use."""
+        self.alone()
         return [i for i in range(self.st.config.slots) if self.st.slots[i].trade >= 0]
 
     def order(self, uint64_t order_no):
         """The order's figures as a tuple, None when it is not in the registry."""
+        self.alone()
         cdef int32_t index = order_by_client(self.st, order_no)
         cdef Order* o
         cdef Level* v
@@ -309,11 +331,13 @@ cdef class Core:
 
     def unwanted_orders(self) -> list:
         """Own numbers of the live orders whose cancel was asked for, oldest first."""
+        self.alone()
         return sorted([self.st.orders[i].order_no for i in range(self.st.config.orders)
                        if is_live(self.st, i) and self.st.orders[i].flags & UNWANTED])
 
     def order_of_venue(self, uint64_t venue_key) -> int:
         """The own number of the order with this venue id, 0 when there is none."""
+        self.alone()
         cdef int32_t index = order_by_venue(self.st, venue_key)
         return self.st.orders[index].order_no if index >= 0 else 0
 
@@ -321,12 +345,14 @@ cdef class Core:
         """Every trade in the tables: (trade_no, trade_key, asset_key, side, leverage, entered, priced,
         entry_cost, exited, realized, trueup, fees, carried, pending, unsettled, open_orders, slot,
         closed, legs, order numbers, returned)"""
+        self.alone()
         cdef int32_t i
         return [self.trade_at(i) for i in range(self.st.config.trades)
                 if self.st.trades[i].trade_no != 0]
 
     def trade(self, uint64_t trade_no):
         """One trade's tuple, None when it has been given up."""
+        self.alone()
         cdef int32_t i
         for i in range(self.st.config.trades):
             if self.st.trades[i].trade_no == trade_no and trade_no != 0:
@@ -335,6 +361,7 @@ cdef class Core:
 
     def trade_in_slot(self, int index):
         """The tuple of the trade in this slot, None when it is free."""
+        self.alone()
         if not 0 <= index < self.st.config.slots or self.st.slots[index].trade < 0:
             return None
         return self.trade_at(self.st.slots[index].trade)
@@ -360,6 +387,7 @@ cdef class Core:
         anchor_quiet, anchor_reason, ambiguous_count, bridged_count, unsettled, routed_by_state,
         flow_total, peak, foreign, income_from_ms, income_read_ms, foreign_funding, foreign_transfers,
         exchange_offset_ms, clamped)"""
+        self.alone()
         cdef Ledger* k = &self.st.ledger
         return ((k.seed), (k.realized), (k.trueup), (k.fees),
                 (k.funding), (k.transfers), (k.adjustments),
@@ -373,6 +401,7 @@ cdef class Core:
 
     def exposure(self) -> tuple:
         """(open slots, open notional, unrealized) at the marks, entry basis where there is none."""
+        self.alone()
         cdef int count = 0
         cdef money_t notional = 0
         cdef money_t unrealized = 0
@@ -415,6 +444,7 @@ cdef class Core:
         """What ``make`` makes of the figures of an AccountSnapshot, in its order.  ``sources`` are
         the three values of capital_source: before any anchor, at the anchor, with flows after it;
         ``drift`` holds the last three figures, which the account knows."""
+        self.alone()
         cdef Ledger* k = &self.st.ledger
         cdef int count = 0
         cdef money_t notional = 0
@@ -438,6 +468,7 @@ cdef class Core:
     def estimated_fees(self, int64_t told_ms):
         """Fees of open records that are still estimates, of fills that income rows up to
         ``told_ms`` need not have yet (10^-18)."""
+        self.alone()
         cdef int32_t i
         cdef Order* o
         cdef object total = 0
@@ -451,6 +482,7 @@ cdef class Core:
         """How far the result of price-less exits can be from 0 (10^-18): a tenth of their entry
         value and what the mark says, for fills that income rows up to ``told_ms`` need not have
         yet."""
+        self.alone()
         cdef int32_t i
         cdef Order* o
         cdef Trade* t
@@ -473,6 +505,7 @@ cdef class Core:
 
     def held_venue_keys(self) -> list:
         """Venue keys of the events that wait for an answer."""
+        self.alone()
         return [self.st.held[i].venue_key for i in range(self.st.held_count)]
 
     def missing(self, int index) -> int:
@@ -486,14 +519,17 @@ cdef class Core:
 
     def is_own(self, uint64_t venue_key) -> bool:
         """Was an order with this venue id ever in the registry, as far as income rows can name it?"""
+        self.alone()
         return probe_find(self.st.own, self.st.own_mask, venue_key) != 0
 
     def limits(self) -> tuple:
         """The limits for new risk, by RiskLimit; 0 for none."""
+        self.alone()
         return tuple([money_out(self.st.limits[i]) for i in range(8)])
 
     def errors(self, int64_t now_ms) -> dict:
         """Rejections in the venue's window by its error code."""
+        self.alone()
         cdef dict found = {}
         for i in range(self.st.errors_count):
             code = self.st.errors[(self.st.errors_first + i) & (ERRORS_KEPT - 1)].error_code
@@ -502,15 +538,18 @@ cdef class Core:
 
     def foreign(self) -> list:
         """What others hold: (place key, signed quantity, as of)."""
+        self.alone()
         return [(self.st.foreign[i].asset_key, self.st.foreign[i].quantity_e8, self.st.foreign[i].as_of_ms)
                 for i in range(self.st.foreign_count) if self.st.foreign[i].quantity_e8 != 0]
 
     def foreign_here(self, uint64_t asset_key, int side) -> int:
         """Signed quantity of others on a symbol, in hedge mode on one side of it."""
+        self.alone()
         return foreign_on(self.st, foreign_key(self.st, asset_key, side))
 
     def symbol_holds(self) -> list:
         """Keys of the assets that an operator holds."""
+        self.alone()
         return [self.st.symbol_holds[i] for i in range(self.st.symbol_holds_count)]
 
     # -- the account's word ------------------------------------------------------------------------
@@ -519,6 +558,7 @@ cdef class Core:
         """Take the account's judgement of the drift: too much pending lets no ENTER pass; too much
         unexplained freezes entries and cancels the working ones (in the effects of this call).
         True when the freeze changed."""
+        self.alone()
         cdef int32_t before = self.st.ledger.frozen
         self.st.request_count = 0
         self.st.ledger.frozen &= ~(FREEZE_DRIFT | FREEZE_PENDING)
@@ -534,6 +574,7 @@ cdef class Core:
 
     def save(self) -> bytes:
         """Everything, in a canonical order: equal states give equal bytes."""
+        self.alone()
         cdef State* st = self.st
         cdef list parts = [b"DITAKRN", bytes([SAVE_VERSION])]
         cdef int32_t i
@@ -666,6 +707,7 @@ cdef class Core:
     def restore(self, bytes saved not None) -> None:
         """Take over a saved state.  Refuses, with nothing changed, what was not saved by a kernel of
         this version and configuration."""
+        self.alone()
         cdef State* st = self.st
         cdef const char* data = saved
         cdef Py_ssize_t at = 8 + sizeof(Config) + sizeof(Ledger)

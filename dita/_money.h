@@ -70,6 +70,13 @@ static inline int quantity_add(int64_t a, int64_t b, int64_t *out) {
     return __builtin_add_overflow(a, b, out);
 }
 
+/* What two quantities make together, for comparisons only: at the end of the range it stays there. */
+static inline int64_t quantity_sum(int64_t a, int64_t b) {
+    int64_t sum;
+    if (__builtin_add_overflow(a, b, &sum)) return a > 0 ? INT64_MAX : -INT64_MAX;
+    return sum;
+}
+
 /* floor(quantity * ratio), ratio in 10^-9, both non-negative. */
 static inline int64_t quantity_share(int64_t quantity_e8, int64_t ratio_e9) {
     return (int64_t)((__int128)quantity_e8 * ratio_e9 / 1000000000);

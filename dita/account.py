@@ -17,6 +17,7 @@ from dita.contracts import (
     DriftCause,
     ReconcileStatus,
 )
+from dita.frozen import FrozenDict
 from dita.units import MONEY_ONE
 
 #: A difference without a cause is pending until income has been read so far past its anchor.
@@ -67,11 +68,24 @@ class LedgerFigures(Protocol):
 
 
 class AccountConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits of the drift, money in 10^-18."""
+    """Limits of the drift, money in 10^-18.
+
+    ``wallet_digit`` is twice how far a figure of the venue's can be from its books: the unit of the
+    last digit that it answers with.  The default is exact to eight decimals, which BingX is not:
+    take ``for_bingx`` there, or honest rounding becomes unexplained money in time.
+    """
 
     warn: int = MONEY_ONE // 100
     error: int = 20 * MONEY_ONE
     wallet_digit: int = MONEY_ONE // 10**8
+
+    @classmethod
+    def for_bingx(
+        cls, *, warn: int = MONEY_ONE // 100, error: int = 20 * MONEY_ONE
+    ) -> AccountConfig:
+        """Limits for BingX, whose wallets and fees have four decimals and its books eight
+        (dossier §2.4): with each flow both may be off by half a digit."""
+        return cls(warn=warn, error=error, wallet_digit=2 * MONEY_ONE // 10**4)
 
 
 class _Open(msgspec.Struct):
@@ -135,8 +149,9 @@ class AccountProjection:
         pending = abs(causes.get(DriftCause.PENDING, 0)) > self.config.error
         return Judgement(pending, state.frozen)
 
-    def _figures(self) -> tuple[int, dict[DriftCause, int], ReconcileStatus]:
-        return self._open.drift, self._open.by_cause, self._level()
+    def _figures(self) -> tuple[int, FrozenDict[DriftCause, int], ReconcileStatus]:
+        # Snapshots are given away: they never hold the dict that is part of the state.
+        return self._open.drift, FrozenDict(self._open.by_cause), self._level()
 
     def _level(self) -> ReconcileStatus:
         if self._open.frozen:

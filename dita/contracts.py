@@ -7,9 +7,13 @@ input does to a slot is in ``transitions`` (the table) and in the compiled kerne
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum, StrEnum
+from typing import Final
 
 import msgspec
+
+from dita.frozen import FrozenDict
 
 
 class TradeStage(IntEnum):
@@ -518,7 +522,11 @@ class TradeRecord(Record, frozen=True, kw_only=True):
 
 
 class Effect(Record, frozen=True):
-    """One request to the runtime."""
+    """One request to the runtime; docs/embedding.md says what each kind asks for.
+
+    SUBMIT carries the whole order, with the leverage, tick and step of its trade: at the time when
+    it is sent its slot may hold another one.
+    """
 
     kind: EffectKind
     slot_id: int = -1
@@ -536,6 +544,8 @@ class Effect(Record, frozen=True):
     realized: int = 0
     fees: int = 0
     leverage: int = 1
+    tick_e10: int = 0
+    step_e8: int = 0
 
 
 class KernelTransition(Record, frozen=True):
@@ -555,8 +565,15 @@ class KernelTransition(Record, frozen=True):
     leg_index: int
 
 
+#: Details of an outcome that has none; one object serves them all, as nobody can write to it.
+NO_DETAILS: Final[FrozenDict[str, str | int | bool]] = FrozenDict()
+
+
 class KernelOutcome(Record, frozen=True):
-    """The answer to one input."""
+    """The answer to one input.
+
+    ``trigger`` is the input's kind; a refused input that has none of ours keeps its own word.
+    """
 
     accepted: bool
     code: KernelDiagnosticCode
@@ -566,7 +583,7 @@ class KernelOutcome(Record, frozen=True):
     transition: KernelTransition | None = None
     notes: tuple[KernelDiagnosticCode, ...] = ()
     effects: tuple[Effect, ...] = ()
-    details: dict[str, str | int | bool] = {}
+    details: Mapping[str, str | int | bool] = NO_DETAILS
 
 
 class CapitalSource(StrEnum):
@@ -625,7 +642,7 @@ class AccountSnapshot(Record, frozen=True):
     event_seq: int
     entries_frozen: bool
     drift: int
-    drift_by_cause: dict[DriftCause, int]
+    drift_by_cause: Mapping[DriftCause, int]
     status: ReconcileStatus
 
     @property

@@ -1,13 +1,16 @@
 """The engine: input → kernel → account → outcome, and nothing else.
 
 serve, replay, golden, chaos and recovery all call this, so they cannot drift apart.  It is pure: no
-I/O, no clock, no randomness, no environment, no await; the same inputs give the same bytes.
+I/O, no clock, no randomness, no environment, no await; the same inputs give the same bytes.  What
+an embedder owes it is in docs/embedding.md.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import msgspec
 
@@ -27,6 +30,9 @@ from dita.contracts import (
 from dita.errors import OperatorError
 from dita.kernel import ExecutionKernel, KernelConfig
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
 SAVE_VERSION: Final = 2
 
 
@@ -42,7 +48,11 @@ class Outcome(Record, frozen=True):
 
     kernel: KernelOutcome
     account: AccountSnapshot
-    effects: tuple[Effect, ...]
+
+    @property
+    def effects(self) -> tuple[Effect, ...]:
+        """What to do next, once the input is durable; the account's judgement included."""
+        return self.kernel.effects
 
     @property
     def feedback(self) -> tuple[SizerFeedback, ...]:
@@ -61,13 +71,52 @@ class _Saved(msgspec.Struct, frozen=True):
     digest: bytes
 
 
+class EngineKernel(ExecutionKernel):
+    """The kernel of an engine: everything in it can be looked at, and only the engine drives it.
+
+    An input that went past the engine would be missing from its account and its snapshot.
+    """
+
+    def apply(self, record: object, packed: object = None) -> NoReturn:
+        """Refused with OperatorError."""
+        raise _past_the_engine("apply")
+
+    def apply_batch(self, inputs: Buffer, outcomes: Buffer, stop_at_account: bool = False) -> int:
+        """Refused with OperatorError."""
+        raise _past_the_engine("apply_batch")
+
+    def judge(self, pending: bool, unexplained: bool) -> bool:
+        """Refused with OperatorError."""
+        raise _past_the_engine("judge")
+
+
+def _past_the_engine(method: str) -> OperatorError:
+    return OperatorError(
+        f"kernel.{method} refused: the kernel belongs to an engine",
+        expected="Engine.apply or Engine.apply_batch, which keep its account up to date",
+        found=f"a call of engine.kernel.{method}",
+        action="send the input through the engine, or make an ExecutionKernel without one",
+    )
+
+
+_apply: Final = ExecutionKernel.apply
+
+
 class Engine:
-    """One kernel and one account behind ``apply``."""
+    """One kernel and one account behind ``apply``.
+
+    It belongs to one thread at a time.  A second one that comes while a call is under way is
+    refused with OperatorError and has changed nothing.  ``KernelConfig.for_trading`` and
+    ``AccountConfig.for_bingx`` are the settings to trade with; without any it takes every entry,
+    balance or not, which is for tests.
+    """
+
+    _in_use = False
 
     def __init__(
         self, kernel: KernelConfig | None = None, account: AccountConfig | None = None
     ) -> None:
-        self.kernel = ExecutionKernel(kernel)
+        self.kernel: ExecutionKernel = EngineKernel(kernel)
         self.account = AccountProjection(account)
         self.snapshot = self._snapshot()
 
@@ -77,13 +126,30 @@ class Engine:
         ``packed`` is the input as the journal has it, where that is where it comes from: an own
         order that a client id stood for then may have left the registry's names.
         """
-        done = self.kernel.apply(record, self.kernel.unpacked(packed) if packed else None)
-        effects = done.effects
-        if done.accepted:
-            if done.transition is None:  # of no slot: perhaps of the account
-                effects += self._judge(record)
-            self.snapshot = self.kernel.account_snapshot(self.account.known)
-        return Outcome(done, self.snapshot, effects)
+        # As ``_alone`` does it; written out because this is the way of every input.
+        if self._in_use:
+            raise _second_thread()
+        self._in_use = True
+        try:
+            done = _apply(self.kernel, record, self.kernel.unpacked(packed) if packed else None)
+            if done.accepted:
+                if done.transition is None:  # of no slot: perhaps of the account
+                    done = self._judged(record, done)
+                self.snapshot = self.kernel.account_snapshot(self.account.known)
+            return Outcome(done, self.snapshot)
+        finally:
+            self._in_use = False
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While one call is under way no other thread gets in between."""
+        if self._in_use:
+            raise _second_thread()
+        self._in_use = True
+        try:
+            yield
+        finally:
+            self._in_use = False
 
     def apply_batch(self, inputs: bytes | bytearray) -> tuple[int, bytearray]:
         """Apply packed inputs at batch speed; how many, and their packed outcomes.
@@ -96,24 +162,36 @@ class Engine:
         source, target = memoryview(inputs), memoryview(outcomes)
         total = len(inputs) // size
         done = 0
-        while done < total:
-            step = self.kernel.apply_batch(source[done * size :], target[done * out_size :], True)
-            done += step
-            last = target[(done - 1) * out_size : done * out_size]
-            self._judge_packed(bytes(source[(done - 1) * size : done * size]), bytes(last))
-        self.snapshot = self._snapshot()
+        with self._alone():
+            while done < total:
+                done += ExecutionKernel.apply_batch(
+                    self.kernel, source[done * size :], target[done * out_size :], True
+                )
+                last = target[(done - 1) * out_size : done * out_size]
+                self._judge_packed(bytes(source[(done - 1) * size : done * size]), bytes(last))
+            self.snapshot = self._snapshot()
         return done, outcomes
 
     # -- account -----------------------------------------------------------------------------------
 
+    def _judged(self, record: KernelIntent | VenueEvent, done: KernelOutcome) -> KernelOutcome:
+        effects = self._judge(record)
+        if not effects:
+            return done
+        return msgspec.structs.replace(done, effects=done.effects + effects)
+
     def _judge(self, record: KernelIntent | VenueEvent) -> tuple[Effect, ...]:
+        # Compared by value: a plain int is taken for a member, as it is in a packed input.
         if isinstance(record, VenueEvent):
-            if record.kind is KernelEventKind.ACCOUNT_UPDATE:
+            if record.kind == KernelEventKind.ACCOUNT_UPDATE:
                 return self._judge_anchor()
-        elif record.action is ControlAction.REBASE:
-            self.account.rebase()
-            self.kernel.judge(False, False)
+        elif record.action == ControlAction.REBASE:
+            self._rebased()
         return ()
+
+    def _rebased(self) -> None:
+        self.account.rebase()
+        ExecutionKernel.judge(self.kernel, False, False)
 
     def _judge_packed(self, packed: bytes, outcome: bytes) -> None:
         kind, accepted, rebases = self.kernel.peek(packed, outcome)
@@ -122,8 +200,7 @@ class Engine:
         if kind == KernelEventKind.ACCOUNT_UPDATE:
             self._judge_anchor()
         elif kind == KernelCommandType.CONTROL and rebases:
-            self.account.rebase()
-            self.kernel.judge(False, False)
+            self._rebased()
 
     def _judge_anchor(self) -> tuple[Effect, ...]:
         ledger = self.kernel.ledger()
@@ -135,7 +212,9 @@ class Engine:
             unsettled=self.kernel.unsettled_bound(told_ms) if ledger.unsettled else 0,
         )
         judgement = self.account.judge(ledger, bounds)
-        changed = self.kernel.judge(judgement.pending_blocks, judgement.unexplained_freezes)
+        changed = ExecutionKernel.judge(
+            self.kernel, judgement.pending_blocks, judgement.unexplained_freezes
+        )
         return self.kernel.effects() if changed else ()
 
     def _snapshot(self) -> AccountSnapshot:
@@ -145,7 +224,8 @@ class Engine:
 
     def save(self) -> bytes:
         """Everything; equal states give equal bytes."""
-        kernel, account = self.kernel.save(), self.account.save()
+        with self._alone():
+            kernel, account = self.kernel.save(), self.account.save()
         return msgspec.msgpack.encode(
             _Saved(SAVE_VERSION, kernel, account, _digest(kernel, account))
         )
@@ -170,7 +250,7 @@ class Engine:
                     action="use the older snapshot, or replay the journal from its start",
                 )
             engine = cls.__new__(cls)
-            engine.kernel = ExecutionKernel.restore(state.kernel)
+            engine.kernel = EngineKernel.restore(state.kernel)
             engine.account = AccountProjection.restore(state.account)
         except msgspec.DecodeError as bad:
             raise OperatorError(
@@ -181,11 +261,22 @@ class Engine:
 
     def state_hash(self) -> str:
         """SHA-256 over the canonical encoding of everything (design P7)."""
-        return _digest(self.kernel.save(), self.account.save()).hex()
+        with self._alone():
+            return _digest(self.kernel.save(), self.account.save()).hex()
 
     def economic_hash(self) -> str:
         """SHA-256 over slots, orders and money levels (design P4)."""
-        return self.kernel.economic_hash()
+        with self._alone():
+            return self.kernel.economic_hash()
+
+
+def _second_thread() -> OperatorError:
+    return OperatorError(
+        "engine refused a second caller",
+        expected="one call at a time",
+        found="a call while another thread's is under way",
+        action="give the engine one thread, and the others a queue or a lock before it",
+    )
 
 
 def _digest(kernel: bytes, account: bytes) -> bytes:

@@ -17,9 +17,12 @@ import msgspec
 from dita import _kernel
 from dita.contracts import (
     ENDED_STATUSES,
+    NO_DETAILS,
     SEVERITY,
     AccountSnapshot,
+    BalanceReason,
     CapitalSource,
+    ContractRules,
     ControlAction,
     Effect,
     EffectKind,
@@ -44,6 +47,8 @@ from dita.contracts import (
     VenueOrderStatus,
 )
 from dita.errors import BadField, KernelFault, OperatorError, shown
+from dita.fields import mistyped
+from dita.frozen import FrozenDict
 from dita.identity import (
     ASSET_KEYS,
     HASHED,
@@ -56,10 +61,12 @@ from dita.identity import (
     key_of,
     venue_key_of,
 )
-from dita.refusals import EXPECTED, FREEZE_CAUSES, value_of
+from dita.refusals import EXPECTED, FREEZE_CAUSES, field_of, value_of
 from dita.transitions import RULES, TRANSITIONS
 from dita.units import format_money, format_quantity
 
+#: An ENTER is refused when the newest balance is older than this (design §7).
+BALANCE_MAX_AGE_MS: Final = 60_000
 _DUST: Final = 2
 #: Which limit a RISK_LIMIT is about, by the name of its field.
 _LIMIT_FIELDS: Final = {
@@ -74,7 +81,7 @@ if TYPE_CHECKING:
 
 def _amount_of(i: KernelIntent) -> int | None:
     # One money field of the packed form serves both: each command has only one of the two.
-    if i.command is KernelCommandType.CONTROL:
+    if i.command == KernelCommandType.CONTROL:
         return (i.carried_realized or None) if i.amount is None else i.amount
     if i.amount is not None:
         raise BadField("amount", i.amount, "an amount for CONTROL only")
@@ -93,7 +100,11 @@ def _table() -> dict[tuple[int, int], tuple[int, int, int]]:
 
 
 class KernelConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What a kernel is made with; part of its saved state."""
+    """What a kernel is made with; part of its saved state.
+
+    The defaults are for tests: with them an ENTER passes without any balance, and two kernels give
+    their orders the same ids.  To trade, take ``for_trading``.
+    """
 
     slot_limit: int = 16
     hedge: bool = False
@@ -104,6 +115,49 @@ class KernelConfig(msgspec.Struct, frozen=True, kw_only=True):
     balance_max_age_ms: int = 0
     figure_tolerance: int = 10**16
     seed: int = 0
+
+    @classmethod
+    def for_trading(
+        cls,
+        *,
+        namespace: str,
+        epoch: int,
+        balance_max_age_ms: int = BALANCE_MAX_AGE_MS,
+        slot_limit: int = 16,
+        hedge: bool = False,
+        leverage_cap: int = 3,
+        figure_tolerance: int = 10**16,
+    ) -> KernelConfig:
+        """The configuration of a kernel that sends real orders.
+
+        No ENTER without a balance of at most ``balance_max_age_ms``.  ``namespace`` and ``epoch``
+        make the client order ids: no other kernel on the account has both, and a new state after a
+        lost one takes a new epoch (the time in ms when it is made will do).  OperatorError for
+        settings that would trade blindly.
+        """
+        for name, value, is_safe, expected in (
+            ("namespace", namespace, namespace != "", "a name that no other kernel there has"),
+            (
+                "epoch",
+                epoch,
+                epoch >= 1,
+                "a number from 1 up, new for the namespace",
+            ),
+            ("balance_max_age_ms", balance_max_age_ms, balance_max_age_ms >= 1, "at least 1 ms"),
+        ):
+            if not is_safe:
+                raise OperatorError(
+                    f"{name} refused for trading", expected=expected, found=shown(value)
+                )
+        return cls(
+            slot_limit=slot_limit,
+            hedge=hedge,
+            leverage_cap=leverage_cap,
+            namespace=namespace,
+            epoch=epoch,
+            balance_max_age_ms=balance_max_age_ms,
+            figure_tolerance=figure_tolerance,
+        )
 
 
 class _Saved(msgspec.Struct, frozen=True):
@@ -196,10 +250,13 @@ class ExecutionKernel:
 
     def pack(self, record: KernelIntent | VenueEvent) -> _kernel.Event:
         """The record as the core takes it.  Raises BadField for what no packed record can hold."""
-        if isinstance(record, VenueEvent):
-            return self._pack_event(record)
-        if isinstance(record, KernelIntent):
-            return self._pack_intent(record)
+        try:
+            if isinstance(record, VenueEvent):
+                return self._pack_event(record)
+            if isinstance(record, KernelIntent):
+                return self._pack_intent(record)
+        except Exception as odd:  # a foreign value may raise anything when it is read
+            raise _bad_field(record, odd) from odd
         raise OperatorError(
             "input refused",
             expected="a KernelIntent or a VenueEvent",
@@ -210,20 +267,24 @@ class ExecutionKernel:
     def _pack_event(self, e: VenueEvent) -> _kernel.Event:
         # Once per event: what is looked up is looked up here, without further calls.
         names, venue_id, client_id = self._names, e.venue_order_id, e.client_order_id
-        try:
-            asset_key = ASSET_KEYS[e.asset]
-            venue_key = VENUE_KEYS[venue_id]
-            client_key, own_shape = 0, False
-            if client_id != "":
-                client_key = names.clients.get(client_id, 0)
-                if not client_key:
-                    client_key = foreign_client_key(client_id)
-                    own_shape = is_own_client_id(client_id)
-        except TypeError as unhashable:
-            raise BadField("an id", (e.asset, venue_id, client_id), "text") from unhashable
+        asset_key = ASSET_KEYS[e.asset]
+        venue_key = VENUE_KEYS[venue_id]
+        client_key, own_shape = 0, False
+        if client_id != "":
+            client_key = names.clients.get(client_id, 0)
+            if not client_key:
+                client_key = foreign_client_key(client_id)
+                own_shape = is_own_client_id(client_id)
+        order_event = e.kind not in _ACCOUNT_KINDS
+        # What the packed form leaves out, or takes by its truth, is held to its type here.
+        if order_event:
+            odd = e.amount is not None or e.available_margin != 0 or e.balance_reason is not _UNSAID
+        else:
+            odd = e.realized is not None or e.reject is not _OTHER
+        if odd or e.message != "" or (e.increment is not False and e.increment is not True):
+            _check_types(e)
         if venue_key >= HASHED:
             names.remember_venue_id(venue_key, venue_id)
-        order_event = e.kind not in _ACCOUNT_KINDS
         return _report(
             e.kind,
             e.received_ms,
@@ -254,8 +315,9 @@ class ExecutionKernel:
 
     def _pack_intent(self, i: KernelIntent) -> _kernel.Event:
         rules = i.contract
-        control = i.command is KernelCommandType.CONTROL
-        quarantine = control and i.action is ControlAction.QUARANTINE
+        control = i.command == KernelCommandType.CONTROL
+        quarantine = control and i.action == ControlAction.QUARANTINE
+        _check_unpacked(i)
         return _kernel.Event().command(
             i.command,
             i.received_ms,
@@ -302,18 +364,20 @@ class ExecutionKernel:
     ) -> KernelOutcome:
         """Apply one input and say what it did.  ``packed`` is its form in the journal, if that is
         where it comes from."""
+        trigger: KernelCommandType | KernelEventKind
+        intent = None
         try:
-            trigger: KernelCommandType | KernelEventKind
             if isinstance(record, VenueEvent):
-                raw = self._core.apply(packed or self._pack_event(record))
                 trigger = record.kind
+                event = packed or self._pack_event(record)
             else:
-                raw = self._core.apply(packed or self.pack(record))
+                event = packed or self.pack(record)
                 trigger = record.command
-                if raw.accepted:
-                    self.learn(record)
-        except BadField as bad:
-            return self._malformed(record, bad)
+                intent = record
+        except Exception as odd:  # noqa: BLE001 - a foreign value may raise anything when it is read
+            return self._malformed(record, _bad_field(record, odd))
+        try:
+            raw = self._core.apply(event)
         except _kernel.Fault as fault:
             raise KernelFault(
                 "kernel invariant broken",
@@ -328,11 +392,13 @@ class ExecutionKernel:
         code, severity = _CODES[number]
         if not accepted:
             self.refusals[code] += 1
+        elif intent is not None:
+            self.learn(intent)
         return KernelOutcome(
             accepted, code, severity, trigger, event_seq, transition,
             _notes(notes) if notes else (),
             self.effects() if effects else (),
-            self._details(raw, code, record) if number else _NOTHING,
+            self._details(raw, code, record) if number else NO_DETAILS,
         )  # fmt: skip
 
     @staticmethod
@@ -429,7 +495,7 @@ class ExecutionKernel:
             intent_key,
             trade_key,
             external,
-            leverage,
+            *trade_terms,
         ) = raw[9:]
         client_id = ""
         if order_no:
@@ -438,7 +504,7 @@ class ExecutionKernel:
         return Effect(
             _EFFECTS[kind], slot, trade_no, names.trades.get(trade_key, ""), order_no, client_id,
             names.venue_id(venue_key), names.assets.get(asset_key, ""), _SIDES[side],
-            _TYPES[order_type], quantity, price, bool(reduce_only), realized, fees, leverage,
+            _TYPES[order_type], quantity, price, bool(reduce_only), realized, fees, *trade_terms,
         )  # fmt: skip
 
     def _client_id_of(
@@ -459,12 +525,13 @@ class ExecutionKernel:
 
     def _details(
         self, raw: _kernel.Outcome, code: KernelDiagnosticCode, record: KernelIntent | VenueEvent
-    ) -> dict[str, str | int | bool]:
+    ) -> FrozenDict[str, str | int | bool]:
         details: dict[str, str | int | bool] = {}
         if raw.field:
-            details["field"] = raw.field
-            details["value"] = shown(value_of(record, raw.field))
-            details["expected"] = EXPECTED.get(raw.field, "a valid value")
+            field = field_of(record, raw.field)
+            details["field"] = field
+            details["value"] = shown(value_of(record, field))
+            details["expected"] = EXPECTED.get(field, "a valid value")
         if code is KernelDiagnosticCode.RATE_LIMITED:
             details["retryable"] = True
             if raw.retry_after_ms:
@@ -481,7 +548,7 @@ class ExecutionKernel:
             self._explain_refusal(details, code, raw.field, record)
         elif code is KernelDiagnosticCode.VENUE_REJECTED:
             self._explain_rejection(details, record)
-        return details
+        return FrozenDict(details)
 
     def _explain_refusal(
         self,
@@ -523,7 +590,7 @@ class ExecutionKernel:
             severity=KernelSeverity.ERROR,
             trigger=record.command if isinstance(record, KernelIntent) else record.kind,
             event_seq=self._core.event_seq,
-            details={"field": field, "value": shown(value), "expected": expected},
+            details=FrozenDict(field=field, value=shown(value), expected=expected),
         )
 
     # -- views -------------------------------------------------------------------------------------
@@ -812,6 +879,37 @@ def _unrealized(trade: tuple[Any, ...], mark_e10: int) -> int:
     return int(trade[3] * (mark_e10 * size - cost * size // entered))
 
 
+def _check_unpacked(i: KernelIntent) -> None:
+    # What the packed form leaves out, or takes by its truth, is held to its type; what most intents
+    # do not have is looked at only where it is given.
+    if (
+        type(i.reason) is not str
+        or (i.contract is not None and type(i.contract) is not ContractRules)
+        or (i.action is not None or i.role is not None or i.limit is not None)
+        or (i.amount is not None or i.carried_realized != 0)
+        or (i.quarantined_seq != 0 or i.rules_version != 0)
+        or (i.urgent is not False and i.urgent is not True)
+    ):
+        _check_types(i)
+
+
+def _check_types(record: KernelIntent | VenueEvent) -> None:
+    bad = mistyped(record)
+    if bad is not None:
+        raise bad
+
+
+def _bad_field(record: KernelIntent | VenueEvent, odd: Exception) -> BadField:
+    """The field that could not be packed; raises ``odd`` when there is nothing wrong with any."""
+    if isinstance(record, KernelIntent | VenueEvent):
+        bad = mistyped(record)
+        if bad is not None:
+            return bad
+    if isinstance(odd, BadField):
+        return odd
+    raise odd
+
+
 def _notes(bits: int) -> tuple[KernelDiagnosticCode, ...]:
     return tuple(code for number, (code, _) in _CODES.items() if bits >> number & 1)
 
@@ -825,13 +923,14 @@ _ACCOUNT_KINDS: Final = frozenset(
     }
 )
 _CODES: Final = {int(code): (code, SEVERITY[code]) for code in KernelDiagnosticCode}
+_UNSAID: Final = BalanceReason.UNKNOWN
+_OTHER: Final = RejectReason.OTHER
 _STAGES: Final = tuple(TradeStage)
 _SOURCES: Final = tuple(CapitalSource)
 # Looked up instead of called: making an enum member from its number is slow.
 _EFFECTS: Final = {int(kind): kind for kind in EffectKind}
 _SIDES: Final = {int(side): side for side in OrderSide}
 _TYPES: Final = {int(kind): kind for kind in OrderType}
-_NOTHING: Final[dict[str, str | int | bool]] = {}
 _FREE_SLOT: Final = TradeSlot(
     slot_id=-1,
     state=TradeStage.IDLE,

@@ -17,7 +17,7 @@ from dita.contracts import (
     Record,
     TradeSide,
 )
-from dita.units import PRICE_ONE, exchange_leverage, floor_to_step, parse_price
+from dita.units import clamped_conviction, exchange_leverage, floor_to_step
 
 #: Share of capital that conviction 1 puts into a trade.
 STAKE_E9: Final = 20_000_000
@@ -31,7 +31,7 @@ class Action(IntEnum):
 
 
 class Decision(Record, frozen=True, kw_only=True):
-    """A strategy's word on one symbol.  ``conviction`` is decimal text from 0.5 to 9.0."""
+    """A strategy's word on one symbol.  ``conviction`` is decimal text, clamped to 0.5 to 9.0."""
 
     action: Action
     asset: str
@@ -45,9 +45,15 @@ class Decision(Record, frozen=True, kw_only=True):
 def target_quantity_e8(
     capital: int, conviction: str, price_e10: int, contract: ContractRules
 ) -> int:
-    """Conviction times the stake's share of capital, in whole steps; 0 when below the minimum."""
-    conviction_e10 = parse_price(conviction, field="conviction")
-    money = capital * STAKE_E9 * conviction_e10 // (10**9 * PRICE_ONE)
+    """Conviction times the stake's share of capital, in whole steps.
+
+    The conviction counts from 0.5 to 9.0, as it does for the leverage.  0 when the result is below
+    the contract's minimum, when there is no capital, or when the price is not known (0).
+    """
+    share, whole = clamped_conviction(conviction)
+    if capital <= 0 or price_e10 <= 0:
+        return 0
+    money = capital * STAKE_E9 * share // (10**9 * whole)
     quantity = floor_to_step(money // price_e10, contract.step_e8)
     if quantity < contract.min_quantity_e8 or quantity * price_e10 < contract.min_notional:
         return 0
@@ -63,7 +69,7 @@ def intent_of(
     contract: ContractRules,
     leverage_cap: int = 3,
 ) -> KernelIntent | None:
-    """The intent of a decision; None when the size would be below the contract's minimum."""
+    """The intent of a decision; None when there is nothing to trade with (target_quantity_e8)."""
     if decision.action is Action.EXIT:
         return KernelIntent(
             command=KernelCommandType.EXIT,

@@ -33,6 +33,16 @@ def value_of(record: KernelIntent | VenueEvent, field: str) -> object:
     return ""
 
 
+def field_of(record: KernelIntent | VenueEvent, field: str) -> str:
+    """The name under which a field that the core refuses is reported.
+
+    The packed form of no contract is one with zeros; what is missing is the contract.
+    """
+    if field == "contract.tick_e10" and isinstance(record, KernelIntent):
+        return field if record.contract else "contract"
+    return field
+
+
 #: What a refused field should have held.
 EXPECTED: Final = {
     "kind": "a command or event kind that this entrance takes",
@@ -55,6 +65,7 @@ EXPECTED: Final = {
     "reason": "a reason or action of the enum",
     "order_type": "MARKET, LIMIT or LIMIT_IOC",
     "order": "ids of one order that can still be what is said of it",
+    "contract": "the symbol's ContractRules: its tick, its step and its minimums",
     "contract.tick_e10": "a tick above 0",
     "contract fee rate": "fee rates from 0 to below 1",
     "event_id": "an id, so that it cannot be counted twice",

@@ -44,7 +44,7 @@ ORDER_UNKNOWN  | unknown=              | unknown=           | unknown=          
 RATE_LIMITED   | rate_limited=         | rate_limited>IEPXC | rate_limited=         | rate_limited>IEPXC | rate_limited=   | rate_limited=
 ORDER_FINAL    | final>IS              | final>IEPXCS       | final>IPXCS           | final>IEPXCS       | final>IPXCS     | final=
 ORDER_ABSENT   | absent=               | absent>IEPXCS      | absent>PS             | absent>IEPXCS      | absent>ICS      | absent=
-POSITION       | position>IS           | position>ES        | position>PXS          | position>IEPXCS    | position>ICS    | position>IEPXCS
+POSITION       | position>IS           | position>ES        | position>IPXCS        | position>IEPXCS    | position>ICS    | position>IEPXCS
 FILL_SETTLED   | settled>IS            | settled>EPXCS      | settled>PXCS          | settled>EPXCS      | settled>PXCS    | settled=
 LIQUIDATION    | !NO_POSITION          | external>S         | external>S            | external>S         | external>S      | external=
 ADL            | !NO_POSITION          | external>S         | external>S            | external>S         | external>S      | external=

@@ -47,6 +47,7 @@ __all__ = [
     "RATIO_MAX",
     "RATIO_ONE",
     "Number",
+    "clamped_conviction",
     "exchange_leverage",
     "floor_to_step",
     "format_money",
@@ -306,6 +307,21 @@ CONVICTION_RULE: Final = "round_half_even_linear_0.5_to_9.0_to_1_to_exchange_cap
 _CAP_MAX: Final = 125
 
 
+def clamped_conviction(conviction: Number) -> tuple[int, int]:
+    """Give a conviction as an exact fraction, clamped to 0.5 to 9.0, whatever it was meant to be.
+
+    What is no finite decimal number is refused with UnitError.
+    """
+    number = _number(conviction)
+    if isinstance(number, str):
+        expected = "a finite decimal number, clamped to 0.5 to 9.0"
+        raise _refusal("conviction", conviction, expected, number, _ACTION_TEXT)
+    coefficient, exponent = number
+    one = 10 ** max(-exponent, 0)
+    twice = 2 * coefficient * 10 ** max(exponent, 0)
+    return min(max(twice, one), 18 * one), 2 * one
+
+
 def exchange_leverage(conviction: Number, cap: int = 3) -> int:
     """Map a conviction onto the exchange leverage, by CONVICTION_RULE; the result is 1 to `cap`.
 
@@ -314,13 +330,7 @@ def exchange_leverage(conviction: Number, cap: int = 3) -> int:
     2; 9 gives 3. Leverage touches margin only: this never changes a quantity.
     """
     _exact(cap, 1, _CAP_MAX, "cap")
-    number = _number(conviction)
-    if isinstance(number, str):
-        expected = "a finite decimal number, clamped to 0.5 to 9.0"
-        raise _refusal("conviction", conviction, expected, number, _ACTION_TEXT)
-    coefficient, exponent = number
-    one = 10 ** max(-exponent, 0)
-    twice = 2 * coefficient * 10 ** max(exponent, 0)
-    twice = min(max(twice, one), 18 * one)
+    twice, two = clamped_conviction(conviction)
+    one = two // 2
     # Doubled, 0.5 and 8.5 are the whole numbers 1 and 17: x = (17 + (2c - 1) * (cap - 1)) / 17.
     return _divide_half_even(17 * one + (twice - one) * (cap - 1), 17 * one)

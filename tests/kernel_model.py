@@ -162,10 +162,11 @@ class KernelModel(CommandRules, Views):
     def _seed_with(self, e: VenueEvent, anchor: Anchor) -> None:
         """The first balance makes K what the wallet is with the flows that came after it."""
         assert e.amount is not None
-        later = [flow for flow in self.flows if anchor.place(flow.exchange_ms) == "after"]
-        missing = e.amount + sum(flow.amount for flow in later) - sum(self._k_parts())
-        if not prefixes_in_range(self._k_parts()):
+        later = [f.amount for f in self.flows if anchor.place(f.exchange_ms) == "after"]
+        known = (*self._k_parts(), *(-amount for amount in later))
+        if not prefixes_in_range(known):
             raise Refused(Code.ARITHMETIC_LIMIT)
+        missing = e.amount - sum(known)
         in_range(missing, self.seed + missing)
         self.seed += missing
         self.seeded = True
@@ -212,7 +213,7 @@ class KernelModel(CommandRules, Views):
         in_range(self.foreign_sum + e.amount)
         self._accept(e)
         self.foreign_sum += e.amount
-        if e.balance_reason is BalanceReason.FUNDING:
+        if e.balance_reason in (BalanceReason.FUNDING, BalanceReason.UNKNOWN):
             self.foreign_funding += e.amount
         elif e.balance_reason is BalanceReason.TRANSFER:
             self.foreign_transfers += e.amount

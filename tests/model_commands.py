@@ -359,13 +359,8 @@ class CommandRules(PositionRules):
         if i.slot_id >= 0 or i.trade_id:
             return
         for other in self._slots_of(i.asset):
-            cell, before = TRANSITIONS[other.state, i.command], other.state
-            if other is slot or cell.rule == "refuse":
-                continue
-            other.mark = i.reference_price_e10
-            self._settle_slot(other.index)
-            after = other.state if self.slots[other.index] is other else Stage.IDLE
-            self._must_follow(cell, before, after)
+            if TRANSITIONS[other.state, i.command].rule != "refuse":
+                other.mark = i.reference_price_e10
 
     # -- RECONCILE ---------------------------------------------------------------------------------
 
@@ -397,13 +392,13 @@ class CommandRules(PositionRules):
             self._adopt_order(i, slot, i.role)
             return
         self._accept(i)
+        for order in slot.trade.orders:
+            order.final |= order.lost  # a person's word that they are over
         for order in reversed(slot.trade.orders):
             if not order.ended:
                 self._ask(EffectKind.QUERY_ORDER, slot.index, order)
             elif not order.terminal:
                 self._ask(EffectKind.FINALISE, slot.index, order)
-        for order in slot.trade.orders:
-            order.final |= order.lost  # a person's word that they are over
         self._doubt_again(slot)
 
     def _adopt_order(self, i: KernelIntent, slot: Slot, role: OrderRole) -> None:
@@ -515,23 +510,25 @@ class CommandRules(PositionRules):
             self._cancel_entries()
 
     def _rebase(self, i: KernelIntent) -> None:
-        if i.amount is None:
+        amount = i.amount if i.amount is not None else i.carried_realized or None
+        if amount is None:
             raise Refused(Code.INVALID_INTENT, "money")
-        in_range(self.adjustments + i.amount)
+        in_range(self.adjustments + amount)
         self._accept(i)
-        self.adjustments += i.amount
+        self.adjustments += amount
         self.foreign_sum = 0
         self.flow_total = 0
 
     def _set_limit(self, i: KernelIntent) -> None:
         if i.limit is None:
             raise Refused(Code.INVALID_INTENT, "limit")
-        if i.amount is None or i.amount < 0:
+        amount = i.amount if i.amount is not None else i.carried_realized or None
+        if amount is None or amount < 0:
             raise Refused(Code.INVALID_INTENT, "money")
-        if i.limit is RiskLimit.INTENTS_PER_MINUTE and i.amount > ENTERS_MAX:
+        if i.limit is RiskLimit.INTENTS_PER_MINUTE and amount > ENTERS_MAX:
             raise Refused(Code.INVALID_INTENT, "money")
         self._accept(i)
-        self.limits[i.limit] = i.amount
+        self.limits[i.limit] = amount
 
     def _quarantine(self, i: KernelIntent) -> None:
         """An input broke an invariant and was left out: its slot is in doubt, no risk is added."""

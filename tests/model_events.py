@@ -425,13 +425,15 @@ class OrderRules(SlotRules):
             slot.stale_ms = self.now_ms
 
     def _too_small(self, e: VenueEvent, slot: Slot, order: Order) -> None:
-        """Below the venue's minimum: a leg becomes everything; everything is dust, unless more
+        """Below the venue's minimum: a part becomes everything; everything is dust, unless more
         of the entry can still come; a quantity that somebody typed is given up."""
+        if not slot.latched:
+            return  # nobody wants it out any more
         if slot.explicit:
             slot.drop_latch()
             return
-        if slot.goal != ALL and slot.size > order.intended:
-            slot.goal, slot.goal_ratio = ALL, 0
+        if slot.size > order.intended:
+            slot.goal, slot.goal_ratio, slot.market = ALL, 0, ALL
             self._back_off(e, slot)
             return
         slot.dust = True
@@ -559,7 +561,8 @@ class OrderRules(SlotRules):
 
     def _closed_by(self, e: VenueEvent) -> Slot | None:
         """The slot whose position this fill can have closed: one that is open, else one whose
-        entry may have filled already.  In hedge mode only the position's side tells a close."""
+        entry may have filled already, or was closed by others in an order that may be another.
+        In hedge mode only the position's side tells a close."""
         if not e.side or not e.asset:
             return None
         side = -int(e.side)
@@ -568,7 +571,7 @@ class OrderRules(SlotRules):
             return None
         there = self._slots_of(e.asset, side)
         opened = [slot for slot in there if slot.size > 0]
-        may_open = [slot for slot in there if not slot.trade.certain]
+        may_open = [s for s in there if s.trade.unlocked or not s.trade.certain]
         return next(iter((*opened, *may_open)), None)
 
     def _close_by_others(self, e: VenueEvent, slot: Slot) -> None:

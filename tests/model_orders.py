@@ -55,6 +55,11 @@ def floor_to(quantity: int, step: int) -> int:
     return quantity // step * step if step > 0 else quantity
 
 
+def stored(quantity: int) -> int:
+    """A sum of quantities as the kernel keeps it: at the end of 64 bits it stays there."""
+    return max(-INT64_MAX, min(INT64_MAX, quantity))
+
+
 def in_range(*amounts: int) -> None:
     """Refuse what the kernel could not store."""
     if any(abs(amount) > MONEY_MAX for amount in amounts):

@@ -7,7 +7,7 @@ opposite slots of one symbol, is decided here and nowhere else.
 from __future__ import annotations
 
 from model_events import OrderRules
-from model_orders import Code, Kind, Level, Order, Refused, Status, share
+from model_orders import Code, Kind, Level, Order, Refused, Status, share, stored
 from model_tables import Place
 from model_trades import Slot, Stage, Trade
 
@@ -78,7 +78,7 @@ class PositionRules(OrderRules):
         side = next((s.trade.side for s in group if s.size), group[0].trade.side)
         certain = all(slot.trade.certain for slot in group)
         if certain:
-            self._decide_closes(group, theirs * side)
+            self._decide_closes(group, side, theirs * side)
         ours, same = sum(slot.size for slot in group), theirs * side
         if ours > 0 and same < ours:
             self._fall_short(e, group, ours - max(same, 0))
@@ -147,9 +147,9 @@ class PositionRules(OrderRules):
 
     # -- closes by others --------------------------------------------------------------------------
 
-    def _decide_closes(self, group: list[Slot], same: int) -> None:
+    def _decide_closes(self, group: list[Slot], side: int, same: int) -> None:
         """Everything of ours is certain: so the position says how much of the closes was ours."""
-        for slot in group:
+        for slot in (s for s in group if s.trade.side == side):
             unlocked = slot.trade.unlocked
             booked = sum(o.level.filled for o in unlocked)
             ours = sum(s.size for s in group)
@@ -178,7 +178,7 @@ class PositionRules(OrderRules):
 
     def _others_hold(self, e: VenueEvent, side: int, quantity: int) -> None:
         place = self.foreign.setdefault(self._place(e.asset, side), Place())
-        place.quantity = quantity
+        place.quantity = stored(quantity)
         place.as_of_ms = max(place.as_of_ms, self._asked_at(e))
 
     def _doubt(self, e: VenueEvent, group: list[Slot], theirs: int) -> None:
@@ -191,12 +191,12 @@ class PositionRules(OrderRules):
     def _fall_short(self, e: VenueEvent, group: list[Slot], missing: int) -> None:
         """Something of ours is gone: of what came back first, else of the last slot."""
         self._note(Code.POSITION_DISAGREES)
-        for slot in sorted(group, key=lambda s: (not s.recovery, -s.index)):
+        touched = [slot for slot in group if not self._untouchable(slot)]
+        for slot in touched:
+            self._go_stale(slot)
+        for slot in sorted(touched, key=lambda s: (not s.recovery, -s.index)):
             gone = min(missing, slot.size)
             missing -= gone
-            if self._untouchable(slot):
-                continue
-            self._go_stale(slot)
             slot.proof(slot.size - gone, self._asked_at(e))
             if gone and not slot.short_ms:
                 slot.short_ms = self._asked_at(e)

@@ -147,7 +147,7 @@ class SlotRules(Tables):
     @staticmethod
     def _futile(slot: Slot) -> bool:
         """The venue has shown nothing of ours; it is tried all the same, once in a while."""
-        return slot.stale and slot.proven == 0
+        return slot.stale and slot.proven <= 0
 
     def _room_of_the_symbol(self, slot: Slot) -> int:
         """One-way, several slots on a symbol: exits together take no more than the net position."""
@@ -156,9 +156,14 @@ class SlotRules(Tables):
             return slot.size
         room = max(0, slot.trade.side * self._net([slot, *others]))
         for other in others:
-            if other.trade.side == slot.trade.side and other.exit_order is not None:
-                room -= other.exit_order.unfilled if live(other.exit_order) else 0
+            if other.trade.side == slot.trade.side:
+                room -= self._may_still_go(other.trade)
         return max(0, room)
+
+    @staticmethod
+    def _may_still_go(trade: Trade) -> int:
+        """What the venue may still fill of exits that were sent."""
+        return sum(order.unfilled for order in trade.own_exits if not order.final)
 
     def _plan_exit(self, slot: Slot) -> None:
         if not self._exit_may_go(slot):
@@ -171,7 +176,7 @@ class SlotRules(Tables):
             slot.drop_latch()  # less than a step is left of the leg
             return
         # What the venue may still fill of an older exit is not there for the next one.
-        reserved = sum(o.unfilled for o in trade.own_exits if not o.final)
+        reserved = self._may_still_go(trade)
         quantity = min(wanted, size - reserved, self._room_of_the_symbol(slot))
         if slot.stale and slot.proven > 0:
             quantity = min(quantity, slot.proven)
@@ -203,9 +208,8 @@ class SlotRules(Tables):
             order.kind, order.limit_price = slot.exit_kind, slot.exit_price
             if slot.exit_wait_ms:
                 order.deadline_ms = self.now_ms + slot.exit_wait_ms
-        slot.market = max(slot.market, slot.trade.figures.exited + quantity)
-        if slot.goal == ALL:
-            slot.market = ALL
+            exited = slot.trade.figures.exited
+            slot.market = ALL if slot.goal == ALL else exited + quantity
         slot.dust = False
         self._submit(slot, order)
 

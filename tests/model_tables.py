@@ -20,6 +20,7 @@ from model_orders import (
     in_range,
     prefixes_in_range,
     share,
+    stored,
 )
 from model_trades import (
     Anchor,
@@ -221,7 +222,10 @@ class Tables:
 
     def _net(self, slots: list[Slot]) -> int:
         """The signed position that these slots make together."""
-        return sum(slot.trade.side * slot.size for slot in slots)
+        net = 0
+        for slot in slots:
+            net = stored(net + slot.trade.side * slot.size)
+        return net
 
     def _home(self, trade: Trade) -> list[int]:
         """Where a trade that has left its slot could come back to: its own slot, else the first."""
@@ -318,7 +322,7 @@ class Tables:
             self._flow_of(order, realized + trueup - fees, all_now)
         self.flow_total += realized + trueup - fees != 0
         self._track_peak()
-        answer.quantity_delta += level.filled - before.filled
+        answer.quantity_delta = stored(answer.quantity_delta + level.filled - before.filled)
         answer.realized_delta += realized
         answer.trueup_delta += trueup
         answer.fee_delta += fees

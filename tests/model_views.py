@@ -13,6 +13,8 @@ from model_tables import Tables
 from model_trades import Slot, Trade
 
 from dita.contracts import (
+    ControlAction,
+    KernelCommandType,
     KernelEventKind,
     KernelIntent,
     OrderRole,
@@ -268,23 +270,29 @@ def check_intent(i: KernelIntent, slots: int) -> None:
     """The ranges of a command's fields."""
     rules = i.contract
     numbers = [i.received_ms, i.quantity_e8, i.reference_price_e10, i.limit_price_e10]
-    numbers += [i.expires_ms, i.working_ms, i.deadline_ms]
+    quarantine = i.action is ControlAction.QUARANTINE and i.command is KernelCommandType.CONTROL
+    expires_ms = i.quarantined_seq if quarantine else i.expires_ms
+    numbers += [expires_ms, i.working_ms, i.deadline_ms]
     if rules is not None:
         numbers += [rules.tick_e10, rules.step_e8, rules.min_quantity_e8]
-    narrow = [i.leverage, *i.exit_leg_ratios_e9]
+    narrow = [i.rules_version if quarantine else i.leverage, *i.exit_leg_ratios_e9]
     narrow += [] if rules is None else [rules.taker_fee_e9, rules.maker_fee_e9]
     fits = 1 <= len(i.exit_leg_ratios_e9) <= 8 and -1 <= i.slot_id <= 32767
     if not fits or not all(-(2**31) <= number < 2**31 for number in narrow):
         raise Refused(Code.INVALID_INTENT, "?")
     texts = (i.intent_id, i.trade_id, i.asset, i.venue_order_id)
-    money = (i.entry_cost, i.carried_realized, None if rules is None else rules.min_notional)
-    check_border(Code.INVALID_INTENT, texts, numbers, (*money, i.amount))
+    # An amount goes the same way as what was realized before: a command has one or the other.
+    amount = i.carried_realized if i.amount is None else i.amount
+    if i.amount is not None and i.command is not KernelCommandType.CONTROL:
+        raise Refused(Code.INVALID_INTENT, "?")
+    money = (i.entry_cost, amount, None if rules is None else rules.min_notional)
+    check_border(Code.INVALID_INTENT, texts, numbers, money)
     check_ranges(
         Code.INVALID_INTENT,
         (
             (i.slot_id < slots, "slot_id"),
             (0 < i.received_ms < TIME_MAX, "time"),
-            (0 <= i.working_ms <= WEEK_MS and 0 <= i.expires_ms < TIME_MAX, "wait"),
+            (0 <= i.working_ms <= WEEK_MS and 0 <= expires_ms < TIME_MAX, "wait"),
             (0 <= i.deadline_ms < TIME_MAX, "wait"),
             (i.quantity_e8 >= 0, "quantity_e8"),
             (i.reference_price_e10 >= 0, "price_e10"),

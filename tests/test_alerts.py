@@ -138,9 +138,12 @@ def test_a_command_that_fails_is_complained_of(tmp_path: Path, text: str | None,
 
 def test_nobody_waits_for_a_command_that_hangs(tmp_path: Path) -> None:
     calls = alerter(script(tmp_path, f"echo $$ > {tmp_path}/pid; exec sleep 60"), [])
+    calls.hear(event(EventName.ADL))
+    while not (told := (tmp_path / "pid").read_text() if (tmp_path / "pid").exists() else ""):
+        time.sleep(0.01)
     start = time.monotonic()
     for _ in range(5_000):
         calls.hear(event(EventName.ADL))
     calls.close(within_s=0.2)
     assert time.monotonic() - start < 5
-    os.kill(int((tmp_path / "pid").read_text()), 9)
+    os.kill(int(told), 9)

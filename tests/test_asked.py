@@ -48,9 +48,9 @@ def test_a_file_that_says_nothing_is_replaced(tmp_path: Path, content: str) -> N
 
 
 def test_what_the_wish_is_and_what_is_not(tmp_path: Path) -> None:
-    """Reason, operator, wait and deadline may differ between two tries; trade and quantity not."""
-    same = {**WISH, "operator": "eva", "reason": "again", "deadline_ms": 5, "wait_ms": 7}
-    same["intent"] = {**WISH["intent"], "intent_id": "x", "deadline_ms": 9}
+    """Reason, operator and wait may differ between two tries; trade and quantity not."""
+    same = {**WISH, "operator": "eva", "reason": "again", "wait_ms": 7}
+    same["intent"] = {**WISH["intent"], "intent_id": "x"}
     assert digest_of(same) == digest_of(WISH)
     for field, value in (("trade_id", "T2"), ("quantity_e8", 1), ("command", 1)):
         other = {**WISH, "intent": {**WISH["intent"], field: value}}

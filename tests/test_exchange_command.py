@@ -77,13 +77,13 @@ def test_bad_settings_end_with_their_codes(tmp_path: Path) -> None:
         code, said = refused("--port", port)
         assert code == ExitCode.USAGE
         assert f"port {port} cannot be listened on" in said
-    for options, part in (
-        (("--symbol", "NOPE-USDT"), "NOPE-USDT"),
-        (("--faults", str(faults)), "explosion"),
-        (("--tape", "no-such-tape"), "no-such-tape"),
+    for options, part, ends in (
+        (("--symbol", "NOPE-USDT"), "NOPE-USDT", ExitCode.USAGE),
+        (("--faults", str(faults)), "explosion", ExitCode.SETTINGS),
+        (("--tape", "no-such-tape"), "no-such-tape", ExitCode.USAGE),
     ):
         code, said = refused(*options)
-        assert code == ExitCode.SETTINGS
+        assert code == ends
         assert part in said
         assert len(said.splitlines()) == 1
     assert refused("--balance", "much")[0] == ExitCode.USAGE

@@ -104,12 +104,14 @@ def test_a_plan_says_the_side_the_quantity_and_when_it_is_all(desk: TradingDesk)
 
 
 def test_a_leg_is_told_as_the_part_that_it_is(desk: TradingDesk) -> None:
-    enter(desk, "--quantity", "300")  # a plan, until the money is quiet
     intent = {
         "command": 1, "trade_id": "L1", "intent_id": "leg", "asset": BTC, "side": 1,
         "quantity_e8": 50_000_000, "exit_leg_ratios_e9": [500_000_000, 1_000_000_000],
     }  # fmt: skip
-    assert ask(desk, verb="intent", intent=intent)["accepted"]
+    end = time.monotonic() + 30
+    while not ask(desk, verb="intent", intent=intent)["accepted"]:  # the last money still moves
+        assert time.monotonic() < end
+        time.sleep(0.1)
     desk.until("open", lambda record: [s["size"] for s in record["slots"]] == ["0.5"])
     plan = exit_(desk, "L1", "--leg").stdout
     assert "sends SELL 0.25 BTC-USDT" in plan
@@ -165,11 +167,27 @@ def test_an_entry_ends_with_the_exchange_s_own_answer(desk: TradingDesk) -> None
     """30 million USDT on a small account: accepted here, refused there, and that is the code."""
     done = enter(desk, "--quantity", "30000000", "--apply", asset=FET)
     assert done.code == 6, done.stdout
+    assert done.stdout.startswith("not done: enter LONG 30000000 FET-USDT")
     assert "REFUSED by the exchange: BUY 30000000 FET-USDT" in done.stdout
     assert desk.positions() == {}
     desk.until("gone", lambda record: not record["slots"])
     done = enter(desk, "--quantity", "300", "--apply")
     assert (done.code, "filled: BUY 300 of 300 at" in done.stdout) == (0, True)
+    assert desk.positions() == {TRX: "LONG 300"}
+
+
+def test_a_price_is_a_limit_and_the_rest_ends(desk: TradingDesk) -> None:
+    desk.calmly(lambda: enter(desk, "--quantity", "300"))
+    plan = enter(desk, "--quantity", "300", "--price", "0.12")
+    assert "at 0.12 or better, at once, the rest ends" in plan.stdout
+    below = enter(desk, "--quantity", "300", "--price", "0.12", "--apply")
+    assert (below.code, below.stdout.splitlines()[0][:8]) == (1, "not done"), below.stdout
+    assert "nothing filled: BUY 300 TRX-USDT ended" in below.stdout
+    assert desk.positions() == {}
+    desk.until("gone", lambda record: not record["slots"])
+    above = enter(desk, "--quantity", "300", "--price", "0.14", "--apply")
+    assert (above.code, "filled: BUY 300 of 300 at 0.13" in above.stdout) == (0, True)
+    assert desk.orders()[-1]["type"] == "LIMIT"
     assert desk.positions() == {TRX: "LONG 300"}
 
 

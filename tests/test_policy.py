@@ -10,6 +10,7 @@ from dita.contracts import KernelCommandType, TradeSide
 from dita.engine import Engine
 from dita.errors import UnitError
 from dita.policy import Action, Decision, DemoStrategy, intent_of, target_quantity_e8
+from dita.units import exchange_leverage
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,32 @@ def test_what_is_below_the_minimum_is_no_trade() -> None:
     decision = Decision(action=Action.ENTER, asset="FET-USDT", conviction="0.5", trade_id="T")
     made = intent_of(decision, intent_id="i", price_e10=p("0.5"), capital=m(25_000), contract=rules)
     assert made is None
+
+
+@pytest.mark.parametrize(
+    ("conviction", "as_if"),
+    [("500", "9"), ("9.01", "9"), ("1e60", "9"), ("0.1", "0.5"), ("0", "0.5"), ("-3", "0.5")],
+)
+def test_conviction_beyond_its_range_sizes_as_the_end_of_it(conviction: str, as_if: str) -> None:
+    capital, price = m(25_000), p("0.5")
+    expected = target_quantity_e8(capital, as_if, price, RULES)
+    assert expected > 0
+    assert target_quantity_e8(capital, conviction, price, RULES) == expected
+    assert exchange_leverage(conviction) == exchange_leverage(as_if)
+
+
+@pytest.mark.parametrize("capital", ["0", "-0.01", "-25000"])
+def test_without_capital_there_is_no_trade(capital: str) -> None:
+    assert target_quantity_e8(m(capital), "9", p("0.5"), RULES) == 0
+    decision = Decision(action=Action.ENTER, asset="FET-USDT", conviction="9", trade_id="T")
+    made = intent_of(
+        decision, intent_id="i", price_e10=p("0.5"), capital=m(capital), contract=RULES
+    )
+    assert made is None
+
+
+def test_without_a_price_there_is_no_trade() -> None:
+    assert target_quantity_e8(m(25_000), "1", 0, RULES) == 0
 
 
 def test_garbage_conviction_is_refused() -> None:

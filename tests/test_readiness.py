@@ -19,6 +19,7 @@ from dita.contracts import (
     KernelCommandType,
     KernelIntent,
     OrderSide,
+    RiskLimit,
     TradeStage,
 )
 from dita.contracts import KernelDiagnosticCode as Code
@@ -26,6 +27,7 @@ from dita.engine import Engine, Outcome
 from dita.runtime.inquiry import Inquiry
 from dita.runtime.loop import RunState, Runtime
 from dita.runtime.service import Cadence, Service
+from dita.units import parse_money
 from dita.venues import StreamState
 from dita.venues.mock import Do, MockVenue, Rule, Verb, fet_config
 
@@ -336,3 +338,22 @@ def test_entries_that_work_stay_at_a_gap() -> None:
         await floor.until(TradeStage.IDLE, 15)
 
     on_the_floor(scene)
+
+
+def test_limits_of_the_settings_are_journalled_once_and_bind_entries() -> None:
+    limits = {RiskLimit.ORDER_NOTIONAL: parse_money(100), RiskLimit.POSITIONS: 1}
+
+    async def scene(floor: Floor) -> None:
+        told = [r for r in floor.log.records if isinstance(r, KernelIntent) and r.limit]
+        assert {r.limit: r.amount for r in told} == limits
+        outcome = await floor.enter()
+        assert outcome.kernel.code is Code.RISK_LIMIT
+        assert outcome.kernel.details["field"] == "limit of an order"
+        assert outcome.kernel.details["expected"] == "at most 100"
+        after = restarted(floor)
+        await floor.runtime.stop_tasks(1)
+        after.service.limits = limits
+        await after.service.begin()
+        assert [r for r in after.log.records if isinstance(r, KernelIntent) and r.limit] == []
+
+    on_the_floor(scene, limits=limits)

@@ -27,6 +27,7 @@ from dita.contracts import (
     KernelDiagnosticCode,
     KernelEventKind,
     KernelIntent,
+    RiskLimit,
     TradeStage,
     VenueEvent,
 )
@@ -119,12 +120,15 @@ class Floor:
 
 
 def on_the_floor(
-    scene: Callable[[Floor], Awaitable[None]], config: MockConfig | None = None
+    scene: Callable[[Floor], Awaitable[None]],
+    config: MockConfig | None = None,
+    limits: dict[RiskLimit, int] | None = None,
 ) -> Floor:
     """Start a service, play a scene, drain and close; nothing may fail in the background."""
 
     async def play() -> Floor:
         floor = Floor(config or fet_config())
+        floor.service.limits = limits or {}
         await floor.service.start()
         await scene(floor)
         assert await floor.service.drain()

@@ -129,7 +129,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "cancel-plan": ("intent cancel --trade T1 --reason x",
                     {"plan": {**PLAN, "command": "CANCEL", "sends": False, "cancels": 1}}),
     "flatten-plan": ("intent flatten --reason home", {}),
-    "flatten-nothing": ("intent flatten --reason home", {"slots": []}),
+    "flatten-nothing": ("intent flatten --reason home", {"slots": [{**SLOT, "state": "CLOSED"}]}),
     "reconcile": ("reconcile", {}),
     "anchor-plan": ("anchor --reason bonus", {}),
     "anchor-apply": ("anchor --reason bonus --apply",

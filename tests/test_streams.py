@@ -42,7 +42,7 @@ class Running:
             "PINK__RUNTIME__MODE": "NORMAL",
             **{f"PINK__{name.upper()}": value for name, value in settings.items()},
         }
-        self.words = [*COMMAND, "serve", "--state-dir", str(self.state)]
+        self.words = [*COMMAND, "serve", "--config", "demo", "--state-dir", str(self.state)]
         self.process: subprocess.Popen[bytes]
 
     def start(self, stderr: IO[bytes] | int | None, **options: Any) -> None:

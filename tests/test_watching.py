@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import pytest
 from desk import m, p, q
@@ -13,16 +14,20 @@ from virtual_time import run
 
 from dita.contracts import (
     DriftCause,
+    EvidenceSource,
     KernelEventKind,
     OrderSide,
     OrderType,
     TradeStage,
     VenueEvent,
 )
+from dita.engine import Outcome
+from dita.errors import Unforeseen
 from dita.kernel import ExecutionKernel
-from dita.runtime.loop import RunState
-from dita.runtime.service import Cadence
-from dita.venues import FillReport, IncomeKind, IncomeReport, SubmitOrder
+from dita.runtime.inquiry import Inquiry
+from dita.runtime.loop import RunState, Runtime
+from dita.runtime.service import Cadence, Service
+from dita.venues import FillReport, IncomeKind, IncomeReport, OrderRef, SubmitOrder
 from dita.venues.attribution import LIQUIDATION_MS, NEAR_MS, Books, attribute, symbols_of_trades
 from dita.venues.mock import Do, MockConfig, Noise, Rule, Verb, fet_config
 
@@ -190,7 +195,7 @@ def watched(scene: Scene, config: MockConfig | None = None) -> Floor:
     return run(play())
 
 
-def causes(floor: Floor) -> dict[DriftCause, int]:
+def causes(floor: Floor) -> Mapping[DriftCause, int]:
     return floor.engine.snapshot.drift_by_cause
 
 
@@ -308,3 +313,306 @@ def test_what_stays_due_is_told_of_less_and_less_often(monkeypatch: pytest.Monke
         assert 3 <= len(told) <= 8  # of 75 turns
 
     watched(scene)
+
+
+# -- what was told and not taken -------------------------------------------------------------------
+
+
+class Told:
+    """What is told of strangers' orders, and a kernel that takes it only from some time on."""
+
+    def __init__(self, floor: Floor) -> None:
+        self.ids: list[str] = []
+        self.takes = False
+        self._apply = floor.engine.apply
+        floor.engine.apply = self.apply  # type: ignore[assignment, method-assign]
+
+    def apply(self, record: Any) -> Outcome:
+        if getattr(record, "source", None) is EvidenceSource.FILL_HISTORY and (
+            record.kind is Kind.FULL_FILL
+        ):
+            self.ids.append(record.venue_order_id)
+            if not self.takes:
+                refused = replace(record, venue_order_id="", client_order_id="", asset="NOBODY")
+                return self._apply(refused)
+        return self._apply(record)
+
+
+def test_what_was_told_and_not_taken_is_told_again_when_something_of_ours_changed() -> None:
+    async def scene(floor: Floor) -> None:
+        await floor.enter()
+        await floor.until(TradeStage.POSITION_OPEN)
+        await floor.wait(lambda: not floor.engine.kernel.open_orders(), 5, "a final entry")
+        floor.venue.noise = Noise(drop=1000)
+        told = Told(floor)
+        floor.venue.trade_by_hand(FET, OrderSide.BUY, q(400))
+        await asyncio.sleep(30)
+        assert told.ids == [told.ids[0]]  # nothing has changed: said once
+        await asyncio.sleep(60)
+        assert len(told.ids) == 2  # but not for ever
+        told.takes = True
+        floor.venue.trade_by_hand(FET, OrderSide.BUY, q(100))  # and now it has
+        await floor.wait(lambda: floor.engine.kernel.slot(0).size_e8 == q(500), 60, "both booked")
+        assert len(set(told.ids)) == 2
+        floor.venue.noise = Noise()
+        await floor.exit()
+        await floor.until(TradeStage.IDLE)
+
+    watched(scene)
+
+
+def test_while_a_doubt_lasts_its_history_is_read_less_and_less_often() -> None:
+    async def scene(floor: Floor) -> None:
+        await floor.enter()
+        await floor.until(TradeStage.POSITION_OPEN)
+        asked: list[float] = []
+        all_orders = floor.venue.all_orders
+
+        async def counted(asset: str, since_ms: int) -> Any:
+            asked.append(asyncio.get_running_loop().time())
+            return await all_orders(asset, since_ms)
+
+        floor.venue.all_orders = counted  # type: ignore[method-assign]
+        floor.venue.book.positions.clear()
+        await asyncio.sleep(600)
+        assert floor.service.watch.doubted_slots()
+        assert 20 <= len(asked) <= 30
+        assert asked[-1] - asked[-2] >= 29
+
+    watched(scene)
+
+
+# -- income: whose rows, each once -----------------------------------------------------------------
+
+
+def flows(floor: Floor, kind: KernelEventKind) -> list[VenueEvent]:
+    return [r for r in floor.log.records if isinstance(r, VenueEvent) and r.kind is kind]
+
+
+def test_rows_of_trades_that_are_long_forgotten_stay_ours() -> None:
+    """110 round trips in a minute: the registry has forgotten the first, and income is re-read."""
+
+    async def scene(floor: Floor) -> None:
+        for number in range(110):
+            trade = f"T{number}"
+            outcome = await floor.enter(trade)
+            while not outcome.kernel.accepted:
+                await asyncio.sleep(0.05)
+                outcome = await floor.enter(f"{trade}-{floor.engine.kernel.event_seq}")
+            await floor.until(TradeStage.POSITION_OPEN)
+            for slot in floor.engine.kernel.active_slots():
+                await floor.exit(slot.trade_id)
+            await floor.until(TradeStage.IDLE)
+        first = floor.venue.book.orders[0].venue_order_id
+        assert floor.engine.kernel.order_of_venue(first) is None
+        await up_to_date(floor)
+        assert floor.engine.kernel.ledger().realized - floor.engine.kernel.ledger().fees != 0
+        assert flows(floor, Kind.FOREIGN_FLOW) == []
+        assert causes(floor) == {}
+
+    watched(scene)
+
+
+def test_a_row_that_was_ours_once_is_never_anybody_elses() -> None:
+    async def scene(floor: Floor) -> None:
+        await floor.enter()
+        await floor.until(TradeStage.POSITION_OPEN)
+        await floor.exit()
+        await floor.until(TradeStage.IDLE)
+        await up_to_date(floor)
+        floor.engine.kernel.is_own_order = lambda id_: False  # type: ignore[assignment, method-assign]
+        await up_to_date(floor)
+        assert flows(floor, Kind.FOREIGN_FLOW) == []
+
+    watched(scene)
+
+
+def test_a_row_that_is_listed_late_is_read_all_the_same() -> None:
+    async def scene(floor: Floor) -> None:
+        income, late = floor.venue.income, True
+
+        async def lagging(since_ms: int) -> Any:
+            rows = await income(since_ms)
+            return tuple(r for r in rows if not (late and r.kind is IncomeKind.TRANSFER))
+
+        floor.venue.income = lagging  # type: ignore[method-assign]
+        await asyncio.sleep(0.01)  # a row of the seed's own millisecond counts as part of the seed
+        floor.venue.transfer(m(500))
+        at_ms = floor.venue.book.now_ms
+        await asyncio.sleep(300)
+        assert floor.engine.kernel.ledger().income_read_ms > at_ms + 200_000
+        assert floor.engine.snapshot.transfers == 0
+        late = False
+        await up_to_date(floor)
+        assert floor.engine.snapshot.transfers == m(500)
+        await asyncio.sleep(30)
+        assert len(flows(floor, Kind.TRANSFER)) == 1  # and once
+
+    watched(scene)
+
+
+def test_rows_of_strangers_are_told_once() -> None:
+    async def scene(floor: Floor) -> None:
+        await asyncio.sleep(0.01)
+        floor.venue.trade_by_hand(TRX, OrderSide.BUY, q(1000))
+        await asyncio.sleep(120)
+        assert len(flows(floor, Kind.FOREIGN_FLOW)) == 1
+
+    watched(scene)
+
+
+# -- no mechanism is dead because another one does its work ----------------------------------------
+
+
+def quiet_config(**cadence: int) -> Cadence:
+    """Nothing is asked regularly but what is named."""
+    never = dict.fromkeys(
+        ("in_flight_s", "open_orders_s", "positions_s", "balance_s", "income_s"), 10**6
+    )
+    return Cadence(tick_ms=20, drain_limit_s=3, **{**never, **cadence})
+
+
+def alone(scene: Scene, **cadence: int) -> Floor:
+    """A service that asks only what is named, and whose stream says nothing from the scene on."""
+
+    async def play() -> Floor:
+        floor = Floor(fet_config())
+        floor.service.cadence = quiet_config(**cadence)
+        await floor.service.start()
+        await scene(floor)
+        await floor.service.close()
+        return floor
+
+    return run(play())
+
+
+async def opened(floor: Floor) -> None:
+    await floor.enter()
+    await floor.until(TradeStage.POSITION_OPEN)
+    await floor.wait(lambda: not floor.engine.kernel.open_orders(), 10, "a final entry")
+
+
+def test_positions_are_asked_regularly() -> None:
+    async def scene(floor: Floor) -> None:
+        await opened(floor)
+        floor.venue.noise = Noise(drop=1000)
+        floor.venue.trade_by_hand(FET, OrderSide.BUY, q(400))
+        await floor.wait(lambda: floor.engine.kernel.slot(0).size_e8 == q(600), 60, "noticed")
+
+    alone(scene, positions_s=30)
+
+
+def test_an_open_order_that_is_not_listed_is_asked_about() -> None:
+    async def scene(floor: Floor) -> None:
+        floor.venue.set_script([Rule(verb=Verb.SUBMIT, do=Do.PARTIAL, share_e9=500_000_000)])
+        await floor.enter()
+        await floor.wait(lambda: bool(floor.venue.book.fills), 5, "half of it")
+        await asyncio.sleep(1)
+        floor.venue.noise = Noise(drop=1000)
+        (order,) = floor.venue.book.orders
+        floor.venue.fill(OrderRef(asset=FET, client_order_id=order.client_order_id))
+        await floor.wait(lambda: floor.engine.kernel.slot(0).size_e8 == q(1000), 30, "noticed")
+
+    alone(scene, open_orders_s=5)
+
+
+def test_everything_is_asked_after_a_gap() -> None:
+    async def scene(floor: Floor) -> None:
+        await opened(floor)
+        floor.venue.noise = Noise(drop=1000)
+        floor.venue.trade_by_hand(FET, OrderSide.BUY, q(400))
+        floor.venue.noise = Noise()
+        await asyncio.sleep(60)
+        assert floor.engine.kernel.slot(0).size_e8 == q(1000)  # nobody has noticed
+        floor.venue.end_stream()
+        await floor.wait(lambda: floor.engine.kernel.slot(0).size_e8 == q(600), 10, "noticed")
+
+    alone(scene)
+
+
+def test_a_failed_question_about_positions_is_never_flat() -> None:
+    async def scene(floor: Floor) -> None:
+        await opened(floor)
+        floor.venue.set_script([Rule(verb=Verb.POSITIONS, do=Do.FAIL, times=0)])
+        before = len(positions_told(floor))
+        await asyncio.sleep(120)
+        assert floor.service.questions.failing["positions"].count > 5
+        assert len(positions_told(floor)) == before
+        assert floor.engine.kernel.slot(0).state is TradeStage.POSITION_OPEN
+
+    alone(scene, positions_s=2)
+
+
+def positions_told(floor: Floor) -> list[VenueEvent]:
+    return flows(floor, Kind.POSITION)
+
+
+def test_an_order_is_final_only_when_the_fill_history_covers_it() -> None:
+    async def scene(floor: Floor) -> None:
+        fills, lags = floor.venue.fills, True
+
+        async def lagging(asset: str, since_ms: int) -> Any:
+            found = await fills(asset, since_ms)
+            return found[:-1] if lags else found
+
+        floor.venue.fills = lagging  # type: ignore[method-assign]
+        await floor.enter()
+        await floor.until(TradeStage.POSITION_OPEN)
+        await asyncio.sleep(60)
+        (order,) = floor.engine.kernel.open_orders()
+        assert not order.final
+        lags = False
+        await floor.wait(lambda: not floor.engine.kernel.open_orders(), 10, "final")
+        order = floor.engine.kernel.orders_of(order.trade_no)[0]
+        assert order.cost_rank == EvidenceSource.FILL_HISTORY + 1
+
+    alone(scene, in_flight_s=1)
+
+
+def test_fees_are_checked_at_a_start() -> None:
+    async def play() -> None:
+        floor = Floor(fet_config())
+        contract = floor.venue.contract
+
+        async def another_rate(asset: str) -> Any:
+            return replace(await contract(asset), taker_fee_e9=900_000)
+
+        await floor.service.start()
+        await opened(floor)
+        await floor.service.close()
+        await floor.venue.connect()
+        floor.venue.contract = another_rate  # type: ignore[method-assign]
+        again = Floor.__new__(Floor)
+        again.clock, again.venue = floor.clock, floor.venue
+        again.engine, again.log = floor.engine, floor.log
+        again.runtime = Runtime(
+            engine=again.engine, log=again.log, venue=again.venue, clock=again.clock
+        )
+        again.inquiry = Inquiry(again.runtime, absence_fence_ms=100)
+        again.service = Service(again.runtime, again.inquiry, quiet_config())
+        await again.service.start()
+        assert again.runtime.state is RunState.HOLD
+        assert "by the contract's rate" in again.service.held_because
+        await again.service.close()
+
+    run(play())
+
+
+def test_a_failed_background_task_ends_the_run_and_never_hangs_it() -> None:
+    async def play() -> None:
+        floor = Floor(fet_config())
+        await floor.service.start()
+        balance = floor.inquiry.balance
+
+        async def broken() -> None:
+            raise ZeroDivisionError
+
+        floor.inquiry.balance = broken  # type: ignore[method-assign]
+        floor.service.balance_due.set()
+        async with asyncio.timeout(60):
+            with pytest.raises(Unforeseen, match="balance"):
+                await floor.service.run()
+        floor.inquiry.balance = balance  # type: ignore[method-assign]
+        await floor.service.close()
+
+    run(play())

@@ -20,6 +20,9 @@ from typing import Any
 from command_line import Done, typed
 from exchange_process import KEY, SECRET, RunningExchange, running
 
+from dita.errors import DitaError
+from dita.runtime.calling import call
+
 COMMAND = [sys.executable, "-P", "-m", "dita.commands"]
 KEYS = {"TEST_KEY": KEY, "TEST_SECRET": SECRET}
 BTC, FET, TRX = "BTC-USDT", "FET-USDT", "TRX-USDT"
@@ -62,25 +65,32 @@ class TradingDesk:
 
     @contextmanager
     def serve(self, *words: str) -> Iterator[subprocess.Popen[str]]:
-        """A serve that has come to READY or HOLD."""
-        with subprocess.Popen(
-            [*COMMAND, "serve", "--config", str(self.config), *words],
-            env={**os.environ, **KEYS}, stderr=subprocess.PIPE, text=True,
-        ) as process:  # fmt: skip
-            assert process.stderr is not None
-            said = []
-            for line in process.stderr:
-                said.append(line)
-                if "READY" in line or "HOLD" in line:
-                    break
-            else:
-                raise AssertionError("".join(said))
+        """A serve that has come to READY or HOLD; what it says goes to a file."""
+        log = self.folder / "serve.log"
+        with (
+            log.open("w") as said,
+            subprocess.Popen(
+                [*COMMAND, "serve", "--config", str(self.config), *words],
+                env={**os.environ, **KEYS}, stderr=said, text=True,
+            ) as process,
+        ):  # fmt: skip
+            end = time.monotonic() + 60
             try:
+                while not self._is_up(process.pid):
+                    assert process.poll() is None and time.monotonic() < end, log.read_text()
+                    time.sleep(0.05)
                 yield process
             finally:
                 if process.poll() is None:
                     process.send_signal(signal.SIGCONT)
                     process.kill()
+
+    def _is_up(self, pid: int) -> bool:
+        try:
+            about = call(self.state, {"verb": "about"})["about"]
+        except (DitaError, OSError):
+            return False
+        return bool(about["pid"] == pid and about["state"] in ("READY", "HOLD"))
 
     def type(self, *words: str, **more: Any) -> Done:
         """A command with this installation's settings, in this process."""

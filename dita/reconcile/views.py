@@ -6,6 +6,7 @@ compares them.  Nothing here knows where they come from.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 from dita.contracts import (
@@ -56,7 +57,7 @@ class OurMoney(Record, frozen=True, kw_only=True):
     wallet: int
     capital: int
     k_capital: int
-    causes: dict[DriftCause, int]
+    causes: Mapping[DriftCause, int]
 
 
 class OurView(Record, frozen=True, kw_only=True):

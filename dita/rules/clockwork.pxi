@@ -123,18 +123,20 @@ cdef int foreign_flow(State* st, const Input* e, Result* out) except -1 nogil:
     # What somebody else did on the account: E moved, K does not, and the difference has a name.
     cdef Ledger* k = &st.ledger
     cdef money_t total = 0
+    # What has no label may be the funding that a frame announced: it must not be explained twice.
+    cdef bint funding = e.reason == BALANCE_FUNDING or e.reason == BALANCE_UNKNOWN
+    cdef money_t kind = k.foreign_funding if funding else k.foreign_transfers
     if not e.flags & HAS_REALIZED:
         return refuse_field(out, FIELD_MONEY, D_INVALID_EVENT)
     if e.event_key == 0:
         return refuse_field(out, FIELD_INTENT, D_INVALID_EVENT)
     if was_seen(st, e.event_key):
         return D_DUPLICATE_EVENT
-    cdef money_t kind = k.foreign_funding if e.reason == BALANCE_FUNDING else k.foreign_transfers
     if money_add(k.foreign, e.realized, &total) or money_add(kind, e.realized, &kind):
         return D_ARITHMETIC_LIMIT
     accept(st, e, out)
     k.foreign = total
-    if e.reason == BALANCE_FUNDING:
+    if funding:
         k.foreign_funding = kind
     elif e.reason == BALANCE_TRANSFER:
         k.foreign_transfers = kind

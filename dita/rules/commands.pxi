@@ -394,7 +394,7 @@ cdef int adopt_order(State* st, const Input* e, int32_t slot, Result* out) excep
     order = s.entry_order if e.role == ENTRY else s.exit_order
     if order >= 0 and not is_terminal(&st.orders[order]):
         return D_SLOT_BUSY              # what it filled is not certain yet
-    if st.order_free < 0 and st.retired_live == 0:
+    if not room_beside_exits(st):
         return D_LIMIT_REACHED
     accept(st, e, out)
     order = order_new(st, s.trade, e.role, t.side if e.role == ENTRY else -t.side, e.quantity_e8)

@@ -234,8 +234,8 @@ cdef int32_t slot_closed_by(const State* st, const Input* e) noexcept nogil:
             continue
         if size_of(t) > 0:
             return i
-        if found < 0 and not is_certain(st, t):
-            found = i               # its entry may have filled already
+        if found < 0 and (t.unlocked > 0 or not is_certain(st, t)):
+            found = i               # this one came before a close that we know, or its entry filled
     return found
 
 
@@ -372,9 +372,8 @@ cdef inline int apply_order_event(State* st, const Input* e, Result* out) except
         release_strangers(st, e, out)
         order = order_by_ids(st, e, &conflict)
     if order < 0:
-        if out.accepted:
-            return D_OK
-        return apply_unmatched(st, e, out)
+        code = apply_unmatched(st, e, out)
+        return D_OK if out.accepted else code   # what it released was applied
     asset_key = st.trades[st.orders[order].trade].asset_key
     code = apply_to_order(st, e, order, out)
     if out.accepted:

@@ -227,12 +227,15 @@ cdef int exit_rejected(State* st, int32_t slot, const Order* o, const Input* e, 
 
 
 cdef int exit_too_small(State* st, Slot* s, const Trade* t, const Order* o, const Input* e, Result* out) except -1 nogil:
+    if not s.latched:
+        return 0                # nobody wants it out any more
     if s.explicit:
         latch_drop(s)           # a typed quantity is not made larger
         return 0
-    if s.exit_goal_e8 != ALL and size_of(t) > o.intended_e8:
-        latch_exit(s, ALL)      # a leg that the venue does not take is taken with all the rest
+    if size_of(t) > o.intended_e8:
+        latch_exit(s, ALL)      # a part that the venue does not take is taken with all the rest
         s.goal_ratio_e9 = 0
+        s.market_e8 = ALL
         back_off(st, s, e)
         return 0
     note(out, D_DUST)

@@ -62,21 +62,27 @@ cdef int32_t external_after(const State* st, const Trade* t, int32_t previous) n
     return found
 
 
+cdef int64_t unlocked_part(const State* st, const Trade* t) noexcept nogil:
+    # What is booked of external orders whose part a position has not settled yet.
+    cdef int32_t order = t.orders
+    cdef int64_t total = 0
+    while order >= 0:
+        if st.orders[order].flags & (EXTERNAL | LOCKED) == EXTERNAL:
+            total += st.orders[order].level.filled_e8
+        order = st.orders[order].next
+    return total
+
+
 cdef int rebook(State* st, int32_t trade, Result* out) except -1 nogil:
     # Of what others closed, ours is what our own orders left open: a function of levels, so that it
     # does not matter who was heard first.  A position settles it, and then it is locked.
     cdef Trade* t = &st.trades[trade]
     cdef int32_t order = external_after(st, t, -1)
     cdef Order* o
-    cdef int64_t room = t.sums.entered_e8 - t.sums.exited_e8
+    cdef int64_t room = t.sums.entered_e8 - t.sums.exited_e8 + unlocked_part(st, t)
     cdef int64_t share
     if t.externals == 0:
         return 0
-    while order >= 0:
-        if not st.orders[order].flags & LOCKED:
-            room += st.orders[order].level.filled_e8
-        order = external_after(st, t, order)
-    order = external_after(st, t, -1)
     while order >= 0:
         o = &st.orders[order]
         share = o.level.filled_e8
@@ -144,7 +150,7 @@ cdef int external(State* st, const Input* e, int32_t slot, Result* out) except -
         return refuse_field(out, FIELD_EVENT, D_INVALID_EVENT)  # it could be counted twice
     if was_seen(st, e.event_key) or probe_find(st.own, st.own_mask, e.venue_key) != 0:
         return D_DUPLICATE_EVENT
-    if st.order_free < 0 and st.retired_live == 0:
+    if not room_beside_exits(st):
         return D_LIMIT_REACHED
     memset(&draft, 0, sizeof(Order))
     draft.trade = trade

@@ -240,6 +240,7 @@ cdef int sums_move(Sums* sums, const Order* o, const Level* new) except -1 nogil
     cdef int bad
     if o.role != ENTRY:
         if (old.realized_rank == 0 and new.realized_rank == 0 and old.filled_e8 > 0
+                and new.filled_e8 > 0       # else one exit less waits for a figure
                 and old.priced_e8 == old.filled_e8 and new.priced_e8 == new.filled_e8):
             bad = money_sub(new.fee, old.fee, &delta)
             bad |= money_add(sums.fees, delta, &sums.fees)
@@ -471,7 +472,8 @@ cdef void change_write(State* st, Order* o, const Change* c, Result* out) noexce
     k.fees = c.k_fees
     k.fees_estimated = c.k_fees_estimated
     k.unsettled = c.unsettled
-    out.quantity_delta_e8 += o.level.filled_e8 - before.filled_e8
+    out.quantity_delta_e8 = quantity_sum(
+        out.quantity_delta_e8, o.level.filled_e8 - before.filled_e8)
     flows_of_change(st, o, t, &before, c)
     track_peak(k)
     money_add(out.realized_delta, c.realized_delta, &out.realized_delta)

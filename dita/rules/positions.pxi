@@ -70,7 +70,7 @@ cdef int position_of_others(State* st, const Input* e, int side, int64_t theirs,
     if at < 0 and theirs != 0 and st.foreign_count == FOREIGN_MAX and foreign_room(st) < 0:
         return D_LIMIT_REACHED
     accept(st, e, out)
-    if theirs != 0 and turned_up(st, e.asset_key, side, theirs, out):
+    if theirs != 0 and turned_up(st, e, side, theirs, out):
         return D_OK
     foreign_set(st, place, theirs, position_ms(st, e))
     return D_OK
@@ -85,10 +85,10 @@ cdef int32_t order_written_off(const State* st, const Trade* t) noexcept nogil:
     return -1
 
 
-cdef int turned_up(State* st, uint64_t asset_key, int side, int64_t theirs, Result* out) except -1 nogil:
+cdef int turned_up(State* st, const Input* e, int side, int64_t theirs, Result* out) except -1 nogil:
     # What was written off is there after all, or somebody has opened the same: it gets a slot in
     # doubt, and a person decides whose it is.  Returns 1 when it was so.
-    cdef int32_t trade = trade_written_off(st, asset_key, side, theirs)
+    cdef int32_t trade = trade_written_off(st, e.asset_key, side, theirs)
     cdef Trade* t
     cdef Order* o
     cdef Change c
@@ -108,9 +108,13 @@ cdef int turned_up(State* st, uint64_t asset_key, int side, int64_t theirs, Resu
     c.level.realized = signed_share(o.level.realized, c.level.filled_e8, o.level.filled_e8)
     if money_of_change(st, o, t, &c) != D_OK:
         return 0
+    if out.trade_no == 0:
+        out.trade_no = t.trade_no
+        out.order_no = o.order_no
     change_write(st, o, &c, out)
-    foreign_set(st, foreign_key(st, asset_key, side), theirs - t.side * back, 0)
+    foreign_set(st, foreign_key(st, e.asset_key, side), theirs - t.side * back, position_ms(st, e))
     recover(st, trade, False, out)
+    hold_to_table(st, &st.table[IDLE][IN_POSITION], t.slot, out)
     return 1
 
 
@@ -168,7 +172,7 @@ cdef void group_of(const State* st, uint64_t asset_key, int side, Group* g) noex
             g.side = t.side
         g.slots[g.count] = i
         g.count += 1
-        g.net += t.side * size_of(t)
+        g.net = quantity_sum(g.net, t.side * size_of(t))
         if st.slots[i].last_fill_ms > g.last_fill_ms:
             g.last_fill_ms = st.slots[i].last_fill_ms
         g.live |= is_live(st, st.slots[i].entry_order) or is_live(st, st.slots[i].exit_order)
@@ -202,9 +206,10 @@ cdef int position(State* st, const Input* e, int side, int64_t theirs, Result* o
     if not st.config.hedge:
         net_slots(st, &g, position_ms(st, e), out)
     give_back_overfill(st, &g, theirs, out)
+    group_of(st, e.asset_key, side, &g)         # what netting has left
     if g.certain:
         book_to_position(st, &g, theirs, out)
-    group_of(st, e.asset_key, side, &g)
+        group_of(st, e.asset_key, side, &g)
     return judge_position(st, e, &g, theirs, out)
 
 
@@ -221,22 +226,27 @@ cdef void clear_doubt(State* st, int32_t slot, int64_t exchange_ms) noexcept nog
     s.futile_ms = 0
 
 
+cdef void prove_at_most(State* st, int32_t slot, int64_t there, int64_t asked_ms) noexcept nogil:
+    # Of ours, what the venue shows on its side.
+    cdef Slot* s = &st.slots[slot]
+    cdef int64_t proven = size_of(&st.trades[s.trade])
+    if there < proven:
+        proven = there
+    s.proven_e8 = proven if proven > 0 else 0
+    s.proven_ms = asked_ms
+
+
 cdef int position_in_flight(State* st, const Input* e, const Group* g, int64_t theirs, Result* out) except -1 nogil:
     # With an order in flight both may be right: agreement ends a doubt, disagreement begins none.
     cdef int32_t i
     cdef Slot* s
-    cdef int64_t there
     for i in range(g.count):
         s = &st.slots[g.slots[i]]
         if theirs == g.net and size_of(&st.trades[s.trade]) >= 0:
             clear_doubt(st, g.slots[i], position_ms(st, e))
         elif s.flags & STALE:
             note(out, D_POSITION_DISAGREES)
-            there = on_side(&st.trades[s.trade], theirs)
-            s.proven_e8 = size_of(&st.trades[s.trade])
-            if there < s.proven_e8:
-                s.proven_e8 = there if there > 0 else 0
-            s.proven_ms = position_ms(st, e)
+            prove_at_most(st, g.slots[i], on_side(&st.trades[s.trade], theirs), position_ms(st, e))
     return 0
 
 
@@ -320,7 +330,7 @@ cdef int net_order(State* st, int32_t slot, const Level* level, int64_t when_ms,
     return 0
 
 
-cdef void give_back_overfill(State* st, const Group* g, int64_t theirs, Result* out) noexcept nogil:
+cdef void give_back_overfill(State* st, Group* g, int64_t theirs, Result* out) noexcept nogil:
     # An exit took too much, and whoever closed what that opened, it is closed.
     cdef int32_t i
     cdef Trade* t
@@ -331,10 +341,12 @@ cdef void give_back_overfill(State* st, const Group* g, int64_t theirs, Result* 
         over = -size_of(t)
         if over <= 0:
             continue
-        closed = on_side(t, theirs - g.net)
+        closed = on_side(t, quantity_sum(theirs, -g.net))
         if closed > 0:
             note(out, D_POSITION_DISAGREES)
-            t.returned_e8 += over if over < closed else closed
+            closed = over if over < closed else closed
+            t.returned_e8 += closed
+            g.net = quantity_sum(g.net, t.side * closed)
 
 
 cdef int book_to_position(State* st, const Group* g, int64_t theirs, Result* out) except -1 nogil:
@@ -347,29 +359,35 @@ cdef int book_to_position(State* st, const Group* g, int64_t theirs, Result* out
     cdef int64_t there = theirs if g.side > 0 else -theirs
     cdef int64_t ours = 0
     cdef int64_t share
+    cdef int64_t booked
     cdef int64_t wanted
     for i in range(g.count):
         t = &st.trades[st.slots[g.slots[i]].trade]
-        if t.side != g.side or size_of(t) < 0:
+        if size_of(t) < 0 or (t.side != g.side and size_of(t) > 0):
             return 0
-        ours += size_of(t)
+        ours = quantity_sum(ours, size_of(t))
     if there < 0:
         there = 0
     for i in range(g.count):
         t = &st.trades[st.slots[g.slots[i]].trade]
+        if t.side != g.side:
+            continue            # netted: what is left is on the other side
+        booked = t.sums.exited_e8
+        wanted = ours - there   # more is booked when something is missing, less when it is there
+        if wanted > size_of(t):
+            wanted = size_of(t)
+        wanted += unlocked_part(st, t)
         order = external_after(st, t, -1)
-        while order >= 0:
+        while order >= 0:       # the earliest closed first
             o = &st.orders[order]
             if not o.flags & LOCKED:
-                wanted = o.level.filled_e8 + (ours - there)     # more when something is missing
                 share = wanted if wanted < o.whole.filled_e8 else o.whole.filled_e8
                 if share < 0:
                     share = 0
-                if share - o.level.filled_e8 > size_of(t):
-                    share = o.level.filled_e8 + size_of(t)
-                ours -= share - o.level.filled_e8
+                wanted -= share
                 book_share(st, order, share, out)
             order = external_after(st, t, order)
+        ours -= t.sums.exited_e8 - booked
         foreign_share(st, st.slots[g.slots[i]].trade)
     return 0
 
@@ -385,7 +403,8 @@ cdef int judge_position(State* st, const Input* e, const Group* g, int64_t their
             for i in range(g.count):
                 if not is_done(st, g.slots[i]):
                     agreed(st, g.slots[i], position_ms(st, e), g.over)
-            foreign_set(st, foreign_key(st, e.asset_key, g.side), theirs - g.net, position_ms(st, e))
+            foreign_set(st, foreign_key(st, e.asset_key, g.side), quantity_sum(theirs, -g.net),
+                        position_ms(st, e))
             return 0
     note(out, D_POSITION_DISAGREES)
     for i in range(g.count):
@@ -430,10 +449,7 @@ cdef int prove_mixed(State* st, const Input* e, const Group* g, int64_t there) e
             continue
         s = &st.slots[g.slots[i]]
         mine = there if st.trades[s.trade].side == g.side else -there
-        s.proven_e8 = size_of(&st.trades[s.trade])
-        if mine < s.proven_e8:
-            s.proven_e8 = mine if mine > 0 else 0
-        s.proven_ms = position_ms(st, e)
+        prove_at_most(st, g.slots[i], mine, position_ms(st, e))
     return 0
 
 
@@ -453,7 +469,7 @@ cdef int prove_shortfall(State* st, const Input* e, const Group* g, int64_t ours
     for round_ in range(2):
         for i in range(g.count - 1, -1, -1):
             s = &st.slots[g.slots[i]]
-            if ((s.flags & RECOVERY) != 0) == (round_ == 0):
+            if ((s.flags & RECOVERY) != 0) == (round_ == 0) and not is_done(st, g.slots[i]):
                 part = missing if missing < s.proven_e8 else s.proven_e8
                 s.proven_e8 -= part
                 missing -= part

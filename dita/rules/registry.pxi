@@ -69,9 +69,17 @@ cdef inline bint is_terminal(const Order* o) noexcept nogil:
 
 cdef inline bint room_for_entry(const State* st) noexcept nogil:
     # Every slot in use keeps room for two more orders: an exit must never find the registry full.
-    cdef int64_t orders = st.config.orders - st.orders_used + st.retired_orders
     cdef int64_t trades = st.config.trades - st.trades_used + st.retired_live
-    return trades >= 1 and orders >= 2 + 2 * <int64_t>st.active
+    return trades >= 1 and orders_left(st) >= 2 + 2 * <int64_t>st.active
+
+
+cdef inline bint room_beside_exits(const State* st) noexcept nogil:
+    # For an order of a slot in use that is no exit of ours.
+    return orders_left(st) >= 1 + 2 * <int64_t>st.active
+
+
+cdef inline int64_t orders_left(const State* st) noexcept nogil:
+    return st.config.orders - st.orders_used + st.retired_orders
 
 
 cdef void order_release(State* st, int32_t index) noexcept nogil:

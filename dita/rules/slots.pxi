@@ -176,7 +176,7 @@ cdef int64_t exits_out(const State* st, const Trade* t) noexcept nogil:
     cdef int64_t total = 0
     while order >= 0:
         if st.orders[order].role == EXIT:
-            total += unfilled(&st.orders[order])
+            total = quantity_sum(total, unfilled(&st.orders[order]))
         order = st.orders[order].next
     return total
 
@@ -200,11 +200,11 @@ cdef int64_t room_on_symbol(const State* st, const Trade* t) noexcept nogil:
         other = &st.trades[st.slots[i].trade]
         if other.asset_key != t.asset_key:
             continue
-        net += t.side * other.side * size_of(other)
+        net = quantity_sum(net, t.side * other.side * size_of(other))
         if other.trade_no != t.trade_no:
             others += 1
             if other.side == t.side:
-                net -= exits_out(st, other)
+                net = quantity_sum(net, -exits_out(st, other))
     if others == 0:
         return ALL
     return net if net > 0 else 0
@@ -268,16 +268,12 @@ cdef int submit_exit(State* st, int32_t slot, Order* o) except -1 nogil:
     cdef Slot* s = &st.slots[slot]
     cdef Trade* t = &st.trades[s.trade]
     cdef Request* r
-    cdef int64_t covered = t.sums.exited_e8 + o.intended_e8
     if market_left(s, t) == 0:
         o.order_type = s.exit_type
         o.limit_price_e10 = s.exit_price_e10
         if s.exit_wait_ms > 0:
             o.deadline_ms = st.now_ms + s.exit_wait_ms
-    if s.exit_goal_e8 == ALL:
-        covered = ALL
-    if covered > s.market_e8:
-        s.market_e8 = covered
+        s.market_e8 = ALL if s.exit_goal_e8 == ALL else t.sums.exited_e8 + o.intended_e8
     o.intent_key = s.exit_intent_key
     o.child = s.next_child
     s.next_child += 1

@@ -3,12 +3,20 @@
 # A person proposes nothing here: the quantity is what the last position lacked, the money is what
 # income rows say, and what the wallet lost beyond that stays unexplained.
 
+cdef bint rows_are_read(const State* st, const Slot* s) noexcept nogil:
+    # By a reader: the first balance only says up to when nobody has to read.
+    cdef const Ledger* k = &st.ledger
+    if not k.seeded or k.income_read_ms <= k.income_from_ms:
+        return False
+    return k.income_read_ms >= s.short_ms + EXPECTED_MS
+
+
 cdef int64_t missing_of(const State* st, const Slot* s) noexcept nogil:
     # What no record of the venue's can explain any more, 0 while one may still come.
     cdef const Trade* t = &st.trades[s.trade]
     if not is_over(st, t) or s.proven_ms < s.last_fill_ms or s.short_ms == 0:
         return 0
-    if st.ledger.income_read_ms < s.short_ms + EXPECTED_MS:
+    if not rows_are_read(st, s):
         return 0
     return size_of(t) - s.proven_e8
 
@@ -24,7 +32,7 @@ cdef int check_write_off(const State* st, const Slot* s, const Input* e, Result*
         return refuse_field(out, FIELD_TIME, D_STALE_STATE)
     if e.quantity_e8 == 0 or e.quantity_e8 != size_of(t) - s.proven_e8:
         return refuse_field(out, FIELD_QUANTITY, D_INVALID_INTENT)
-    if st.ledger.income_read_ms < s.short_ms + EXPECTED_MS:
+    if not rows_are_read(st, s):
         return refuse_field(out, FIELD_TIME, D_STALE_STATE)
     if st.order_free < 0 and st.retired_live == 0:
         return D_LIMIT_REACHED

@@ -19,7 +19,7 @@ from dita.clock import Clock
 #: So long after it was asked the same command is taken for the same wish.
 KEPT_MS: Final = 600_000
 #: Of a request, what may differ between two tries of the same wish.
-NOT_THE_WISH: Final = frozenset({"operator", "reason", "deadline_ms", "wait_ms", "intent_id"})
+NOT_THE_WISH: Final = frozenset({"operator", "reason", "wait_ms", "intent_id"})
 
 
 class Kept(NamedTuple):

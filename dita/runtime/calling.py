@@ -55,14 +55,23 @@ def socket_path(directory: Path) -> Path:
     return path
 
 
-def call(directory: Path, request: dict[str, Any], timeout_s: float = ANSWER_S) -> dict[str, Any]:
-    """Ask the serve of a state directory; it is told until when we wait.
+def call(
+    directory: Path,
+    request: dict[str, Any],
+    timeout_s: float = ANSWER_S,
+    *,
+    taken_within_s: float = 0,
+) -> dict[str, Any]:
+    """Ask the serve of a state directory, and wait for its answer for so long.
+
+    What adds risk or repairs is done only when serve takes it up within ``taken_within_s``, 0 for
+    all of the time.
 
     NotRunning when nobody listens; Unanswered (a TimeoutError) when it does not answer or ends
     before it does; OperatorError with its own words when it refuses, RefusedForSafety and
     VenueError where those are the reason.
     """
-    until_ns = SystemClock().boottime_ns() + int(timeout_s * 10**9)
+    until_ns = SystemClock().boottime_ns() + int((taken_within_s or timeout_s) * 10**9)
     asked = json.dumps({**request, UNTIL: until_ns}).encode() + b"\n"
     line = _asked(socket_path(directory), asked, timeout_s)
     answer = json.loads(line)

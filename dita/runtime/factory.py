@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from dita.clock import Clock, MachineClock
-from dita.contracts import ControlAction
+from dita.contracts import ControlAction, RiskLimit
 from dita.errors import JournalFault, SettingsError
 from dita.files import read_limited
 from dita.journal import GroupCommit, OsDisk
@@ -185,7 +185,11 @@ class Bundle:
         inquiry = Inquiry(self.runtime, absence_fence_ms=1_000 * settings.venue.absence_fence_s)
         self.service = Service(self.runtime, inquiry, _cadence(settings))
         self.service.reconcile_on_restart = settings.runtime.reconcile_on_restart
+        self.service.limits = _limits(settings)
         self.log.on_full = self._disk_full
+        self.started_ms = self.runtime.time.now_ms()
+        #: How the log and the alerts do; set by who runs them.
+        self.log_status: Callable[[], dict[str, Any]] = dict
         #: It was drained: this start was no crash.
         self.is_stopped = False
         self._closing: threading.Thread | None = None
@@ -293,6 +297,18 @@ class Bundle:
                 self.budget.stopped_cleanly()
         except Exception as error:  # noqa: BLE001 - raised where it is waited for
             self._close_failure = error
+
+
+def _limits(settings: Settings) -> dict[RiskLimit, int]:
+    limits = settings.limits
+    return {
+        RiskLimit.ORDER_NOTIONAL: limits.order_notional_usdt,
+        RiskLimit.SYMBOL_NOTIONAL: limits.symbol_notional_usdt,
+        RiskLimit.TOTAL_NOTIONAL: limits.total_notional_usdt,
+        RiskLimit.POSITIONS: limits.positions,
+        RiskLimit.INTENTS_PER_MINUTE: limits.entries_per_minute,
+        RiskLimit.DAY_LOSS: limits.day_loss_usdt,
+    }
 
 
 async def _ignore(work: Awaitable[object]) -> None:

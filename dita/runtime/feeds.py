@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 
 from dita.contracts import (
+    EffectKind,
     KernelDiagnosticCode,
     KernelEventKind,
     Record,
@@ -20,6 +21,8 @@ from dita.runtime.loop import Input
 
 #: So many refused orders are remembered.
 REFUSED_MAX = 32
+#: And the times of so many orders; the registry of the smallest kernel holds fewer.
+SENT_MAX = 20_000
 
 _SAID_NO = (KernelEventKind.ORDER_REJECT, KernelEventKind.RATE_LIMITED)
 _STALE = TradeStage.STALE_STATE_RECONCILING
@@ -43,6 +46,8 @@ class Feeds:
         self.positions_ms = 0
         self.applied_ms = 0
         self.refused: deque[Refused] = deque(maxlen=REFUSED_MAX)
+        #: When an order was handed over to be sent, by its own number; since this start.
+        self.sent_ms: dict[int, int] = {}
         #: Set when a balance is worth asking for.
         self.balance_due = asyncio.Event()
         #: Set when a slot has come into doubt.
@@ -58,6 +63,9 @@ class Feeds:
                 self.positions_ms = now
             elif record.kind in _SAID_NO:
                 self._note_refused(record)
+        for effect in outcome.effects:
+            if effect.kind is EffectKind.SUBMIT:
+                self._note_sent(effect.order_no, now)
         done = outcome.kernel.transition
         if done is not None and (done.fee_delta or done.realized_delta or done.trueup_delta):
             self.balance_due.set()
@@ -65,6 +73,12 @@ class Feeds:
             self.balance_due.set()  # somebody waits for it
         if done is not None and done.after is _STALE and done.before is not _STALE:
             self.doubt.set()
+
+    def _note_sent(self, order_no: int, now_ms: int) -> None:
+        self.sent_ms[order_no] = now_ms
+        if len(self.sent_ms) > SENT_MAX:
+            for oldest in list(self.sent_ms)[: SENT_MAX // 2]:
+                del self.sent_ms[oldest]
 
     def _note_refused(self, record: VenueEvent) -> None:
         self.refused.append(

@@ -300,7 +300,7 @@ class Runtime:
             event_seq=kernel.event_seq,
             details={"field": field, "value": found, "expected": expected},
         )
-        return Outcome(done, self.engine.snapshot, ())
+        return Outcome(done, self.engine.snapshot)
 
     def _publish(self, record: Input, outcome: Outcome, seq: int) -> None:
         for publisher in tuple(self.publishers):

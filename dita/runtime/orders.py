@@ -40,7 +40,6 @@ class Orders:
 
     def _on_submit(self, asked: Asked) -> None:
         effect = asked.effect
-        slot = self._runtime.engine.kernel.slot(effect.slot_id)
         order = SubmitOrder(
             client_order_id=effect.client_order_id,
             asset=effect.asset,
@@ -49,7 +48,7 @@ class Orders:
             quantity_e8=effect.quantity_e8,
             limit_price_e10=effect.price_e10,
             reduce_only=effect.reduce_only,
-            leverage=slot.leverage,
+            leverage=effect.leverage,
         )
         late_ms = self._late_ms(asked)
         self._runtime.spawn(

@@ -7,21 +7,16 @@ nothing of anybody else's is closed for it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, NamedTuple
 
 from dita.contracts import OrderSide
-from dita.identity import plain_symbol
+from dita.identity import is_emergency_client_id, is_own_client_id, plain_symbol
 from dita.journal import Replayed
-from dita.venues import OrderReport, PositionReport
+from dita.venues import OrderReport, PositionReport, QueryFailed, unreadable_in
 
 #: The exchange's times of orders are cut to the second, and it answers about its clock a bit late.
 CLOCK_MARGIN_MS: Final = 2_000
-#: An order of an emergency; with a 0, which no id of a kernel has.
-EMERGENCY_SHAPE: Final = re.compile(r"flatten0[a-z2-7]{24}")
-#: Or one of a kernel of this program (identity.client_order_id).
-OUR_SHAPE: Final = re.compile(rf"[a-z2-7]{{32}}|{EMERGENCY_SHAPE.pattern}")
 
 #: The orders of a symbol since a time, 0 for as far back as the exchange shows them.
 Orders = Callable[[str, int], Awaitable[Iterable[OrderReport]]]
@@ -66,24 +61,32 @@ def said(position: PositionReport, quantity_e8: int, orders: Iterable[OrderRepor
 
 def is_ours(client_order_id: str) -> bool:
     """Has a client order id the form of one of ours?"""
-    return OUR_SHAPE.fullmatch(client_order_id.lower()) is not None
+    return is_own_client_id(client_order_id) or is_emergency_client_id(client_order_id)
 
 
 async def own_size(position: PositionReport, known: Known, orders_of: Orders) -> int:
     """Our signed quantity in a position: what was known, and what own orders filled since.
 
-    In hedge mode an emergency's order belongs to the side that it closes.  Another one does not say
-    to which; when it filled since then nothing is proven, and the answer is 0.
+    In hedge mode an order belongs to its position side, an emergency's to the side that it closes.
+    When one that filled does not say it, nothing is proven, and the answer is 0.  QueryFailed while
+    an order that may be ours cannot be read.
     """
     place = (plain_symbol(position.asset), int(position.side) if known.hedge else 0)
     size_e8 = known.sizes.get(place, 0)
-    for order in await orders_of(position.asset, 0):
+    orders = await orders_of(position.asset, 0)
+    for row in unreadable_in(orders):
+        if not row.client_order_id or is_ours(row.client_order_id):
+            raise QueryFailed("an order that may be ours cannot be read", found=row.why)
+    for order in orders:
         moved_e8 = _moved(order, known)
         if not moved_e8:
             continue
-        if known.hedge and not EMERGENCY_SHAPE.fullmatch(order.client_order_id.lower()):
+        side = int(order.position_side)
+        if not side and is_emergency_client_id(order.client_order_id):
+            side = -int(order.side)
+        if known.hedge and not side:
             return 0
-        if not known.hedge or order.side == -position.side:
+        if not known.hedge or side == int(position.side):
             size_e8 += order.side * moved_e8
     return size_e8
 

@@ -144,9 +144,10 @@ class Quarantine:
         trigger = record.kind if isinstance(record, VenueEvent) else record.command
         kernel = KernelOutcome(
             False, code, KernelSeverity.CRITICAL, trigger, self._store.engine.kernel.event_seq,
-            notes=(KernelDiagnosticCode.QUARANTINED,), details={"quarantined": why},
+            notes=(KernelDiagnosticCode.QUARANTINED,), effects=effects,
+            details={"quarantined": why},
         )  # fmt: skip
-        return Outcome(kernel, self._store.engine.snapshot, effects)
+        return Outcome(kernel, self._store.engine.snapshot)
 
 
 def slot_of(kernel: ExecutionKernel, record: Input) -> int:

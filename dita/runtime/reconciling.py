@@ -220,7 +220,7 @@ class Reconciling:
         return (
             f"written off {format_quantity(step.quantity_e8)}, result {format_money(amount)} from "
             f"income rows; {told}; what the wallet lost beyond that stays unexplained until "
-            "`pink-ctl anchor --reason`"
+            "`pink-ctl anchor --reason WHY`"
         )
 
     def _rows_of(self, step: Step) -> list[IncomeReport]:

@@ -19,6 +19,7 @@ from dita.contracts import (
     KernelIntent,
     OrderRole,
     Record,
+    RiskLimit,
     VenueEvent,
     VenueOrderStatus,
 )
@@ -82,6 +83,8 @@ class Service:
         self.feeds = Feeds()
         self.balance_due, self.doubt = self.feeds.balance_due, self.feeds.doubt
         self.fees = FeeCheck()
+        #: What entries may risk, by limit, 0 for none; told to the kernel at the start.
+        self.limits: dict[RiskLimit, int] = {}
         #: Off: differences at a start are settled too, but it holds until somebody has looked.
         self.reconcile_on_restart = True
         self.stop_requested = asyncio.Event()
@@ -102,6 +105,24 @@ class Service:
             self._worker = asyncio.ensure_future(self.runtime.work())
             self._worker.set_name("loop")
             await self._or_stop(self.readiness.begin())
+            await self._or_stop(self._set_limits())
+
+    async def _set_limits(self) -> None:
+        """Journal the limits that are not the kernel's already."""
+        now = self.runtime.engine.kernel.limits()
+        for limit, amount in self.limits.items():
+            if now.get(limit, 0) != amount:
+                await self.runtime.ask(
+                    KernelIntent(
+                        command=KernelCommandType.CONTROL,
+                        received_ms=1,
+                        intent_id=self.new_id("limit"),
+                        action=ControlAction.LIMIT,
+                        limit=limit,
+                        amount=amount,
+                        reason="settings",
+                    )
+                )
 
     async def start(self, *, hold: str = "", stay: bool = True) -> None:
         """Connect, ask about everything that is not certain, then READY (or HOLD).

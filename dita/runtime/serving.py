@@ -218,7 +218,14 @@ def current_status(bundle: Bundle) -> dict[str, Any]:
     )
     journal = bundle.journal_status()
     journal["commit_max_ms"] = bundle.runtime.commit_max_ms
-    return {**status, "journal": journal}
+    return {
+        **status,
+        "version": __version__,
+        "place": place_by_settings(bundle.settings, bundle.directory),
+        "uptime_ms": bundle.runtime.time.now_ms() - bundle.started_ms,
+        "journal": journal,
+        "log": bundle.log_status(),
+    }
 
 
 async def serve(
@@ -258,6 +265,7 @@ async def _served(
         loop.add_signal_handler(number, service.stop_requested.set)
     loop.add_signal_handler(signal.SIGHUP, chronicle.note, "TERMINAL")
     chronicle.attach(bundle.runtime, bundle.store.journal.append_note)
+    bundle.log_status = chronicle.status
     chronicle.note("STARTED", **_start_of(bundle))
     control = ControlServer(
         bundle.directory,

@@ -12,12 +12,16 @@ from typing import Any
 
 import msgspec
 
-from dita.contracts import Record, TradeSlot
+from dita.contracts import Record, RiskLimit, TradeSide, TradeSlot
+from dita.kernel import ExecutionKernel
+from dita.runtime.entries import waits_for
 from dita.runtime.loop import RunState
 from dita.runtime.marks import Mark
 from dita.runtime.service import Service
 from dita.units import format_money, format_price, format_quantity, format_ratio
 
+#: Limits that are counts; the others are money.
+COUNTED = frozenset({RiskLimit.POSITIONS, RiskLimit.INTENTS_PER_MINUTE})
 #: A serve whose loop has not moved for this long is stale.
 STALE_MS = 5_000
 
@@ -83,6 +87,56 @@ def _aged(record: Record, since_ms: int, now_ms: int) -> dict[str, Any]:
     return {**msgspec.to_builtins(record), "age_ms": now_ms - since_ms}
 
 
+def _exposure(service: Service) -> dict[str, Any]:
+    """What is at stake: open positions at their marks, and the margin for them."""
+    kernel, account = service.runtime.engine.kernel, service.runtime.engine.snapshot
+    margin = sum(slot.initial_margin for slot in kernel.active_slots())
+    return {
+        "positions": account.open_positions,
+        "notional": format_money(account.open_notional),
+        "leverage": format_ratio(account.leverage_e9),
+        "margin": format_money(margin),
+        "available_margin": format_money(account.available_margin),
+    }
+
+
+def _foreign(kernel: ExecutionKernel) -> list[dict[str, Any]]:
+    """What others hold on symbols that we trade."""
+    found = []
+    sides = tuple(TradeSide) if kernel.config.hedge else (TradeSide.LONG,)
+    for asset in sorted({trade.asset for trade in kernel.trades()}):
+        for side in sides:
+            quantity = kernel.foreign_quantity_e8(asset, side)
+            if quantity:
+                holds = TradeSide.LONG if quantity > 0 else TradeSide.SHORT
+                size = format_quantity(abs(quantity))
+                found.append({"asset": asset, "side": holds.name, "quantity": size})
+    return found
+
+
+def _orders(service: Service, now_ms: int) -> list[dict[str, Any]]:
+    """Every order that is not final: whose, how much of it is filled, and how old it is."""
+    kernel = service.runtime.engine.kernel
+    found = []
+    for order in kernel.open_orders():
+        trade = kernel.trade_of(order.trade_no)
+        found.append(
+            {
+                "trade": trade.trade_id if trade is not None else "",
+                "asset": kernel.asset_of(order.trade_no),
+                "role": order.role.name,
+                "side": order.side.name,
+                "quantity": format_quantity(order.intended_e8),
+                "filled": format_quantity(order.filled_e8),
+                "status": order.status.name,
+                "client_order_id": order.client_order_id,
+                "venue_order_id": order.venue_order_id,
+                "age_ms": _age(now_ms, service.feeds.sent_ms.get(order.order_no, 0)),
+            }
+        )
+    return found
+
+
 def status_of(service: Service, *, epoch: int, settings_hash: str) -> dict[str, Any]:
     """The whole record."""
     runtime = service.runtime
@@ -90,6 +144,8 @@ def status_of(service: Service, *, epoch: int, settings_hash: str) -> dict[str, 
     account = runtime.engine.snapshot
     feeds = service.feeds
     now = runtime.time.now_ms()
+    missing = () if service.readiness.is_ready else service.readiness.missing()
+    waits = waits_for(kernel, account, now, held_because=service.held_because, not_ready=missing)
     history = service.watch.history
     return {
         "state": runtime.state.name,
@@ -114,7 +170,16 @@ def status_of(service: Service, *, epoch: int, settings_hash: str) -> dict[str, 
         "drift_by_cause": {c.value: format_money(v) for c, v in account.drift_by_cause.items()},
         "drift_status": account.status.name,
         "entries_frozen": list(kernel.freeze_causes()),
-        "not_ready": [] if service.readiness.is_ready else list(service.readiness.missing()),
+        "held_symbols": list(kernel.held_symbols()),
+        "limits": {
+            limit.name.lower(): str(value) if limit in COUNTED else format_money(value)
+            for limit, value in kernel.limits().items()
+        },
+        "not_ready": list(missing),
+        "entries": {"allowed": not waits, "wait_for": waits},
+        "exposure": _exposure(service),
+        "foreign": _foreign(kernel),
+        "orders": _orders(service, now),
         "held_because": service.held_because,
         "trades": account.trade_seq,
         "slots": [

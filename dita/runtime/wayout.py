@@ -18,6 +18,7 @@ from dita.errors import AlreadyRunning, RefusedForSafety, SettingsError, UsageEr
 from dita.identity import plain_symbol
 from dita.journal import Salvage
 from dita.runtime.emergency import Emergency, EmergencyLog, Plan, Say, traded
+from dita.runtime.equal_errors import EqualErrors
 from dita.runtime.factory import JOURNAL_FOLDER, venue_of
 from dita.runtime.lock import StateLock
 from dita.runtime.owned import Known, closable, known_by, own_size, said
@@ -158,6 +159,8 @@ class WayOut:
         lock = self._lock()
         venue = venue_of(self.settings, self.clock)
         log = EmergencyLog(self.directory, self.clock, complain)
+        errors = EqualErrors(self.clock)
+        errors.note_journalled(Salvage(self.directory / JOURNAL_FOLDER).inputs())
         try:
             await venue.connect()
             say(f"account: {await wallet_of(venue)}")
@@ -177,6 +180,7 @@ class WayOut:
                 absence_fence_ms=1_000 * self.settings.venue.absence_fence_s,
                 limit_s=self.limit_s,
                 share=share,
+                errors=errors,
             )
         finally:
             await venue.close()

@@ -83,7 +83,7 @@ class VenueSettings(_Section, frozen=True, kw_only=True):
     api_key: Annotated[Secret | None, Reference()] = None
     api_secret: Annotated[Secret | None, Reference()] = None
     #: A PEM file with the certificates that REST and stream trust; empty for certifi's.
-    trust_store: Annotated[str, Place()] = ""
+    trust_store: Annotated[str, _OR_NONE] = ""
     #: How long after a request's validity an order is called absent at the earliest.
     absence_fence_s: Annotated[int, Whole(1, 600)] = 15
     recv_window_ms: Annotated[int, Whole(500, 60_000)] = 5_000
@@ -137,6 +137,18 @@ class RuntimeSettings(_Section, frozen=True, kw_only=True):
     balance_check_s: Annotated[int, Whole(1, 3_600)] = 30
 
 
+class LimitSettings(_Section, frozen=True, kw_only=True):
+    """What entries may risk; 0 is no limit.  Exits are never limited."""
+
+    order_notional_usdt: Annotated[int, Money(0, _AMOUNT_MAX)] = 0
+    symbol_notional_usdt: Annotated[int, Money(0, _AMOUNT_MAX)] = 0
+    total_notional_usdt: Annotated[int, Money(0, _AMOUNT_MAX)] = 0
+    positions: Annotated[int, Whole(0, 4_096)] = 0
+    entries_per_minute: Annotated[int, Whole(0, 256)] = 0
+    #: Of a day in UTC, realized with fees and funding; reaching it holds until somebody resumes.
+    day_loss_usdt: Annotated[int, Money(0, _AMOUNT_MAX)] = 0
+
+
 class JournalSettings(_Section, frozen=True, kw_only=True):
     """The log that everything else is a function of."""
 
@@ -175,6 +187,7 @@ SECTIONS: Final[dict[str, type[_Section]]] = {
     "kernel": KernelSettings,
     "account": AccountSettings,
     "runtime": RuntimeSettings,
+    "limits": LimitSettings,
     "journal": JournalSettings,
     "log": LogSettings,
     "alerts": AlertSettings,
@@ -234,6 +247,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     kernel: KernelSettings
     account: AccountSettings
     runtime: RuntimeSettings
+    limits: LimitSettings
     journal: JournalSettings
     log: LogSettings
     alerts: AlertSettings
@@ -267,7 +281,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """What the kernel is made with; the epoch is the journal's."""
         from dita.kernel import KernelConfig
 
-        return KernelConfig(
+        return KernelConfig.for_trading(
             slot_limit=self.kernel.slot_limit,
             hedge=self.kernel.hedge,
             leverage_cap=self.kernel.leverage_cap,
@@ -283,9 +297,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
         limits = {"warn": self.account.warn_usdt, "error": self.account.error_usdt}
         if self.venue.kind is VenueKind.BINGX:
-            # It answers wallets and fees with four decimals (dossier §2.4), its books have eight:
-            # with each flow both may be off by half a digit.
-            return AccountConfig(**limits, wallet_digit=2 * MONEY_ONE // 10**4)
+            return AccountConfig.for_bingx(**limits)
         return AccountConfig(**limits)
 
     def _effective(self) -> Iterator[tuple[str, str | int | bool]]:

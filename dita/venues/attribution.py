@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
-from dita.contracts import EvidenceSource, KernelEventKind, Record, VenueEvent
+from dita.contracts import BalanceReason, EvidenceSource, KernelEventKind, Record, VenueEvent
 from dita.identity import is_own_client_id, plain_symbol
 from dita.venues import FillReport, IncomeKind, IncomeReport
 
@@ -151,6 +151,13 @@ def _trade_of(fill: FillReport) -> str:
     return fill.fill_id.rpartition(":")[2]
 
 
+#: What a row is about, for the kernel: a frame for funding or a transfer has announced it.
+_REASONS: Final = {
+    IncomeKind.FUNDING: BalanceReason.FUNDING,
+    IncomeKind.TRANSFER: BalanceReason.TRANSFER,
+}
+
+
 def _flow(kind: KernelEventKind, row: IncomeReport) -> VenueEvent:
     return VenueEvent(
         kind=kind,
@@ -160,6 +167,7 @@ def _flow(kind: KernelEventKind, row: IncomeReport) -> VenueEvent:
         asset=row.asset,
         amount=row.amount,
         source=EvidenceSource.ORDER_QUERY,
+        balance_reason=_REASONS.get(row.kind, BalanceReason.ORDER),
         message=row.word,
     )
 

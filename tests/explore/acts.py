@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from dita._kernel import Images
 from dita.contracts import (
     ContractRules,
@@ -28,8 +30,10 @@ from dita.contracts import (
     VenueEvent,
 )
 from dita.engine import Engine
+from dita.identity import plain_symbol
 from dita.kernel import KernelConfig
 from dita.venues import IncomeKind
+from dita.venues.attribution import Books, attribute
 from dita.venues.evidence import final_event, foreign_event, found_event, position_events
 from explore.book import (
     CANCELLED,
@@ -115,6 +119,8 @@ class Acts:
         """The scene after a move; the old one stays as it is."""
         s = old.copy()
         getattr(self, "_" + move[0])(s, *move[1:])
+        if any(s.wanted):
+            self.judge.still_wanted(s)
         s.image = self.current or self.images.take()
         return s
 
@@ -246,6 +252,7 @@ class Acts:
         s.posts = s.posts[:at] + s.posts[at + 1 :]
         if how:
             self.spend(s, how)
+            s.calm = s.stage = 0
         if post.submit:
             self._submitted(s, post, how)
         elif how == "lost":
@@ -260,7 +267,8 @@ class Acts:
         refusal = self._refusal(s, post, how)
         if how == "unsent" or refusal is not None:
             reason = RejectReason.OTHER if refusal is None else refusal
-            answer = Answer("reject", post.own, (int(reason),))
+            code = 0 if how == "unsent" else _CODES[reason]
+            answer = Answer("reject", post.own, (int(reason), code))
         elif how == "limited":
             answer = Answer("limited", post.own, ())
         elif how == "lost":
@@ -293,7 +301,7 @@ class Acts:
         if how in ("limited", "lost", "unsent"):
             return None
         if s.book.suspended:
-            return RejectReason.OTHER
+            return RejectReason.SUSPENDED
         if post.reduce:
             closable = s.book.closable(post.symbol, post.side, post.position_side)
             if post.quantity > closable or s.book.locked:
@@ -315,9 +323,9 @@ class Acts:
             self._seen(s, answer.data[0], answer.data[1])
             return
         if answer.what == "report":
-            order = s.book.order(answer.data[0])._replace(
-                fills=answer.data[1], status=answer.data[2]
-            )
+            vid, fills, status = answer.data
+            order = s.book.order(vid)
+            order = order._replace(fills=order.fills[:fills], status=status)
             self._report(s, order)
             return
         kind, fields = _ANSWERS[answer.what]
@@ -325,7 +333,7 @@ class Acts:
         if answer.what == "ack":
             more.update(venue_order_id=str(answer.data[0]), exchange_ms=answer.data[1])
         elif answer.what == "reject":
-            more.update(reject=RejectReason(answer.data[0]))
+            more.update(reject=RejectReason(answer.data[0]), error_code=answer.data[1])
         self.send(
             s, VenueEvent(kind=kind, received_ms=now_ms, client_order_id=f"c{answer.own}", **more)
         )
@@ -427,7 +435,10 @@ class Acts:
             return
         if how == "late":
             self.spend(s, "late")
-            s.answers = (*s.answers, Answer("report", own, (order.vid, order.fills, order.status)))
+            s.answers = (
+                *s.answers,
+                Answer("report", own, (order.vid, len(order.fills), order.status)),
+            )
             return
         if how == "stale":
             self.spend(s, "stale")
@@ -473,7 +484,7 @@ class Acts:
             ))  # fmt: skip
 
     def _strangers(self, s: Scene) -> bool:
-        """For slots in doubt: whose orders closed what was ours?  True when somebody was told of."""
+        """For slots in doubt: whose orders closed what was ours?  True when one was told of."""
         found = False
         for slot in self.core.active_slots():
             if self.core.slot(slot)[0] != TradeStage.STALE_STATE_RECONCILING:
@@ -655,7 +666,56 @@ class Acts:
                 self._command(s, Command.RECONCILE, slot_id=slot)
                 self._ask_all(s)
                 s.looking = True
+        if stage == 2:
+            self._write_off(s)
         s.stage, s.calm = stage + 1, 0
+
+    def _write_off(self, s: Scene) -> None:
+        """Everything is read past the answer that showed less; then the rest is written off."""
+        s.book.second += 150
+        self._look(s, "")
+        self.read_income(s)
+        for slot in self.core.active_slots():
+            facts, trade = self.core.slot(slot), self.core.trade_in_slot(slot)
+            missing = trade[5] - trade[8] + trade[20] - facts[11]
+            if facts[0] == TradeStage.STALE_STATE_RECONCILING and missing > 0:
+                self._command(s, Command.WRITE_OFF, slot_id=slot, quantity_e8=missing, amount=0)
+
+    # -- the account's questions ------------------------------------------------------------------
+
+    def read_income(self, s: Scene) -> None:
+        """The income history, read as the watch reads it."""
+        book = s.book
+        since = self.kernel.ledger().income_from_ms
+        rows = [row for row in book.income() if row.time_ms > since]
+        fills = [fill for symbol in range(len(SYMBOLS)) for fill in book.fill_reports(symbol)]
+        core = self.core
+        known = {o.vid: core.order_of_venue(o.vid) for o in book.orders}
+        external = {vid for vid, number in known.items() if number and core.order(number)[10]}
+        held: dict[str, tuple[int, ...]] = {}
+        for slot in core.active_slots():
+            trade = core.trade_in_slot(slot)
+            symbol = plain_symbol(SYMBOLS[self.entry_of(s, trade[0]).symbol])
+            size = trade[3] * (trade[5] - trade[8] + trade[20])
+            held[symbol] = (*held.get(symbol, ()), size)
+        books = Books(
+            own_orders=frozenset(str(vid) for vid, number in known.items() if number),
+            closed_outside=frozenset(str(vid) for vid in external),
+            held_e8=held,
+        )
+        for event in attribute(rows, fills, books).events:
+            self.send(s, replace(event, received_ms=book.now_ms))
+        self.send(s, VenueEvent(
+            kind=KernelEventKind.INCOME_READ, received_ms=book.now_ms, exchange_ms=book.asked_ms
+        ))  # fmt: skip
+
+    def read_balance(self, s: Scene) -> None:
+        """The wallet."""
+        self.send(s, VenueEvent(
+            kind=KernelEventKind.ACCOUNT_UPDATE, received_ms=s.book.now_ms,
+            exchange_ms=s.book.asked_ms, requested_ms=s.book.asked_ms,
+            amount=WALLET + s.book.wallet_change(), source=EvidenceSource.ORDER_QUERY,
+        ))  # fmt: skip
 
     # -- money -------------------------------------------------------------------------------------
 
@@ -670,6 +730,12 @@ class Acts:
         s.book.flows = (*s.book.flows, Flow(0, 0, -50 * 10**18, False, s.book.act()))
 
 
+_CODES: Final = {
+    RejectReason.OTHER: 100400,
+    RejectReason.POSITION_MISMATCH: 101290,
+    RejectReason.BELOW_MINIMUM: 110425,
+    RejectReason.SUSPENDED: 101415,
+}
 _ANSWERS: Final[dict[str, tuple[KernelEventKind, dict[str, Any]]]] = {
     "ack": (Kind.ORDER_ACK, {}),
     "reject": (Kind.ORDER_REJECT, {}),

@@ -1,7 +1,7 @@
 """The exchange of a small world: orders, pooled positions, fills, rows, and what it answers.
 
 It is exact and has no opinion: what a fill does to a position, what it costs and which row it books
-is worked out here as the exchange does it, and every judgement on the kernel is read from this book.
+is worked out here as the exchange does it, and the kernel is judged by this book alone.
 It knows nothing of slots, trades or the runtime; whose an order is, is a label on it.
 """
 
@@ -18,7 +18,12 @@ ORIGIN_MS: Final = 1_700_000_000_000
 UNIT: Final = 10**8
 SYMBOLS: Final = ("AAA-USDT", "BBB-USDT")
 #: Prices in 10^-10 by who trades: profit, loss and share are never the same number.
-ENTRY_PRICE, EXIT_PRICE, HAND_PRICE, FORCED_PRICE = 10 * 10**10, 13 * 10**10, 11 * 10**10, 7 * 10**10
+ENTRY_PRICE, EXIT_PRICE, HAND_PRICE, FORCED_PRICE = (
+    10 * 10**10,
+    13 * 10**10,
+    11 * 10**10,
+    7 * 10**10,
+)
 FEE_E4: Final = 5
 
 WORKING, FILLED = int(VenueOrderStatus.WORKING), int(VenueOrderStatus.FILLED)

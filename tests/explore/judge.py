@@ -30,6 +30,7 @@ _WIDE: Final = frozenset(
     }
 )  # fmt: skip
 SUBMIT, QUERY_POSITION = 1, 5
+DUST: Final = 2
 STALE: Final = int(TradeStage.STALE_STATE_RECONCILING)
 #: Exits refused within one second after which another one is a storm.
 HOT: Final = 2
@@ -123,7 +124,8 @@ class Judge:
         possible = 0
         for other in known[19]:
             order = self.core.order(other)
-            if other != number and order[5] == OrderRole.EXIT and not (order[8] >= 4 and order[9]):
+            ours = order[5] == OrderRole.EXIT and not order[10]
+            if ours and other != number and not (order[8] >= 4 and order[9]):
                 possible += max(0, order[12] - order[13])
         left = known[5] - known[8] + known[20]
         if quantity + possible > left:
@@ -153,9 +155,26 @@ class Judge:
         held = [quantity // UNIT for quantity, _ in s.book.positions]
         return f"{'; '.join(parts)}; the exchange has {held}"
 
+    def still_wanted(self, s: Scene) -> None:
+        """The kernel still wants every exit of all that was accepted and not taken back; a residue
+        that the exchange calls too small is left to the operator when no more can come."""
+        for at in self.core.active_slots():
+            slot, trade = self.core.slot(at), self.core.trade_in_slot(at)
+            if not s.wanted[trade[0] - 1] or slot[2] or slot[0] == TradeStage.CLOSED:
+                continue
+            entry = self.core.order(slot[4]) if slot[4] else None
+            may_fill = entry is not None and entry[8] < 4
+            size = trade[5] - trade[8] + trade[20]
+            if slot[1] & DUST and not may_fill:
+                s.wanted = tuple(w and n != trade[0] for n, w in enumerate(s.wanted, 1))
+            elif may_fill or size > 0:
+                self.found("an accepted exit is dropped", f"trade {trade[0]}, size {size // UNIT}")
+
     def forgotten(self, s: Scene, slot: int) -> None:
         """Nothing has gone on for long: was an exit of this slot wanted, and could it be done?"""
         trade = self.core.slot(slot)[3]
+        if s.answers or self.core.due_ms > s.book.now_ms:
+            return  # a bounded wait
         left = shares(s.book, s.trades, self.world)[0][trade - 1]
         if s.wanted[trade - 1] and left >= self.world.min_quantity:
             entry = self.world.entries[s.trades[trade - 1]]

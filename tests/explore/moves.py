@@ -82,6 +82,7 @@ class Moves:
         for at, (own, until) in enumerate(s.asking):
             if self._tells(s, own, until, now_ms):
                 moves.append(("ask", at, ""))
+                break  # one after another: "late" is there for what comes in another order
         if s.looking and not book.deaf:
             moves.append(("look", ""))
         due_ms = self.core.due_ms
@@ -175,13 +176,13 @@ class Moves:
 
     def _others(self, s: Scene) -> list[Move]:
         moves: list[Move] = []
-        if self._may(s, "hand") and (self.world.strangers_first or any(o.own and o.fills for o in s.book.orders)):
+        if self._may(s, "hand") and (
+            self.world.strangers_first or any(o.own and o.fills for o in s.book.orders)
+        ):
             moves += [("hand", at) for at in range(len(self.world.hands))]
         for kind in ("liquidation", "adl", "funding"):
             if self._may(s, kind):
-                moves += [
-                    (kind, at) for at, (held, _) in enumerate(s.book.positions) if held
-                ]
+                moves += [(kind, at) for at, (held, _) in enumerate(s.book.positions) if held]
         if self._may(s, "steal"):
             moves.append(("steal",))
         return moves

@@ -1,4 +1,4 @@
-"""A way through a world, told for people: what happened, what the kernel was told, what it answered,
+"""A way through a world, told for people: what happened, what the kernel was told and answered,
 and the exchange's book beside it.  The same moves as JSON can be played again.
 """
 
@@ -103,7 +103,7 @@ def move_text(world: World, move: Move) -> str:
         "operator": "operator: does what status names",
         "mend": "the exchange is well again",
     }
-    text = words.get(name, KINDS.get(name, name))
+    text = str(words.get(name) or KINDS.get(name, name))
     how = [part for part in rest if isinstance(part, str) and part]
     if how:
         text += f" ({KINDS.get(how[0], how[0])})"

@@ -1,4 +1,4 @@
-"""What a small world is made of: entries, strangers' acts, and how often each kind of thing happens.
+"""What a small world is made of: entries, strangers' acts, how often each kind of thing happens.
 
 A kind that a world does not name does not happen in it.  Every budget is small, so that a world has
 a last state.

@@ -202,6 +202,8 @@ class Alerter:
         self._throttle_ns = throttle_s * 10**9
         self._clock = clock
         self._complain = complain
+        #: Why the newest alert reached nobody; "" while they do.
+        self.problem = ""
         self._raised: dict[EventName, list[Alert]] = {}
         self._cleared: dict[EventName, list[Alert]] = {}
         for alert in alerts:
@@ -276,9 +278,9 @@ class Alerter:
         if not self.may_call(alert, event, now_ns):
             return
         text = self.text(alert, event)
-        problem = run(self._command, text)
-        if problem:
-            self._complain(f"nobody was called, {problem}: {text}")
+        self.problem = run(self._command, text)
+        if self.problem:
+            self._complain(f"nobody was called, {self.problem}: {text}")
 
     def may_call(self, alert: Alert, event: Event, now_ns: int) -> bool:
         """Not the same twice within the throttle time, and not a storm of one name."""

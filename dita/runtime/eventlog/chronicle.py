@@ -18,6 +18,7 @@ from dita.clock import Clock
 from dita.engine import Engine, Outcome
 from dita.errors import DitaError
 from dita.journal import Note
+from dita.runtime.alarms import Alarm
 from dita.runtime.eventlog.alerts import Alerter
 from dita.runtime.eventlog.event import Event, EventName, Level
 from dita.runtime.eventlog.output import Output
@@ -32,7 +33,7 @@ class Chronicle:
     """What is told of one runtime: into the log, to the alerts, and as notes into the journal."""
 
     def __init__(self, clock: Clock, output: Output, *, trace: bool, detail: bool) -> None:
-        self._clock = clock
+        self._now_ms = clock.now_ms
         self.output = output
         self.alerter: Alerter | None = None
         self._trace = trace
@@ -54,6 +55,8 @@ class Chronicle:
         runtime.on_applied.append(self.applied)
         runtime.publishers.append(self)
         runtime.on_state.append(self.entered)
+        runtime.alarms.listeners.append(self.alarmed)
+        self._now_ms = runtime.time.now_ms  # that of the inputs, whatever the wall clock does
 
     # -- inputs ------------------------------------------------------------------------------------
 
@@ -84,17 +87,21 @@ class Chronicle:
     def entered(self, state: RunState, why: str) -> None:
         """The run state changed."""
         if state is RunState.DEGRADED:
-            self._gap_ms = self._clock.now_ms()
+            self._gap_ms = self._now_ms()
             self.note("GAP", why=why)
         elif self._gap_ms and state in (RunState.READY, RunState.HOLD):
-            after_ms, self._gap_ms = self._clock.now_ms() - self._gap_ms, 0
+            after_ms, self._gap_ms = self._now_ms() - self._gap_ms, 0
             self.note("HEALED", after_ms=max(0, after_ms))
         self.note("STATE", to=state.name, namespace=self._namespace, why=why)
+
+    def alarmed(self, alarm: Alarm) -> None:
+        """Something that serve needs does not work, or works again."""
+        self.note("ALARM_ENDED" if alarm.ended else "ALARM", alarm=alarm.name, text=alarm.text)
 
     def note(self, name: str, **fields: str | int) -> None:
         """Note something that no input says, in the journal and in the log."""
         used = {key: value for key, value in fields.items() if value != ""}
-        note, seq = Note(self._clock.now_ms(), name, used), 0
+        note, seq = Note(self._now_ms(), name, used), 0
         if self._journal_note is not None:
             # A journal that takes nothing more ends serve by itself, with its own words.
             with contextlib.suppress(DitaError):
@@ -107,12 +114,21 @@ class Chronicle:
         """Something for the log alone."""
         self._tell(self._event(EventName.TALK, line, level))
 
+    def status(self) -> dict[str, Any]:
+        """How the log and the alerts do, for status."""
+        return {
+            "lost_lines": self.output.lost,
+            "trouble": self.output.trouble,
+            "without_words": self.failures,
+            "alerts": "off" if self.alerter is None else self.alerter.problem or "ok",
+        }
+
     def complain(self, problem: str) -> None:
         """An alert that could not be sent; told in the log, and not as an alert."""
         self.output.put(self._event(EventName.ALERT, problem, Level.ERROR))
 
     def _event(self, name: EventName, text: str, level: Level, **fields: Any) -> Event:
-        return Event(time_ms=self._clock.now_ms(), name=name, level=level, text=text, fields=fields)
+        return Event(time_ms=self._now_ms(), name=name, level=level, text=text, fields=fields)
 
     def _tell(self, event: Event) -> None:
         self.output.put(event)

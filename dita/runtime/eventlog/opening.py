@@ -49,6 +49,7 @@ def open_chronicle(
             complain=chronicle.complain,
         )
         if not os.access(alerts.command, os.X_OK):
+            chronicle.alerter.problem = "it cannot be run"
             chronicle.complain(f"{alerts.command} cannot be run: nobody will be called")
     return chronicle
 

@@ -155,6 +155,8 @@ def tell_refusal(page: Page, times: int = 1) -> None:
         if record.command is Command.CONTROL and record.action is not None:
             what = record.action.name
         level = Level.DEBUG if is_no_news(page) else Level.WARNING
+        if code is KernelDiagnosticCode.ANCHOR_NOT_QUIET:
+            level = Level.INFO  # money has just moved: whoever asked tries again in a second
         if code is KernelDiagnosticCode.DUPLICATE_EVENT:
             why += " (this intent was taken before)"
         if times > 1:

@@ -76,6 +76,14 @@ def _refused(f: Fields) -> str:
     return f"{f.get('what')}: {f.get('why')}"
 
 
+def _alarm(f: Fields) -> str:
+    return f"{f.get('alarm')}: {f.get('text')}"
+
+
+def _alarm_ended(f: Fields) -> str:
+    return f"{f.get('alarm')}: well again"
+
+
 def _others(f: Fields) -> str:
     if "text" in f:
         return str(f["text"])
@@ -91,5 +99,7 @@ _WORDS: Final[dict[EventName, tuple[Callable[[Fields], str], Level]]] = {
     EventName.HEALED: (_healed, Level.INFO),
     EventName.TERMINAL: (_terminal, Level.WARNING),
     EventName.REFUSED: (_refused, Level.WARNING),
+    EventName.ALARM: (_alarm, Level.ERROR),
+    EventName.ALARM_ENDED: (_alarm_ended, Level.INFO),
 }
 _LEVELS: Final = {level.name: level for level in Level}
