@@ -1,9 +1,9 @@
 """Whole sessions beside a stranger on the account, by seed, in virtual time on the mock venue.
 
 Entries, exits, a stranger who buys, sells, closes, flips and pays funding, lost and repeated
-frames, lost answers, refusals, positions answered empty.  At the end, when everything was asked about, the
-venue's own book judges: nothing of ours is open, no order was sent twice, and every cent of the
-wallet's difference is the stranger's.  DITA_TESTS=long plays two thousand of them.
+frames, lost answers, refusals, positions answered empty.  At the end, when everything was asked
+about, the venue's own book judges: nothing of ours is open, no order was sent twice, and every cent
+of the wallet's difference is the stranger's.  DITA_TESTS=long plays two thousand of them.
 """
 
 from __future__ import annotations
