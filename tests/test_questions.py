@@ -139,7 +139,8 @@ def test_an_answer_does_not_ask_itself_again() -> None:
             outcome = apply(record)
             if getattr(record, "kind", None) is Kind.POSITION:
                 effect = replace(_position_effect(), asset=record.asset)
-                return replace(outcome, effects=(*outcome.effects, effect))
+                asked = replace(outcome.kernel, effects=(*outcome.effects, effect))
+                return replace(outcome, kernel=asked)
             return outcome
 
         floor.engine.apply = asks_again  # type: ignore[assignment, method-assign]
