@@ -19,6 +19,7 @@ import sys
 import threading
 from array import array
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -384,6 +385,77 @@ def test_a_sound_record_with_hostile_content_is_refused(data: st.DataObject) -> 
     assert found[1] <= len(record)
     if found[5]:
         assert (zero, version) == (0, 1) and kind in (1, 2, 3, 4, 5)
+
+
+def resealed(segment: bytes, changed: int, **fields: int) -> bytes:
+    """A segment with other numbers in one record's header, and every checksum right again.
+
+    ``previous`` of all other records is that of their new predecessor: only what was asked for is
+    wrong.
+    """
+    data = bytearray(segment)
+    previous = int.from_bytes(data[12:16], "little")
+    for number, (start, size) in enumerate(record_places(data), 1):
+        seq, synced, chained = struct.unpack_from("<QQI", data, start + 8)
+        told = {"seq": seq, "synced": synced, "previous": previous}
+        if number == changed:
+            told |= fields
+        assert fields or chained == previous
+        struct.pack_into("<QQI", data, start + 8, told["seq"], told["synced"], told["previous"])
+        body = bytes(data[start + 8 : start + size])
+        previous = _journal.crc32c(body, _journal.crc32c(bytes(data[start : start + 4])))
+        data[start + 4 : start + 8] = previous.to_bytes(4, "little")
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"seq": 6},  # of the one after it
+        {"seq": 4},
+        {"previous": 0},
+        {"previous": 0xFFFFFFFF},
+        {"synced": 5},  # it vouches for itself
+        {"synced": 6},
+    ],
+    ids=str,
+)
+def test_a_sound_record_in_the_wrong_place_is_no_record_of_the_journal(
+    sound: bytes, wrong: dict[str, int]
+) -> None:
+    """Each of number, chain and what it vouches for counts, the other two being right."""
+    assert resealed(sound, 5) == sound
+    assert _journal.scan(sound, HEADER, 1, 0)[2] > 20
+    found = _journal.scan(resealed(sound, 5, **wrong), HEADER, 1, 0)
+    assert (found[0], found[1], found[2]) == (_journal.BAD, record_places(sound)[4][0], 5)
+
+
+def test_records_that_were_swapped_are_refused(synced: Path) -> None:
+    """Of equal size and each one sound: only their places are wrong."""
+    file = segments(synced)[0]
+    whole = file.read_bytes()
+    places = record_places(whole)
+    swapped = 0
+    for one, two in combinations(range(1, len(places)), 2):
+        (a, size), (b, other) = places[one], places[two]
+        if size != other:
+            continue
+        swapped += 1
+        data = bytearray(whole)
+        data[a : a + size], data[b : b + size] = data[b : b + size], data[a : a + size]
+        file.write_bytes(data)
+        with pytest.raises(JournalFault, match=f"damaged at record {one + 1}:"):
+            opened(synced)
+    assert swapped > 3
+
+
+def test_nothing_vouches_for_itself_behind_a_damage(two_batches: Path) -> None:
+    """A torn batch whose last record says that it was synced itself stays torn."""
+    file = segments(two_batches)[0]
+    whole = resealed(file.read_bytes(), 6, synced=6)
+    start, size = record_places(whole)[4]
+    file.write_bytes(whole[:start] + bytes(size) + whole[start + size :])
+    assert JournalReader.open(two_batches).report.first_lost_seq == 5
 
 
 def test_arguments_of_the_scan_are_checked() -> None:

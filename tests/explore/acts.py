@@ -30,8 +30,8 @@ from dita.contracts import (
     VenueEvent,
 )
 from dita.engine import Engine
-from dita.kernel import KernelConfig
 from dita.identity import plain_symbol
+from dita.kernel import KernelConfig
 from dita.venues import IncomeKind
 from dita.venues.attribution import Books, attribute
 from dita.venues.evidence import final_event, foreign_event, found_event, position_events
@@ -484,7 +484,7 @@ class Acts:
             ))  # fmt: skip
 
     def _strangers(self, s: Scene) -> bool:
-        """For slots in doubt: whose orders closed what was ours?  True when somebody was told of."""
+        """For slots in doubt: whose orders closed what was ours?  True when one was told of."""
         found = False
         for slot in self.core.active_slots():
             if self.core.slot(slot)[0] != TradeStage.STALE_STATE_RECONCILING:
@@ -671,7 +671,7 @@ class Acts:
         s.stage, s.calm = stage + 1, 0
 
     def _write_off(self, s: Scene) -> None:
-        """Everything is read past the last answer that showed less; then the rest is written off."""
+        """Everything is read past the answer that showed less; then the rest is written off."""
         s.book.second += 150
         self._look(s, "")
         self.read_income(s)
@@ -681,7 +681,7 @@ class Acts:
             if facts[0] == TradeStage.STALE_STATE_RECONCILING and missing > 0:
                 self._command(s, Command.WRITE_OFF, slot_id=slot, quantity_e8=missing, amount=0)
 
-    # -- the account's questions ---------------------------------------------------------------------
+    # -- the account's questions ------------------------------------------------------------------
 
     def read_income(self, s: Scene) -> None:
         """The income history, read as the watch reads it."""
