@@ -5,12 +5,12 @@ What counts is the exchange's own book: what was sent, how much of it, and how o
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,14 +42,20 @@ def exit_(desk: TradingDesk, trade: str, *words: str) -> Done:
 
 def ask(desk: TradingDesk, **request: Any) -> dict[str, Any]:
     """One request on the control socket, as any program may send it."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(20)
-        connection.connect(str(desk.state / "control.sock"))
-        connection.sendall(
-            json.dumps({"operator": "test", "reason": "test", **request}).encode() + b"\n"
-        )
-        answer: dict[str, Any] = json.loads(connection.makefile("rb").readline())
-    return answer
+    return ask_together(desk, request)[0]
+
+
+def ask_together(desk: TradingDesk, *requests: dict[str, Any]) -> list[dict[str, Any]]:
+    """Requests on connections of their own that are there in the same moment."""
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in requests]
+        for connection in connections:
+            connection.settimeout(20)
+            connection.connect(str(desk.state / "control.sock"))
+        for connection, request in zip(connections, requests, strict=True):
+            line = json.dumps({"operator": "test", "reason": "test", **request})
+            connection.sendall(line.encode() + b"\n")
+        return [json.loads(c.makefile("rb").readline()) for c in connections]
 
 
 # -- how much --------------------------------------------------------------------------------------
@@ -197,19 +203,8 @@ def test_a_price_is_a_limit_and_the_rest_ends(desk: TradingDesk) -> None:
 def test_two_exits_in_the_same_moment_are_both_done(desk: TradingDesk) -> None:
     desk.enter("S1", BTC, "0.5")
     desk.enter("S2", TRX, "300")
-    answers: list[dict[str, Any]] = []
-    together = threading.Barrier(2)
-
-    def send(trade: str) -> None:
-        together.wait()
-        intent = {"command": 2, "trade_id": trade}
-        answers.append(ask(desk, verb="intent", intent=intent))
-
-    threads = [threading.Thread(target=send, args=(trade,)) for trade in ("S1", "S2")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    intents = [{"command": 2, "trade_id": trade} for trade in ("S1", "S2")]
+    answers = ask_together(desk, *({"verb": "intent", "intent": intent} for intent in intents))
     assert [answer["accepted"] for answer in answers] == [True, True], answers
     desk.until("flat", lambda record: not record["slots"])
     assert desk.positions() == {}
@@ -217,17 +212,7 @@ def test_two_exits_in_the_same_moment_are_both_done(desk: TradingDesk) -> None:
 
 def test_holds_in_the_same_moment_are_two_records(desk: TradingDesk) -> None:
     before = intents_of(desk)
-    together = threading.Barrier(2)
-
-    def send() -> None:
-        together.wait()
-        ask(desk, verb="hold")
-
-    threads = [threading.Thread(target=send) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    ask_together(desk, {"verb": "hold"}, {"verb": "hold"})
     assert desk.type("resume", "--reason", "test", "--apply").code == 0
     ids = intents_of(desk)[len(before) :]
     assert len(set(ids)) == len(ids) == 3

@@ -131,6 +131,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "flatten-plan": ("intent flatten --reason home", {}),
     "flatten-nothing": ("intent flatten --reason home", {"slots": [{**SLOT, "state": "CLOSED"}]}),
     "reconcile": ("reconcile", {}),
+    "reconcile-remarks": ("reconcile", {"reconcile": {
+        **RECONCILED, "differences": 0, "rows": RECONCILED["rows"][1:],
+        "plan": {"plan_id": "p1", "steps": []}}}),
     "anchor-plan": ("anchor --reason bonus", {}),
     "anchor-apply": ("anchor --reason bonus --apply",
                      {"anchor": {**ANCHORED, "applied": True, "entries_frozen": []}}),

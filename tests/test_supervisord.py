@@ -166,7 +166,9 @@ def test_a_killed_serve_is_back_with_the_same_state_and_a_stop_drains(station: S
         # The same as `supervisorctl stop` sends: TERM, and it drains.
         os.kill(after["pid"], signal.SIGTERM)
         watch.wait("exited", lambda: watch.logged(r"exited: pink \(exit status 0; expected\)"))
-        watch.wait("called", watch.paged.exists)  # nobody told supervisord to stop it
+        watch.wait(
+            "called", lambda: watch.paged.exists() and watch.paged.read_text()
+        )  # nobody told supervisord to stop it
         paged = watch.paged.read_text()
         assert "dita:pink ended and stays down; open: T1 SHORT 1,000 FET-USDT; its exit" in paged
         assert pink("status", *station.words).returncode == 3
@@ -179,7 +181,7 @@ def test_a_wrong_setting_ends_in_fatal_and_calls_somebody(station: Station) -> N
         watch.wait("FATAL", lambda: watch.logged("pink entered FATAL state"))
         spawned = watch.logged("spawned: 'pink'")
         assert spawned == watch.logged(r"exited: pink \(exit status 78; not expected\)") == 4
-        watch.wait("called", watch.paged.exists)
+        watch.wait("called", lambda: watch.paged.exists() and watch.paged.read_text())
         assert "does not start any more" in watch.paged.read_text()
         time.sleep(2)
         assert watch.logged("spawned: 'pink'") == spawned  # it is no loop
