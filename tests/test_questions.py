@@ -248,7 +248,7 @@ def test_orders_of_others_that_get_no_answer_do_not_hold_up_ours() -> None:
                 await asyncio.sleep(10**6)
             return await answer(ref)
 
-        venue.order = never_for_others  # type: ignore[method-assign]
+        venue.order = never_for_others  # type: ignore[assignment, method-assign]
         for _ in range(12):
             venue.trade_by_hand(FET, OrderSide.BUY, q(1))
             await asyncio.sleep(0.1)
@@ -256,7 +256,12 @@ def test_orders_of_others_that_get_no_answer_do_not_hold_up_ours() -> None:
         await floor.exit()
         ours = kernel.slot(0).active_exit_order
         assert ours is not None
-        await floor.wait(lambda: kernel.order(ours.order_no).final, 10, "an answer about ours")
+
+        def is_final() -> bool:
+            order = kernel.order(ours.order_no)
+            return order is not None and order.final
+
+        await floor.wait(is_final, 10, "an answer about ours")
 
     on_the_floor(scene)
 
