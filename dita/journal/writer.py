@@ -346,7 +346,7 @@ class Journal(JournalReader):
         JournalFault when that fails, and nothing is tried again.
         """
         try:
-            self._water.sync()
+            self._marker.sync()
         except OSError as bad:
             raise self._break(f"a failed sync of {self._water.path}: {bad}") from bad
 
