@@ -241,6 +241,7 @@ cdef class Images:
         for i in range(st.held_count):
             e = st.held[i]
             e.received_ms = 0
+            e.limit_ms = sum([number <= <uint64_t>e.limit_ms for number in orders])
             order = order_by_client(st, e.client_key)
             if order >= 0:
                 e.client_key = 1 + self.place_of(order, orders)

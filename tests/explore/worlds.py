@@ -1,0 +1,79 @@
+"""The worlds that are explored, by name.
+
+Each is small enough to be walked through whole.  Together every two kinds of thing that can happen
+meet in one of them; a test holds them to that.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from explore.book import UNIT
+from explore.world import Entry, Hand, World
+
+LONG, SHORT = 1, -1
+ONE: Final = (Entry("T1"),)
+SELLS: Final = Hand(-1, 2 * UNIT)
+FLIPS: Final = Hand(-1, 3 * UNIT)
+BUYS: Final = Hand(1, UNIT)
+TRIMS: Final = Hand(-1, UNIT)
+
+
+def _world(name: str, *kinds: str, **fields: object) -> World:
+    """A world with one of each kind; ``kind:2`` for two."""
+    budget = {}
+    for kind in kinds:
+        word, _, count = kind.partition(":")
+        budget[word] = int(count or 1)
+    entries = fields.pop("entries", ONE)
+    return World(name, entries, budget, **fields)  # type: ignore[arg-type]
+
+
+ALL: Final = (
+    _world("alone", "exit", "part", "cancel", "expire", "repeat", "overtake"),
+    _world("stream", "exit", "part", "lose", "repeat", "overtake", "gap"),
+    _world("nameless", "exit", "part", "lose", "late", "unheard", named_frames=False),
+    _world("answers", "exit", "late:2", "lost", "unheard", "lose"),
+    _world("refused", "exit", "reject", "mismatch", "limited", "unsent", "crash"),
+    _world("small", "exit", "minimum", "part:2", "piece", "cancel"),
+    _world("shut", "exit", "suspended", "lock", "deaf", "hand", hands=(SELLS,)),
+    _world("crash", "exit", "crash", "lost", "unheard", "part", "lose"),
+    _world("forgotten", "exit", "forget", "lose", "cancel", "crash", "hand", hands=(SELLS,)),
+    _world("company", "exit", "hand:2", "part", hands=(SELLS, BUYS)),
+    _world("flip", "exit", "hand", "lose", "part", "overtake", hands=(FLIPS,)),
+    _world("trimmed", "exit", "hand:2", "lose", "empty", hands=(TRIMS, BUYS)),
+    _world("forced", "exit", "liquidation", "adl", "part", "lose"),
+    _world("money", "exit", "hand", "funding", "steal", "lose", hands=(FLIPS, BUYS)),
+    _world("doubt", "exit", "look", "empty", "late", "hand", "stale", hands=(SELLS,)),
+    _world("operator", "exit", "urgent", "cancel", "hold", "resume", "reconcile", "mark"),
+    _world("maker", "maker", "urgent", "part", "expire", "lose", "cancel"),
+    _world(
+        "legs", "exit:2", "part", "lose", "reject",
+        entries=(Entry("T1", quantity=3 * UNIT, legs=(500_000_000, 10**9)),),
+    ),
+    _world(
+        "working", "exit", "part:2", "cancel", "expire", "hold",
+        entries=(Entry("T1", limited=True, working_ms=3_000),),
+    ),
+    _world("again", "exit:2", "stale", "lose", entries=(Entry("T1"), Entry("T2", side=SHORT))),
+    _world(
+        "pair", "exit:2", "hand", "lose", slots=2, hedge=True,
+        entries=(Entry("T1", quantity=UNIT), Entry("T2", side=SHORT, quantity=UNIT)),
+        hands=(Hand(-1, UNIT, 0, 1), Hand(1, UNIT, 0, 1)),
+    ),
+    _world(
+        "hedge", "exit", "hand:2", "lose", hedge=True,
+        hands=(Hand(-1, UNIT, 0, 1), Hand(-1, 2 * UNIT, 0, -1), Hand(1, UNIT, 0, 1)),
+    ),
+    _world(
+        "hedge-forced", "exit", "liquidation", "adl", "lose", "crash", hedge=True,
+    ),
+    _world(
+        "two-symbols", "exit:2", "reject", "crash", slots=2,
+        entries=(Entry("T1", quantity=UNIT), Entry("T2", quantity=UNIT, symbol=1)),
+    ),
+    _world("first", "exit", "hand", "lose", hands=(SELLS, BUYS), strangers_first=True),
+    _world("guest", "exit", "hand", held_before=(BUYS,), hands=(SELLS,), strangers_first=True),
+)  # fmt: skip
+
+NAMES: Final = {world.name: world for world in ALL}
