@@ -14,7 +14,8 @@ import typer
 
 from .completing import trades
 from .options import AsJson, ConfigFile, StateDir
-from .render import emit_json, note, show, speak_of_directory
+from .past import the_past
+from .render import emit_json, note, show
 
 if TYPE_CHECKING:
     from dita.runtime.eventlog.event import Event
@@ -56,22 +57,19 @@ def events(
     """
     from dita.clock import SystemClock
     from dita.runtime.eventlog.event import Level
-    from dita.runtime.factory import JOURNAL_FOLDER
-    from dita.runtime.history.index import open_index
     from dita.runtime.history.when import moment_ms
+    from dita.runtime.store import JOURNAL_FOLDER
 
     now_ms = SystemClock().now_ms()
     since_ms = moment_ms(since or "1d", now_ms) if since or not trade else 0
     until_ms = moment_ms(until, now_ms, option="--until") if until else 0
-    directory = speak_of_directory(config, state_dir, quiet=as_json)
-    journal = directory / JOURNAL_FOLDER
-    index = open_index(directory, journal)
+    directory, index = the_past(config, state_dir, quiet=as_json)
     level = Level.WARNING if loud else Level.INFO
     told = index.events(since_ms=since_ms, until_ms=until_ms, trade=trade, level=level)
     if follow:
         with contextlib.suppress(KeyboardInterrupt):  # how one leaves
             _lines(told, as_json)
-            for event in _coming(index, journal):
+            for event in _coming(index, directory / JOURNAL_FOLDER):
                 if event.level >= level and trade in ("", event.trade):
                     _line(event, as_json)
     elif as_json:

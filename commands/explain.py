@@ -13,7 +13,8 @@ import typer
 
 from .completing import trades
 from .options import AsJson, ConfigFile, StateDir
-from .render import emit_json, note, output_width, show, speak_of_directory
+from .past import the_past
+from .render import emit_json, note, output_width, show
 
 if TYPE_CHECKING:
     from dita.runtime.eventlog.event import Event
@@ -52,11 +53,9 @@ def explain(
       pink-ctl explain 1767767539205742592 --json
     """
     from dita.runtime.explain import story_of
-    from dita.runtime.factory import JOURNAL_FOLDER
-    from dita.runtime.history.index import open_index
+    from dita.runtime.store import JOURNAL_FOLDER
 
-    directory = speak_of_directory(config, state_dir, quiet=as_json)
-    index = open_index(directory, directory / JOURNAL_FOLDER)
+    directory, index = the_past(config, state_dir, quiet=as_json)
     story = story_of(index, what)
     if svg is not None:
         _draw(story, directory / JOURNAL_FOLDER, svg)
@@ -103,10 +102,11 @@ def headline(row: TradeRow) -> str:
             f" is worth ({parts})"
         )
     word = "lost" if row.net < 0 else "made"
+    held = f" after {duration(row.held_ms)}" if row.held_ms else ""
     how = {Ended.EXIT: "exited"}.get(row.ended, row.ended.value)
     return (
         f"{row.trade} {word} {money(abs(row.net), places)}: {parts};"
-        f" {how} at {utc(row.closed_ms)} after {duration(row.held_ms)}"
+        f" {how} at {utc(row.closed_ms)}{held}"
     )
 
 
@@ -116,7 +116,7 @@ def facts(row: TradeRow) -> list[str]:
 
     leverage = f", leverage {row.leverage}" if row.leverage != 1 else ""
     what = f"{row.side} {quantity(row.entered_e8)} {row.asset}{leverage}"
-    if not row.opened_ms:
+    if not row.entered_e8:
         return [f"{what}; asked for at {utc(row.asked_ms)}{_because(row.why_in)}"]
     lines = [f"{what}: in at {_price(row.entry_price_e10)}, {utc(row.opened_ms)}"
              f"{_because(row.why_in)}"]  # fmt: skip
@@ -215,6 +215,8 @@ def _draw(story: Story, journal: Path, file: Path) -> None:
 
     if story.trade is None or not story.trade.opened_ms:
         raise UsageError(
-            "there is nothing to draw", expected="a trade that was filled", found=story.what
+            "there is nothing to draw",
+            expected="a trade that was filled, all of it in the journal that is here",
+            found=story.what,
         )
     file.write_text(picture(story, journal), encoding="utf-8")

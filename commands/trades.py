@@ -13,7 +13,8 @@ import typer
 
 from .completing import symbols
 from .options import AsJson, ConfigFile, StateDir
-from .render import emit_json, note, show, show_table, speak_of_directory
+from .past import the_past
+from .render import emit_json, note, show, show_table
 
 if TYPE_CHECKING:
     from dita.runtime.history.totals import Total
@@ -58,8 +59,6 @@ def trades(
     """
     from dita.clock import SystemClock
     from dita.errors import UsageError
-    from dita.runtime.factory import JOURNAL_FOLDER
-    from dita.runtime.history.index import open_index
     from dita.runtime.history.when import day_ms, moment_ms
 
     if (since and day) or (as_csv and as_json):
@@ -74,8 +73,7 @@ def trades(
         since_ms, until_ms = day_ms(day, now_ms)
     else:
         since_ms = moment_ms(since or "7d", now_ms)
-    directory = speak_of_directory(config, state_dir, quiet=as_json or as_csv)
-    index = open_index(directory, directory / JOURNAL_FOLDER)
+    _, index = the_past(config, state_dir, quiet=as_json or as_csv)
     rows = index.trades(since_ms=since_ms, until_ms=until_ms, asset=symbol)
     loose = 0 if symbol else index.loose_funding(since_ms, until_ms)
     index.close()
@@ -150,8 +148,8 @@ def _cells(row: TradeRow, wide: bool) -> list[str]:
     cells = [row.trade, row.asset, row.side]
     if wide:
         cells += [quantity(row.entered_e8), _price(row.entry_price_e10), _price(row.exit_price_e10)]
-    cells += [opened if wide else opened[5:16]]
-    cells += [duration(row.held_ms) if row.closed_ms and filled else ""]
+    cells += [opened if wide or len(opened) == 1 else opened[5:16]]
+    cells += [duration(row.held_ms) if row.held_ms and filled else ""]
     if wide:
         cells += [gain(row.gross, 4), money(row.fees, 4), gain(row.funding, 4)]
     cells += [gain(row.net, 4), row.ended.value]

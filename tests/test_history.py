@@ -28,10 +28,11 @@ from dita.contracts import (
 )
 from dita.display import day
 from dita.engine import Engine
-from dita.errors import UsageError
-from dita.journal import Journal, JournalReader, Note, reader
+from dita.errors import JournalFault, UsageError
+from dita.journal import Journal, JournalReader, Note, Snapshot, SnapshotStore, reader
 from dita.journal.following import Step
 from dita.kernel import KernelConfig
+from dita.runtime.archiving import archive_segments
 from dita.runtime.eventlog.event import Event
 from dita.runtime.eventlog.teller import Teller
 from dita.runtime.explain import story_of
@@ -64,7 +65,7 @@ def write(folder: Path, records: list[Record], *, after: int = 0) -> None:
 
 
 def opened(folder: Path) -> Index:
-    return open_index(folder, folder / "journal")
+    return open_index(folder)
 
 
 def live(records: list[Record]) -> tuple[list[Event], list[TradeRow], Engine]:
@@ -252,6 +253,56 @@ def test_what_comes_while_one_looks_on_is_told(folder: Path) -> None:
     assert event.text.endswith("lost") and index.news(JournalReader.open(folder / "journal")) == []
     index.close()
     assert len(told_by(folder)) == before + 1
+
+
+def archived(folder: Path) -> list[Record]:
+    """A journal whose oldest segments are gone, with a trade open where its snapshots are."""
+    chance = Random(1)
+    desk = bad_night()
+    for _ in range(300):
+        desk.event(Kind.FUNDING_FEE, asset="XRP-USDT", amount=1, event_id=str(chance.random()))
+    before = list(desk.inputs)
+    desk.exit(trade="T4", name="X4", reason="eva: enough")
+    desk.fill("X4", 10, "21", full=True)
+    records: list[Record] = list(desk.inputs)
+    write(folder, records[: len(before)])
+    journal = Journal.open(folder / "journal", namespace="pink", created_ms=1)
+    engine = journal.epoch.engine()
+    journal.replay_into(engine)
+    store = SnapshotStore(folder / "snapshots")
+    for _ in range(2):
+        store.write(Snapshot.of(engine, journal))
+        journal.append_note(Note(engine.kernel.now_ms, "STATE", {"to": "READY"}))
+        journal.write_and_sync()
+    journal.close()
+    write(folder, records, after=len(before))
+    return records
+
+
+def test_what_was_archived_is_still_known_until_the_index_is_gone(tmp_path: Path) -> None:
+    folder, target = tmp_path / "state", tmp_path / "archive"
+    folder.mkdir()
+    target.mkdir()
+    archived(folder)
+    assert archive_segments(folder, target, apply=True)
+    index = opened(folder)
+    whole = index.trades()
+    assert [row.trade for row in whole] == ["T1", "T2", "T3", "T4"] and not index.begins_behind
+    index.close()
+    (folder / FILE).unlink()
+    for _ in range(2):  # made, and found again
+        index = opened(folder)
+        (rest,) = [row for row in index.trades() if row.ended is Ended.EXIT]
+        assert (rest.trade, rest.net, rest.closed_ms) == ("T4", whole[3].net, whole[3].closed_ms)
+        assert (rest.opened_ms, rest.held_ms) == (0, 0) and index.begins_behind > 0
+        assert [e.name for e in index.events()][-1] == "FLAT"
+        index.close()
+    for path in (folder / "snapshots").iterdir():
+        path.write_bytes(b"damaged")
+    opened(folder).close()
+    (folder / FILE).unlink()
+    with pytest.raises(JournalFault, match="copy the archived segments back"):
+        opened(folder)
 
 
 # -- trades ----------------------------------------------------------------------------------------

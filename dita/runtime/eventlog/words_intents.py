@@ -139,7 +139,8 @@ def is_no_news(page: Page) -> bool:
     """Is it a refused event that changes nothing and that nobody has to hear of?"""
     if isinstance(page.record, KernelIntent):
         return page.record.command is Command.MARK_PRICE
-    return page.code in NO_NEWS
+    # What was taken out of the state before and is told again is counted in status.
+    return page.code in NO_NEWS or KernelDiagnosticCode.QUARANTINED in page.outcome.kernel.notes
 
 
 def tell_refusal(page: Page, times: int = 1) -> None:

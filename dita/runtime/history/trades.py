@@ -82,8 +82,10 @@ class TradeRow(msgspec.Struct):
 
     @property
     def held_ms(self) -> int:
-        """From the first fill to the last; 0 while it is open or when it never filled."""
-        return max(0, self.closed_ms - self.opened_ms) if self.closed_ms else 0
+        """From the first fill to the last; 0 while it is open, when it never filled, and when its
+        beginning is not known."""
+        known = self.closed_ms and self.opened_ms
+        return max(0, self.closed_ms - self.opened_ms) if known else 0
 
 
 class Funding(msgspec.Struct):
@@ -114,6 +116,13 @@ class TradeBook:
         self._quiet: Counter[tuple[int, int]] = Counter()
 
     # -- in ----------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Begin in the middle of a history: a row for each trade that is known, without times."""
+        for trade in self._kernel.trades():
+            row = self._row(trade.trade_no, 0)
+            if row is not None:
+                self._refresh(row)
 
     def choose(self, looks: list[Look]) -> list[int]:
         """The inputs that matter; of the others each trade's are counted."""
