@@ -3,7 +3,7 @@ PY      := .venv/bin/python
 SOURCES := setup.py $(wildcard dita/*.pyx dita/*.pxd dita/*.pxi dita/*.h dita/rules/*.pxi)
 SUFFIX  := 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))'
 
-.PHONY: help setup build run test check golden bench trace wheel clean
+.PHONY: explore help setup build run test check golden bench trace wheel clean
 
 # The text after two hashes is what this prints.
 help: ## list the targets
@@ -47,6 +47,10 @@ check: build ## ruff, mypy and stubtest, no tests
 # Fails when a figure of a recorded case differs.
 golden: build ## run the golden cases and compare every figure
 	.venv/bin/pink-ctl golden
+
+# Every order of events in small worlds, on the compiled kernel.  WORLDS="flip crash" walks those.
+explore: build ## walk through small worlds to their ends, and judge every state
+	cd tests && ../$(PY) -m explore $(WORLDS)
 
 # Numbers depend on the machine; the table says which one it was.
 bench: build ## measure speed and size, quickly

@@ -264,7 +264,7 @@ def test_status_shows_how_the_way_to_the_exchange_does(desk: Desk) -> None:
         record = desk.until("a gap", lambda record: record["venue"]["gaps"])
         assert record["venue"]["gaps"].keys() <= {"closed", "connected"}
         shown = desk.run("status").stdout
-        assert "stream gaps closed" in shown
+        assert "stream gaps since the start" in shown
         assert "code 101204 Insufficient margin, said the exchange" in shown
         desk.until("healed", lambda record: record["state"] == "READY")
         stopped(serve)

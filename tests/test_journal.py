@@ -68,10 +68,14 @@ from dita.journal import (
     JournalFull,
     JournalReader,
     Mark,
+    OsDisk,
     Snapshot,
     SnapshotStore,
     export_json,
+    free_bytes,
     import_json,
+    missing,
+    size_bytes,
 )
 from dita.kernel import ExecutionKernel
 
@@ -1057,8 +1061,9 @@ def test_segments_roll_over_at_every_boundary() -> None:
         again.close()
 
 
-def test_files_are_the_owners_alone(tmp_path: Path) -> None:
-    old = os.umask(0)
+@pytest.mark.parametrize("mask", [0o000, 0o277, 0o777])
+def test_files_are_the_owners_alone(tmp_path: Path, mask: int) -> None:
+    old = os.umask(mask)
     try:
         journal = opened(tmp_path / "j", reserve_bytes=SMALL)
         store = SnapshotStore(tmp_path / "s")
@@ -1071,6 +1076,33 @@ def test_files_are_the_owners_alone(tmp_path: Path) -> None:
         files = list(folder.iterdir())
         assert files and all(f.stat().st_mode & 0o777 == 0o600 for f in files)
     assert segments(tmp_path / "j")[0].stat().st_size == SMALL
+
+
+@pytest.mark.parametrize("name", ["journal-", "reserve-", "high-water"])
+def test_a_link_in_the_place_of_a_file_is_not_followed(tmp_path: Path, name: str) -> None:
+    opened(tmp_path / "j", reserve_bytes=SMALL).close()
+    (path,) = (p for p in tmp_path.rglob("*") if name in p.name and p.is_file())
+    elsewhere = path.rename(tmp_path / "elsewhere")
+    path.symlink_to(elsewhere)
+    before = elsewhere.read_bytes()
+    if name == "reserve-":  # taken for a segment when the disk is full
+        journal = opened(tmp_path / "j", reserve_bytes=SMALL)
+        journal.free_reserve()
+        put(journal, *map(tick, range(60)))
+        journal._files._disk = Full()
+        with pytest.raises(JournalFault, match="symbolic link"):
+            journal.write_and_sync()
+    else:
+        with pytest.raises(JournalFault, match="symbolic link"):
+            opened(tmp_path / "j")
+    assert elsewhere.read_bytes() == before
+
+
+class Full(OsDisk):
+    """No room for a new file."""
+
+    def create(self, path: str) -> int:
+        raise OSError(errno.ENOSPC, "no space")
 
 
 def test_a_journal_is_open_once_in_a_process(tmp_path: Path) -> None:
@@ -1088,16 +1120,16 @@ def test_a_journal_notices_that_its_files_are_not_there_any_more(tmp_path: Path)
     (segment,) = segments(tmp_path / "j")
     for path in (segment, mark_of(tmp_path / "j")):
         whole = path.read_bytes()
-        assert journal.missing() == ""
+        assert missing(journal) == ""
         path.rename(tmp_path / "away")
-        assert str(path) in journal.missing()
+        assert str(path) in missing(journal)
         path.write_bytes(whole)
-        assert str(path) in journal.missing()  # another file, with the same content
+        assert str(path) in missing(journal)  # another file, with the same content
         put(journal, tick(1))
         journal.write_and_sync()  # nothing else tells
         (tmp_path / "away").rename(path)
     shutil.rmtree(tmp_path / "j")
-    assert str(segment) in journal.missing()
+    assert str(segment) in missing(journal)
     journal.close()
 
 
@@ -1468,6 +1500,13 @@ def test_a_reserve_that_does_not_fit_is_as_large_as_it_gets() -> None:
     journal = opened(disk=disk, reserve_bytes=10 * SMALL)
     assert journal.reserve_bytes == 2 * SMALL
     assert not disk.names.keys() & {"/j/segment.tmp"}
+
+
+def test_a_disk_that_does_not_tell_is_no_reason_to_end(tmp_path: Path) -> None:
+    journal = opened(tmp_path / "j")
+    assert size_bytes(journal) == SMALL and free_bytes(journal) > 0
+    shutil.rmtree(tmp_path / "j")
+    assert (size_bytes(journal), free_bytes(journal)) == (-1, -1)
 
 
 def test_a_real_disk_tells_what_is_free(tmp_path: Path) -> None:
@@ -2160,7 +2199,7 @@ def test_commit_latency_is_of_the_last_minute_and_counts_the_one_that_hangs() ->
 def test_a_mark_that_cannot_be_made_durable_is_told_beside_the_commits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("dita.journal.commit.MARK_LAG_S", 0.001)
+    monkeypatch.setattr("dita.journal.commit.HIGH_WATER_LAG_S", 0.001)
     disk = SimDisk()
     journal = opened(disk=disk)
     told: list[BaseException] = []
@@ -2183,7 +2222,7 @@ def test_a_mark_that_cannot_be_made_durable_is_told_beside_the_commits(
 
 def test_the_mark_is_durable_a_moment_after_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Off the way of the orders, and once for many commits."""
-    monkeypatch.setattr("dita.journal.commit.MARK_LAG_S", 0.02)
+    monkeypatch.setattr("dita.journal.commit.HIGH_WATER_LAG_S", 0.02)
     disk = SimDisk()
     journal = opened(disk=disk)
     syncs: list[str] = []

@@ -178,6 +178,26 @@ def test_a_venue_whose_clock_is_moved_is_believed_again_after_a_time_sync() -> N
     on_the_floor(scene)
 
 
+def test_after_a_gap_the_venues_time_comes_before_what_its_orders_say() -> None:
+    """The same without a restart: the frame of the fill is lost, and so is the clock it is by."""
+
+    async def scene(floor: Floor) -> None:
+        floor.venue.set_script([Rule(verb=Verb.SUBMIT, do=Do.PARTIAL)])
+        await floor.enter()
+        await floor.wait(lambda: bool(floor.venue.book.orders), 5, "an order")
+        await asyncio.sleep(1)
+        floor.venue.end_stream()
+        floor.venue.config = replace(floor.venue.config, clock_skew_ms=HOUR_MS)
+        (order,) = floor.venue.book.orders
+        floor.venue.fill(OrderRef(asset=order.asset, client_order_id=order.client_order_id))
+        kernel = floor.engine.kernel
+        await floor.wait(lambda: kernel.slot(0).size_e8 == order.quantity_e8, 30, "the fill")
+        assert abs(kernel.ledger().exchange_offset_ms - HOUR_MS) < 3_000
+        assert kernel.ledger().clamped == 0
+
+    on_the_floor(scene)
+
+
 # -- across restarts -------------------------------------------------------------------------------
 
 

@@ -33,7 +33,7 @@ from dita.runtime.loop import RunState
 from dita.runtime.questions import Shared
 from dita.runtime.relevance import AGAIN_MS, PositionAnswers, is_strangers
 from dita.runtime.service import Cadence
-from dita.venues import AccessRefused, PositionReport, QueryFailed, Rows, UnreadableRow
+from dita.venues import AccessRefused, OrderRef, PositionReport, QueryFailed, Rows, UnreadableRow
 from dita.venues.mock import Do, Rule, Verb, fet_config
 
 Kind = KernelEventKind
@@ -139,7 +139,8 @@ def test_an_answer_does_not_ask_itself_again() -> None:
             outcome = apply(record)
             if getattr(record, "kind", None) is Kind.POSITION:
                 effect = replace(_position_effect(), asset=record.asset)
-                return replace(outcome, effects=(*outcome.effects, effect))
+                asked = replace(outcome.kernel, effects=(*outcome.effects, effect))
+                return replace(outcome, kernel=asked)
             return outcome
 
         floor.engine.apply = asks_again  # type: ignore[assignment, method-assign]
@@ -230,6 +231,37 @@ def test_a_flood_of_strangers_frames_makes_no_flood_of_tasks_or_questions() -> N
         await floor.until(TradeStage.POSITION_OPEN, 30)
         await floor.exit()
         await floor.until(TradeStage.IDLE, 30)
+
+    on_the_floor(scene)
+
+
+def test_orders_of_others_that_get_no_answer_do_not_hold_up_ours() -> None:
+    async def scene(floor: Floor) -> None:
+        await floor.enter()
+        await floor.until(TradeStage.POSITION_OPEN)
+        kernel, venue = floor.engine.kernel, floor.venue
+        await floor.wait(lambda: not kernel.open_orders(), 10, "final")
+        answer = venue.order
+
+        async def never_for_others(ref: OrderRef) -> Any:
+            if not ref.client_order_id:
+                await asyncio.sleep(10**6)
+            return await answer(ref)
+
+        venue.order = never_for_others  # type: ignore[assignment, method-assign]
+        for _ in range(12):
+            venue.trade_by_hand(FET, OrderSide.BUY, q(1))
+            await asyncio.sleep(0.1)
+        assert sum(floor.inquiry.is_asking(number) for number in range(2, 40)) > 8
+        await floor.exit()
+        ours = kernel.slot(0).active_exit_order
+        assert ours is not None
+
+        def is_final() -> bool:
+            order = kernel.order(ours.order_no)
+            return order is not None and order.final
+
+        await floor.wait(is_final, 10, "an answer about ours")
 
     on_the_floor(scene)
 

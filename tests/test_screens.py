@@ -51,7 +51,7 @@ ANSWER = {
     "asset": "FET-USDT", "quantity": "250", "filled": "250", "price": "0.4979", "reason": "",
     "message": "",
 }  # fmt: skip
-RECONCILED = {
+RECONCILED: dict[str, Any] = {
     "namespace": "pink", "epoch": 1, "difference": "-0.00009", "differences": 1, "remarks": 1,
     "calm": True,
     "rows": [

@@ -27,6 +27,9 @@ from dita.venues.witness import unknown_to_the_journal
 #: Rows can be listed late: so much that was read already is read again.
 OVERLAP_MS: Final = 600_000
 
+#: Rows that nobody has named yet hold the reading back no longer than this.
+HELD_BACK_MS: Final = OVERLAP_MS // 2
+
 
 class Income:
     """Reads the history of one runtime's account."""
@@ -62,6 +65,11 @@ class Income:
         since_ms = max(ledger.income_from_ms + 1, ledger.income_read_ms - OVERLAP_MS)
         rows = await once("income", lambda: venue.income(since_ms))
         fresh = [row for row in rows if row.time_ms > ledger.income_from_ms]
+        # A doubt can last longer than rows are read again: those that wait for its end are kept.
+        listed = {row.income_id for row in fresh}
+        kept = [row for row in self.undecided if row.income_id not in listed]
+        fresh = sorted((*kept, *fresh), key=lambda row: row.time_ms)
+        since_ms = min((since_ms, *(row.time_ms for row in kept)))
         fills: list[FillReport] = []
         unanswered: set[str] = set()
         for asset in symbols_of_trades(fresh):
@@ -75,7 +83,9 @@ class Income:
         # What waits for a position or for its fills is read again, and nothing is late before;
         # fills that are never told hold the rest up for a while only.
         waiting = [*self.undecided, *self._young(unanswered, asked_ms)]
-        await self._read_up_to(min((row.time_ms - 1 for row in waiting), default=asked_ms))
+        up_to_ms = min((row.time_ms - 1 for row in waiting), default=asked_ms)
+        # Not for ever: that a row is missing is told by how far was read, a write-off waits for it.
+        await self._read_up_to(max(up_to_ms, asked_ms - HELD_BACK_MS))
 
     def _young(self, unanswered: set[str], now_ms: int) -> list[IncomeReport]:
         of_them = (row for row in self.unmatched if plain_symbol(row.asset) in unanswered)

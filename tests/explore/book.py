@@ -1,8 +1,8 @@
 """The exchange of a small world: orders, pooled positions, fills, rows, and what it answers.
 
-It is exact and has no opinion: what a fill does to a position, what it costs and which row it books
-is worked out here as the exchange does it, and the kernel is judged by this book alone.
-It knows nothing of slots, trades or the runtime; whose an order is, is a label on it.
+It is exact and has no opinion: what a fill does to a position, what it costs and which row it
+books is worked out here as the exchange does it, and every judgement on the kernel is read from
+this book.  It knows nothing of slots or the runtime; whose an order is, is a label on it.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Closing:
             found.append(Finding("left behind", f"free, but of ours is left {left}"))
         for _ in range(3):
             s.book.second += LONG_S
-            acts._look(s, "")
+            acts.look(s)
             acts.read_income(s)
             acts.read_balance(s)
         ledger = acts.kernel.ledger()

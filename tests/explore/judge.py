@@ -18,6 +18,7 @@ from dita.contracts import (
     VenueEvent,
 )
 from dita.engine import Engine
+from explore import facts
 from explore.book import UNIT, Book, Order, Who
 from explore.scene import Scene
 from explore.world import World
@@ -29,9 +30,7 @@ _WIDE: Final = frozenset(
         KernelCommandType.CONTROL,
     }
 )  # fmt: skip
-SUBMIT, QUERY_POSITION = 1, 5
-DUST: Final = 2
-STALE: Final = int(TradeStage.STALE_STATE_RECONCILING)
+SUBMIT, QUERY_POSITION, FEED, CLOSE = 1, 5, 7, 8
 #: Exits refused within one second after which another one is a storm.
 HOT: Final = 2
 
@@ -81,11 +80,11 @@ class Judge:
         """Would a question for the position be an answer's own?  When doubt begins it is not."""
         if not isinstance(record, VenueEvent) or record.kind is not Kind.POSITION:
             return False
-        return raw.before == STALE
+        return raw.before == facts.STALE
 
     def _cell(self, trigger: KernelCommandType | KernelEventKind, raw: Outcome) -> None:
         if trigger in _WIDE:
-            for state in {self.core.slot(at)[0] for at in self.core.active_slots()} or {0}:
+            for state in {slot.state for slot in facts.slots(self.core)} or {0}:
                 self.cells.add((state, int(trigger), state if raw.accepted else -1))
         elif trigger is not Kind.TICK:
             self.cells.add((raw.before, int(trigger), raw.after if raw.accepted else -1))
@@ -93,13 +92,23 @@ class Judge:
     def ticked(self, before: dict[int, int]) -> None:
         """A TICK was applied; ``before`` has the states of the slots that were in use."""
         for slot, state in before.items():
-            self.cells.add((state, int(Kind.TICK), self.core.slot(slot)[0]))
+            self.cells.add((state, int(Kind.TICK), int(self.core.slot(slot)[0])))
         if not before:
             self.cells.add((0, int(Kind.TICK), 0))
 
     def _is_exit(self, number: int) -> bool:
-        order = self.core.order(number)
-        return order is not None and order[5] == OrderRole.EXIT
+        order = facts.order_of(self.core, number)
+        return order is not None and order.role == OrderRole.EXIT
+
+    def tells(self, s: Scene, kind: int, trade: int) -> None:
+        """FEED_SIZER or CLOSE_TRADE: each once per trade."""
+        bit = 1 << trade
+        if (s.fed if kind == FEED else s.closed) & bit:
+            self.found("told twice", "FEED_SIZER" if kind == FEED else "CLOSE_TRADE")
+        if kind == FEED:
+            s.fed |= bit
+        else:
+            s.closed |= bit
 
     def _submits(self, s: Scene, trigger: Any, effect: tuple[Any, ...]) -> None:
         number, trade, quantity, reduce = effect[2], effect[3], effect[5], effect[11]
@@ -120,16 +129,14 @@ class Judge:
 
     def _room(self, number: int, trade: int, quantity: int) -> None:
         """By the kernel's own figures no exit is larger than what may be left."""
-        known = self.core.trade(trade)
+        known = facts.trade_of(self.core, trade)
         possible = 0
-        for other in known[19]:
-            order = self.core.order(other)
-            ours = order[5] == OrderRole.EXIT and not order[10]
-            if ours and other != number and not (order[8] >= 4 and order[9]):
-                possible += max(0, order[12] - order[13])
-        left = known[5] - known[8] + known[20]
-        if quantity + possible > left:
-            self.found("an exit beyond what is left", f"{quantity} + {possible} of {left}")
+        for order in facts.orders_of(self.core, known):
+            ours = order.role == OrderRole.EXIT and not order.external
+            if ours and order.number != number and not order.terminal:
+                possible += max(0, order.intended - order.filled)
+        if quantity + possible > known.size:
+            self.found("an exit beyond what is left", f"{quantity} + {possible} of {known.size}")
 
     # -- the book ----------------------------------------------------------------------------------
 
@@ -146,33 +153,31 @@ class Judge:
         """What it looks like where nothing goes on and no command helps."""
         left, _ = shares(s.book, s.trades, self.world)
         parts = []
-        for at in self.core.active_slots():
-            slot, trade = self.core.slot(at), self.core.trade_in_slot(at)
-            parts.append(
-                f"{TradeStage(slot[0]).name} {(trade[5] - trade[8] + trade[20]) // UNIT} in truth"
-                f" {left[trade[0] - 1] // UNIT}{' latched' if slot[2] else ''}"
-            )
+        for slot in facts.slots(self.core):
+            size = facts.trade_of(self.core, slot.trade).size // UNIT
+            truth = left[slot.trade - 1] // UNIT
+            latched = " latched" if slot.latched else ""
+            parts.append(f"{TradeStage(slot.state).name} {size} in truth {truth}{latched}")
         held = [quantity // UNIT for quantity, _ in s.book.positions]
         return f"{'; '.join(parts)}; the exchange has {held}"
 
     def still_wanted(self, s: Scene) -> None:
         """The kernel still wants every exit of all that was accepted and not taken back; a residue
         that the exchange calls too small is left to the operator when no more can come."""
-        for at in self.core.active_slots():
-            slot, trade = self.core.slot(at), self.core.trade_in_slot(at)
-            if not s.wanted[trade[0] - 1] or slot[2] or slot[0] == TradeStage.CLOSED:
+        for slot in facts.slots(self.core):
+            if not s.wanted[slot.trade - 1] or slot.latched or slot.state == facts.CLOSED:
                 continue
-            entry = self.core.order(slot[4]) if slot[4] else None
-            may_fill = entry is not None and entry[8] < 4
-            size = trade[5] - trade[8] + trade[20]
-            if slot[1] & DUST and not may_fill:
-                s.wanted = tuple(w and n != trade[0] for n, w in enumerate(s.wanted, 1))
+            entry = facts.order_of(self.core, slot.entry_order) if slot.entry_order else None
+            may_fill = entry is not None and not entry.ended
+            size = facts.trade_of(self.core, slot.trade).size
+            if slot.dust and not may_fill:
+                s.wanted = tuple(w and n != slot.trade for n, w in enumerate(s.wanted, 1))
             elif may_fill or size > 0:
-                self.found("an accepted exit is dropped", f"trade {trade[0]}, size {size // UNIT}")
+                self.found("an accepted exit is dropped", f"trade {slot.trade}, {size // UNIT}")
 
-    def forgotten(self, s: Scene, slot: int) -> None:
+    def forgotten(self, s: Scene, at: int) -> None:
         """Nothing has gone on for long: was an exit of this slot wanted, and could it be done?"""
-        trade = self.core.slot(slot)[3]
+        trade = facts.slot_at(self.core, at).trade
         if s.answers or self.core.due_ms > s.book.now_ms:
             return  # a bounded wait
         left = shares(s.book, s.trades, self.world)[0][trade - 1]

@@ -6,10 +6,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from dita._kernel import Core
 from explore.book import UNIT, WORKING, Order
+from explore.runtime import Runtime
 from explore.scene import Post, Scene
-from explore.world import World
 
 Move = tuple[Any, ...]
 
@@ -30,9 +29,10 @@ _SUBMIT_ENDS: Final = (
 class Moves:
     """Lists the moves of scenes of one world."""
 
-    def __init__(self, world: World, core: Core) -> None:
-        self.world = world
-        self.core = core
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.world = runtime.world
+        self.core = runtime.core
         #: How many of the moves told last go on by themselves; the first of them is the fair one.
         self.fair = 0
 
@@ -50,14 +50,6 @@ class Moves:
         moves += self._others(s)
         moves += self._operator(s, slots)
         return moves
-
-    def order_of(self, s: Scene, number: int) -> Order | None:
-        """The exchange's record of a registered order, by its id where we know it."""
-        known = self.core.order(number)
-        if known is not None and known[1]:
-            order = s.book.order(known[1])
-            return None if order.forgotten else order
-        return s.book.own(number)
 
     def _may(self, s: Scene, kind: str) -> bool:
         at = self.world.index.get(kind)
@@ -92,7 +84,7 @@ class Moves:
 
     def _tells(self, s: Scene, own: int, until: int, now_ms: int) -> bool:
         """Would the answer to this question say anything?"""
-        if self.order_of(s, own) is not None:
+        if self.runtime.record_of(s, own) is not None:
             return True
         if until:
             return now_ms > until
@@ -155,7 +147,7 @@ class Moves:
         elif not s.book.deaf and self._may(s, "look"):
             moves.append(("look", "look"))
         for at, (own, _) in enumerate(s.asking):
-            found = self.order_of(s, own)
+            found = self.runtime.record_of(s, own)
             if found is None:
                 continue
             if self._may(s, "late"):

@@ -1,5 +1,5 @@
-"""A way through a world, told for people: what happened, what the kernel was told and answered,
-and the exchange's book beside it.  The same moves as JSON can be played again.
+"""A way through a world, told for people: what happened, what the kernel was told, what it
+answered, and the exchange's book beside it.  The same moves as JSON can be played again.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dita.contracts import (
     TradeStage,
     VenueEvent,
 )
+from explore import facts
 from explore.acts import Acts
 from explore.book import SYMBOLS, UNIT, Book, Who
 from explore.judge import Judge
@@ -103,7 +104,7 @@ def move_text(world: World, move: Move) -> str:
         "operator": "operator: does what status names",
         "mend": "the exchange is well again",
     }
-    text = str(words.get(name) or KINDS.get(name, name))
+    text: str = words.get(name) or KINDS.get(name) or str(name)
     how = [part for part in rest if isinstance(part, str) and part]
     if how:
         text += f" ({KINDS.get(how[0], how[0])})"
@@ -133,13 +134,12 @@ def book_text(book: Book) -> str:
 
 def _slots(acts: Acts) -> str:
     found = []
-    for at in acts.core.active_slots():
-        slot, trade = acts.core.slot(at), acts.core.trade_in_slot(at)
-        size = (trade[5] - trade[8] + trade[20]) // UNIT
-        goal = ("all" if slot[7] >= 2**62 else str(slot[7] // UNIT)) if slot[2] else ""
+    for slot in facts.slots(acts.core):
+        size = facts.trade_of(acts.core, slot.trade).size // UNIT
+        goal = "all" if slot.wants_all else str(slot.goal // UNIT)
         found.append(
-            f"slot {at} T{trade[0]} {TradeStage(slot[0]).name} {size}"
-            + (f" exit {goal} latched" if goal else "")
+            f"slot {slot.at} T{slot.trade} {TradeStage(slot.state).name} {size}"
+            + (f" exit {goal} latched" if slot.latched else "")
         )
     return "; ".join(found) or "free"
 

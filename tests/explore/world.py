@@ -1,7 +1,7 @@
-"""What a small world is made of: entries, strangers' acts, how often each kind of thing happens.
+"""What a small world is made of: entries, strangers' acts, and how often each kind happens.
 
-A kind that a world does not name does not happen in it.  Every budget is small, so that a world has
-a last state.
+A kind that a world does not name does not happen in it.  Every budget is small, so that a world
+has a last state.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from explore.book import UNIT
+from explore.book import SYMBOLS, UNIT
 
 #: Everything that can happen beside the ordinary course, and what it is.
 KINDS: Final = {
@@ -106,6 +106,11 @@ class World:
         if unknown:
             raise ValueError(f"world {self.name} names unknown kinds {sorted(unknown)}")
         object.__setattr__(self, "index", {kind: at for at, kind in enumerate(self.kinds)})
+
+    @staticmethod
+    def symbol(entry: Entry) -> str:
+        """The exchange's name for an entry's symbol."""
+        return SYMBOLS[entry.symbol]
 
     @property
     def budget(self) -> tuple[int, ...]:
