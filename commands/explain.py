@@ -5,7 +5,6 @@ The answer first, then what happened in its order; out of the journal's index.  
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +13,8 @@ import typer
 from .completing import trades
 from .options import AsJson, ConfigFile, StateDir
 from .past import the_past
-from .render import emit_json, note, output_width, show
+from .render import emit_json, note, show
+from .telling import Telling, wrapped
 
 if TYPE_CHECKING:
     from dita.runtime.eventlog.event import Event
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 Svg = Annotated[
     Path | None, typer.Option("--svg", metavar="FILE", help="Draw it: price, fills, money.")
 ]
-#: Before the words of an event: its time and its name.
-INDENT = 26
 
 
 def explain(
@@ -150,22 +148,22 @@ def _show(story: Story) -> None:
     row = story.trade
     if row is not None:
         for line in (headline(row), *facts(row)):
-            _wrapped(line, "", "  ")
+            wrapped(line)
         show()
     else:
         show(f"{story.what}: no trade came of it")
         show()
-    day = ""
+    telling = Telling()
     for event, count in folded(story.events):
-        day = _event(event, count, day)
+        telling.tell(event, count)
     if row is not None and row.quiet:
         quiet = ", ".join(f"{n:,} {_quiet_words(kind)}" for kind, n in sorted(row.quiet.items()))
         show()
-        _wrapped(f"and without news: {quiet}", "", "  ")
+        wrapped(f"and without news: {quiet}")
     if story.others:
         others = ", ".join(f"'#{number}'" for number in story.others[-8:])
         note(f"other trades of that id: pink-ctl explain {others}")
-    note("UTC; rounded half-even, --json has every digit, each input and its journal position")
+    note("UTC; money rounded half-even; --json has every digit and every input")
 
 
 def _quiet_words(kind: str) -> str:
@@ -185,27 +183,6 @@ def folded(events: list[Event]) -> list[tuple[Event, int]]:
         else:
             runs.append((event, 1))
     return runs
-
-
-def _event(event: Event, count: int, day: str) -> str:
-    from dita import display
-
-    today = display.day(event.time_ms)
-    if today != day:
-        show(today)
-    times = f" ×{count}" if count > 1 else ""
-    head = f"  {display.clock(event.time_ms)}  {event.name.value:<14}"
-    _wrapped(f"{event.text}{times}", head, " " * INDENT)
-    return today
-
-
-def _wrapped(text: str, head: str, indent: str) -> None:
-    """On a terminal within its width; in a pipe as one line."""
-    width = output_width()
-    for line in textwrap.wrap(
-        text, width, initial_indent=head, subsequent_indent=indent, break_long_words=False
-    ):
-        show(line)
 
 
 def _draw(story: Story, journal: Path, file: Path) -> None:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 def the_past(config: Path | None, state_dir: Path | None, *, quiet: bool) -> tuple[Path, Index]:
     """The directory, which is said first unless ``quiet``, and the index of its journal."""
-    from dita.runtime.history.index import open_index
+    from dita.runtime.history.index import Index
 
     directory = speak_of_directory(config, state_dir, quiet=quiet)
-    index = open_index(directory)
+    index = Index.open(directory)
     if index.begins_behind:
         note(
             f"what came up to record {index.begins_behind} was archived and is not in here;"

@@ -21,7 +21,7 @@ from dita.runtime.eventlog.alerts import Alert, Alerter
 from dita.runtime.eventlog.chronicle import Chronicle
 from dita.runtime.eventlog.event import Event, EventName, Level
 from dita.runtime.eventlog.output import Output
-from dita.runtime.history.index import open_index
+from dita.runtime.history.index import Index
 from dita.runtime.loop import RunState
 
 __all__ = ["poison"]
@@ -68,7 +68,7 @@ def listened(shop: Shop, alerter: Alerter | None = None) -> tuple[Chronicle, Hea
 
 def later(folder: Path) -> list[Event]:
     """What the journal says."""
-    index = open_index(folder)
+    index = Index.open(folder)
     events = list(index.events(level=Level.DEBUG))
     index.close()
     return events

@@ -11,7 +11,7 @@ from pathlib import Path
 from dita.engine import Engine
 from dita.errors import OperatorError, UsageError
 from dita.journal import Journal, JournalReader, SnapshotStore, archivable, archive
-from dita.runtime.history.index import FILE, open_index
+from dita.runtime.history.index import FILE, Index
 from dita.runtime.lock import StateLock
 from dita.runtime.store import JOURNAL_FOLDER, SNAPSHOT_FOLDER
 
@@ -50,7 +50,7 @@ def _remember(directory: Path) -> None:
     OperatorError when that fails: nothing is archived then.
     """
     try:
-        open_index(directory).close()
+        Index.open(directory).close()
     except sqlite3.Error as bad:
         raise OperatorError(
             "the index of trades was not brought up to date",

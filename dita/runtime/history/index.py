@@ -31,28 +31,35 @@ from dita.runtime.store import JOURNAL_FOLDER, SNAPSHOT_FOLDER
 
 FILE: Final = "index.sqlite"
 #: Rises with every change of what is kept or how it reads.
-VERSION: Final = f"1 {__version__}"
+VERSION: Final = f"2 {__version__}"
 BATCH: Final = 5_000
+#: So long another command may make it; then one is made in memory.
+PATIENCE_S: Final = 20.0
+_BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+#: So many rows are asked for at once: who reads slowly must not lock it.
+PAGE: Final = 2_000
 
 _TABLES: Final = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS trades (
+CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
+CREATE TABLE trades (
   trade_no INTEGER PRIMARY KEY, trade TEXT, asset TEXT, asked_ms INTEGER, opened_ms INTEGER,
-  closed_ms INTEGER, row BLOB);
-CREATE INDEX IF NOT EXISTS trades_by_name ON trades (trade);
-CREATE INDEX IF NOT EXISTS trades_by_end ON trades (closed_ms);
-CREATE TABLE IF NOT EXISTS funding (
+  over_ms INTEGER, row BLOB);
+CREATE INDEX trades_by_name ON trades (trade);
+CREATE INDEX trades_by_end ON trades (over_ms);
+CREATE TABLE funding (
   seq INTEGER, asset TEXT, time_ms INTEGER, amount TEXT, trade_no INTEGER);
-CREATE TABLE IF NOT EXISTS events (
+CREATE INDEX funding_by_trade ON funding (trade_no);
+CREATE TABLE events (
   seq INTEGER, time_ms INTEGER, level INTEGER, name TEXT, trade_no INTEGER, trade TEXT,
   slot INTEGER, order_no INTEGER, asset TEXT, text TEXT, fields BLOB);
-CREATE INDEX IF NOT EXISTS events_by_time ON events (time_ms);
-CREATE INDEX IF NOT EXISTS events_by_trade ON events (trade_no);
-CREATE INDEX IF NOT EXISTS events_by_name ON events (trade);
-CREATE TABLE IF NOT EXISTS links (
+CREATE INDEX events_by_seq ON events (seq);
+CREATE INDEX events_by_time ON events (time_ms);
+CREATE INDEX events_by_trade ON events (trade_no);
+CREATE INDEX events_by_name ON events (trade);
+CREATE TABLE links (
   seq INTEGER, trade_no INTEGER, trade TEXT, slot INTEGER, order_no INTEGER, ids TEXT, row BLOB);
-CREATE INDEX IF NOT EXISTS links_by_trade ON links (trade_no);
-CREATE INDEX IF NOT EXISTS links_by_ids ON links (ids);
+CREATE INDEX links_by_trade ON links (trade_no);
+CREATE INDEX links_by_ids ON links (ids);
 """
 
 
@@ -84,28 +91,33 @@ class Index:
         self._rows: dict[str, list[tuple[Any, ...]]] = {"events": [], "links": []}
 
     @classmethod
-    def open(cls, directory: Path, reader: JournalReader, snapshots: SnapshotStore) -> Index:
-        """The index of a journal, up to date.  Slow when there is none yet: it reads everything."""
+    def open(cls, directory: Path) -> Index:
+        """The index of a state directory, up to date.  Slow when there is none yet: it reads
+        everything.  OperatorError without a journal."""
         path = directory / FILE
-        kept = _usable(path)
-        try:
-            return cls._of(path if kept else None, reader, snapshots)
-        except sqlite3.DatabaseError:  # damaged: what it said is all in the journal
-            if not kept:
-                raise
-        path.unlink(missing_ok=True)
-        return cls._of(path if _usable(path) else None, reader, snapshots)
+        for _ in range(2):
+            if not _usable(path):
+                break
+            try:
+                return cls._of(str(path), directory)
+            except sqlite3.DatabaseError as bad:
+                if getattr(bad, "sqlite_errorcode", 0) & 0xFF in _BUSY:
+                    break
+            with contextlib.suppress(OSError):
+                path.unlink()  # damaged, or no room for it: what it said is all in the journal
+        return cls._of("", directory)
 
     @classmethod
-    def _of(cls, path: Path | None, reader: JournalReader, snapshots: SnapshotStore) -> Index:
-        base = sqlite3.connect(
-            ":memory:" if path is None else path, timeout=5.0, isolation_level="IMMEDIATE"
-        )
+    def _of(cls, path: str, directory: Path) -> Index:
+        base = sqlite3.connect(path or ":memory:", timeout=PATIENCE_S, isolation_level=None)
         try:
-            base.execute("PRAGMA synchronous = OFF")  # it can be made again at any time
-            index = cls(base, reader, snapshots, "" if path is None else str(path))
+            base.execute("BEGIN IMMEDIATE")  # one at a time, and what follows is done or not
+            # Opened behind the lock: whoever had it may have seen more of a growing journal.
+            reader = JournalReader.open(directory / JOURNAL_FOLDER)
+            index = cls(base, reader, SnapshotStore(directory / SNAPSHOT_FOLDER), path)
             index._begin()
             index.update()
+            base.execute("COMMIT")
         except BaseException:
             base.close()
             raise
@@ -120,12 +132,15 @@ class Index:
     def _begin(self) -> None:
         """Go on from what is kept, if it is of this journal and of this release."""
         found = self._base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        whole = {name for (name,) in found} >= set(_NAMES)
-        self._base.executescript(_TABLES)
-        kept = dict(self._base.execute("SELECT key, value FROM meta"))
-        if not whole or not kept or not self._fits(kept):
-            for table in _NAMES:
-                self._base.execute(f"DELETE FROM {table}")
+        tables = {name for (name,) in found}
+        kept: dict[str, Any] = {}
+        if tables == set(_NAMES):
+            kept = dict(self._base.execute("SELECT key, value FROM meta"))
+        if not kept or not self._fits(kept):
+            for table in tables:
+                self._base.execute(f'DROP TABLE "{table}"')
+            for statement in filter(str.strip, _TABLES.split(";")):
+                self._base.execute(statement)
             self._beginning()
             return
         self._last_seq = int(kept["last_seq"])
@@ -182,13 +197,12 @@ class Index:
         last = self._reader.report.last_seq
         if last <= self._last_seq:
             return
-        with self._base:
-            for step in self._follower.follow(self._reader, self._last_seq + 1):
-                self._take(step)
-                if len(self._rows["events"]) > BATCH:
-                    self._write()
-            self._write()
-            self._keep(self._follower.reached)
+        for step in self._follower.follow(self._reader, self._last_seq + 1):
+            self._take(step)
+            if len(self._rows["events"]) > BATCH:
+                self._write()
+        self._write()
+        self._keep(self._follower.reached)
 
     def news(self, reader: JournalReader) -> list[Event]:
         """The events that the journal has more than before; nothing is kept of them."""
@@ -227,7 +241,7 @@ class Index:
         self._base.executemany(
             "INSERT OR REPLACE INTO trades VALUES (?, ?, ?, ?, ?, ?, ?)",
             [
-                (t.trade_no, t.trade, t.asset, t.asked_ms, t.opened_ms, t.closed_ms, kept(t))
+                (t.trade_no, t.trade, t.asset, t.asked_ms, t.opened_ms, t.over_ms, kept(t))
                 for t in trades
             ],
         )
@@ -254,9 +268,9 @@ class Index:
         self, *, since_ms: int = 0, until_ms: int = 0, asset: str = "", trade: str = ""
     ) -> list[TradeRow]:
         """Trades that ended in a time, and those that have not; oldest first."""
-        where, values = ["(closed_ms >= ? OR closed_ms = 0)"], [since_ms]
+        where, values = ["(over_ms >= ? OR over_ms = 0)"], [since_ms]
         if until_ms:
-            where.append("(closed_ms < ? AND COALESCE(NULLIF(opened_ms, 0), asked_ms) < ?)")
+            where.append("(over_ms < ? AND COALESCE(NULLIF(opened_ms, 0), asked_ms) < ?)")
             values += [until_ms, until_ms]
         names: list[Any] = []
         if asset:
@@ -277,6 +291,13 @@ class Index:
         row = found.fetchone()
         return msgspec.msgpack.decode(row[0], type=Kept).row() if row else None
 
+    def funding(self, trade_no: int) -> list[tuple[int, int]]:
+        """Payments that a trade had a part in: record and that part."""
+        rows = self._base.execute(
+            "SELECT seq, amount FROM funding WHERE trade_no = ? ORDER BY seq", (trade_no,)
+        )
+        return [(seq, int(amount)) for seq, amount in rows]
+
     def loose_funding(self, since_ms: int = 0, until_ms: int = 0) -> int:
         """Funding of no trade of ours, as its sum."""
         rows = self._base.execute(
@@ -295,6 +316,7 @@ class Index:
         trade_no: int = 0,
         level: Level = Level.INFO,
         after_seq: int = 0,
+        until_seq: int = 0,
     ) -> Iterator[Event]:
         """Events in their order."""
         where = "time_ms >= ? AND level >= ? AND seq > ?"
@@ -303,14 +325,21 @@ class Index:
             ("time_ms <", until_ms),
             ("trade =", trade),
             ("trade_no =", trade_no),
+            ("seq <=", until_seq),
         ):
             if value:
                 where += f" AND {column} ?"
                 values.append(value)
-        for row in self._base.execute(
-            f"SELECT * FROM events WHERE {where} ORDER BY seq, rowid", values
-        ):
-            yield event_of(row)
+        last = 0
+        while True:
+            page = self._base.execute(
+                f"SELECT rowid, * FROM events WHERE {where} AND rowid > ? ORDER BY rowid LIMIT ?",
+                (*values, last, PAGE),
+            ).fetchall()
+            for last, *row in page:  # noqa: B007 - where the next page goes on
+                yield event_of(tuple(row))
+            if len(page) < PAGE:
+                return
 
     def links(self, wanted: str) -> tuple[int, list[dict[str, Any]]]:
         """The trade number that a trade id, an order id or ``#number`` or a slot means, and every
@@ -367,9 +396,3 @@ def _usable(path: Path) -> bool:
         return stat.S_ISREG(found.st_mode) and found.st_uid == owner and os.access(path, os.W_OK)
     except OSError:
         return False
-
-
-def open_index(directory: Path) -> Index:
-    """The index of a state directory's journal.  OperatorError without one."""
-    snapshots = SnapshotStore(directory / SNAPSHOT_FOLDER)
-    return Index.open(directory, JournalReader.open(directory / JOURNAL_FOLDER), snapshots)

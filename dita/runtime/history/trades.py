@@ -81,6 +81,11 @@ class TradeRow(msgspec.Struct):
         return self.gross - self.fees + self.funding
 
     @property
+    def over_ms(self) -> int:
+        """When it ended, whatever it was; 0 while it is open."""
+        return self.asked_ms if self.ended is Ended.UNFILLED else self.closed_ms
+
+    @property
     def held_ms(self) -> int:
         """From the first fill to the last; 0 while it is open, when it never filled, and when its
         beginning is not known."""
@@ -213,11 +218,14 @@ class TradeBook:
             and row.opened_ms <= at_ms + _NEAR_MS
             and (not row.closed_ms or at_ms <= row.closed_ms + _NEAR_MS)
         ]
-        total = sum(row.entered_e8 for row in holders)
-        left = amount
-        for number, row in enumerate(holders, 1):
-            last = number == len(holders)
-            part = left if last or not total else amount * row.entered_e8 // total
+        for row in holders:
+            self._refresh(row)
+        # What is flat by now was whole then: funding is booked within seconds.
+        held = [max(0, row.entered_e8 - row.exited_e8) or row.entered_e8 for row in holders]
+        total, left = sum(held), amount
+        for number, row in enumerate(holders):
+            last = number == len(holders) - 1
+            part = left if last or not total else amount * held[number] // total
             left -= part
             row.funding += part
             self._changed[row.trade_no] = row
