@@ -354,7 +354,7 @@ def test_the_symbols_that_the_exchange_lists_are_offered(desk: TradingDesk) -> N
 
 
 def desk_app() -> Any:
-    return importlib.import_module("dita.commands.app").app
+    return importlib.import_module("dita.commands.app").make_app()
 
 
 def test_another_settings_file_than_serve_s_is_refused(desk: TradingDesk) -> None:

@@ -20,7 +20,7 @@ from command_line import app
 
 ROOT = Path(__file__).parent.parent
 typed: Any = __import__("importlib").import_module("dita.commands.typed")
-COMMAND: Any = typer.main.get_command(app.app)
+COMMAND: Any = typer.main.get_command(app.make_app())
 MENTION = re.compile(r"pink-ctl ((?:[a-z][a-z-]*)(?: [a-z][a-z-]*)?)")
 
 
@@ -80,7 +80,7 @@ def lines_in(text: str) -> Iterator[str]:
 def test_a_command_in_a_message_can_be_typed(text: str) -> None:
     for mention in MENTION.finditer(text):
         name = mention[1].split()[0]
-        assert name in {c.__name__.replace("_", "-") for c in app.COMMANDS}, mention[0]
+        assert name in app.COMMANDS, mention[0]
     for line in lines_in(text):
         parse(line.replace(" --config FILE", ""))
 
@@ -111,9 +111,8 @@ def test_a_command_in_a_page_can_be_typed(line: str) -> None:
         parse(line)
         return
     words = line.split()
-    names = {c.__name__: c for c in app.COMMANDS}
-    assert words[1] in names or words[1].startswith("-"), line
-    parts = {p.__name__.rpartition("_")[2] for p in app.SUBCOMMANDS.get(names.get(words[1]), ())}
+    assert words[1] in app.COMMANDS or words[1].startswith("-"), line
+    parts = app.SUBCOMMANDS.get(words[1], ())
     assert not parts or not words[2:] or words[2] in parts, line
 
 
