@@ -57,6 +57,7 @@ SUBCOMMANDS: dict[str, tuple[str, ...]] = {
 # \b keeps the lines of a paragraph as they are written.
 EXIT_CODES = "\b\nExit codes:\n" + "\n".join(f"{code:4}  {code.meaning}" for code in ExitCode)
 
+
 def show_version(wanted: bool) -> None:
     """Print the version and stop, if --version was given."""
     if wanted:

@@ -85,6 +85,42 @@ def test_a_command_in_a_message_can_be_typed(text: str) -> None:
         parse(line.replace(" --config FILE", ""))
 
 
+@pytest.mark.parametrize("text", [p for p in PRINTED if "next: " in str(p.values[0])])
+def test_after_next_comes_a_command_and_nothing_else(text: str) -> None:
+    """The line is marked with the mouse and typed as it stands, by somebody who is tired."""
+    for line in text.splitlines():
+        before, found, command = line.partition("next: ")
+        if found:
+            assert not before, f"begins its line: {line}"
+            assert command.startswith(("pink-ctl ", "X")), line
+            assert not re.search(r"[;(),<>]|  |\bTRADE\b|\bFILE\b", command), line
+
+
+LOOKED_AT = sorted((ROOT / "tests" / "data").rglob("*.txt"))
+NEXT = re.compile(r"next: (.*)")
+
+
+@pytest.mark.parametrize("path", LOOKED_AT, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_next_line_that_was_looked_at_can_be_typed(path: Path) -> None:
+    """In the golden texts the lines are as they were printed, with what was filled in."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines):
+        if "next: " in line:
+            assert line.startswith("next: pink-ctl "), f"{path.name}: {line}"
+            # A terminal breaks it where its width ends.
+            whole = [" ".join(lines[number : number + n]) for n in (1, 2, 3)]
+            assert any(parses(text.removeprefix("next: ")) for text in whole), whole
+
+
+def parses(line: str) -> bool:
+    """Is it a whole command line?"""
+    try:
+        parse(line)
+    except (typer.TyperException, ValueError):
+        return False
+    return True
+
+
 def documented() -> Iterator[Any]:
     """Each line of a page or of a help text that begins with pink-ctl."""
     for path in [ROOT / "README.md", *sorted((ROOT / "runbooks").glob("*.md"))]:
