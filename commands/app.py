@@ -20,7 +20,7 @@ from dita import __version__
 from dita.errors import ExitCode, UsageError
 from dita.streams import secure
 
-from .render import by_the_system, emit_error, note, reported, show
+from .show.render import by_the_system, emit_error, note, reported, show
 
 Command = Callable[..., None]
 

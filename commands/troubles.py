@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dita.display import duration
 
-from .render import plain
+from .show.render import plain
 from .typed import typable
 
 if TYPE_CHECKING:
