@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from dita import display
 from dita.units import parse_money, parse_price
 
-from ..troubles import attention, way_to_the_venue
 from .render import WIDTH_IN_A_PIPE, plain
+from .troubles import attention, way_to_the_venue
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -60,7 +60,7 @@ def texts_of(path: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
 
 
-SOURCES = sorted([*(ROOT / "dita").rglob("*.py"), *(ROOT / "commands").glob("*.py")])
+SOURCES = sorted([*(ROOT / "dita").rglob("*.py"), *(ROOT / "commands").rglob("*.py")])
 PRINTED = [
     pytest.param(text, id=f"{path.relative_to(ROOT)}:{line}")
     for path in SOURCES

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dita.display import duration
 
-from .show.render import plain
-from .typed import typable
+from ..typed import typable
+from .render import plain
 
 if TYPE_CHECKING:
     from rich.text import Text
