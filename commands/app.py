@@ -12,9 +12,10 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from dita import __version__
 from dita.errors import ExitCode, UsageError
@@ -88,6 +89,13 @@ def function_of(name: str, part: str = "") -> Command:
     return found
 
 
+class _InOrder(TyperGroup):
+    """Lists commands as they stand in COMMANDS; Typer's own way has the groups at the end."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [name for name in COMMANDS if name in self.commands]
+
+
 def make_app(words: Sequence[str] = ()) -> typer.Typer:
     """The command line.  When its first word is a command, that one alone is imported.
 
@@ -95,6 +103,7 @@ def make_app(words: Sequence[str] = ()) -> typer.Typer:
     """
     app = typer.Typer(
         name="pink-ctl",
+        cls=_InOrder,
         epilog=EXIT_CODES,
         no_args_is_help=True,
         pretty_exceptions_enable=False,

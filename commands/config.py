@@ -41,10 +41,10 @@ def config() -> None:
 
 
 def config_show(file: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Print every setting with its value and origin, and their hash.
+    """Print every setting with its value, its origin, and a hash.
 
-    What is wrong is named, with exit code 78, as serve would; a key that cannot be
-    read as well.
+    Exit 78, as serve would, when a setting is wrong or a key cannot be read; the
+    message names it.
 
     \b
     Example:

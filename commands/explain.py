@@ -31,7 +31,7 @@ def explain(
         str,
         typer.Argument(
             metavar="TRADE|ORDER|SLOT",
-            help="What to explain; also #NUMBER.",
+            help="Trade id, order id, slot number, or #NUMBER of a trade.",
             autocompletion=trades,
         ),
     ],
@@ -40,9 +40,10 @@ def explain(
     state_dir: StateDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a trade brought and why, and tell what happened to it, with times and prices.
+    """Say what a trade brought and why.
 
-    Works from the journal alone, also while serve is down.
+    The result first, then its story with times and prices. It reads the journal
+    alone, so serve need not run.
 
     \b
     Examples:

@@ -40,7 +40,7 @@ WithTable = Annotated[
     bool, typer.Option("--table/--no-table", help="Show the live board (on a terminal: yes).")
 ]
 Held = Annotated[
-    str, typer.Option("--hold", metavar="REASON", help="Start held: exits go on, entries wait.")
+    str, typer.Option("--hold", metavar="REASON", help="Start in HOLD: no entries; exits go on.")
 ]
 #: All of the tape, in thousandths; shown only when everything is flat too.
 DONE_E3 = 1_000
@@ -57,12 +57,15 @@ def serve(
     hold: Held = "",
     as_json: AsJson = False,
 ) -> None:
-    """Run the kernel: recover, reconcile with the venue, then work until SIGTERM.
+    """Run the kernel until SIGTERM.
 
-    Ends with 0 after a clean stop, 64 for bad usage, 70 for a broken invariant, 74
-    for a journal that cannot be written or read, 75 when another kernel is active,
-    78 for bad settings, and stays down. A supervisor starts it again after 6 (the
-    exchange refuses our access), 71 (something nobody foresaw: into HOLD), a signal.
+    It recovers from its journal, asks the exchange about everything, and trades
+    when both agree.
+
+    Exit 0 after a clean stop, 64 bad usage, 70 a broken invariant, 74 the journal
+    cannot be written or read, 75 another kernel is active, 78 bad settings: a
+    supervisor leaves it down. It starts it again after a signal, 6 (the exchange
+    refused access at the start) and 71 (an unforeseen error; the start holds).
 
     \b
     Examples:

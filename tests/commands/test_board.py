@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.board_record import record
+from support.board_record import fet, record
 from support.engine_driver import SHORT, Desk
 
 BOARDS = Path(__file__).parent.parent / "data" / "boards"
@@ -57,12 +57,6 @@ def in_trouble(desk: Desk) -> dict[str, Any]:
                 "alerts": "exit status 3"},
         "age_ms": {"stream": -1, "balance": 149_000, "positions": 900_000, "last_input": 1_234},
     }  # fmt: skip
-
-
-def fet(**fields: Any) -> Desk:
-    desk = Desk()
-    desk.open(202276, "0.1878", side=SHORT, trade="fet-2026-06-11", **fields)
-    return desk
 
 
 def drawn(status: dict[str, Any], width: int) -> list[str]:
