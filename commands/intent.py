@@ -13,7 +13,7 @@ import typer
 
 from dita.errors import ExitCode, UsageError
 
-from .completion import symbols, trades
+from .completion import sides, symbols, trades
 from .operator import (
     Again,
     Operator,
@@ -41,7 +41,9 @@ Asset = Annotated[
         "--asset", metavar="SYMBOL", help="Symbol, such as FET-USDT.", autocompletion=symbols
     ),
 ]
-Side = Annotated[str, typer.Option("--side", metavar="SIDE", help="LONG or SHORT.")]
+Side = Annotated[
+    str, typer.Option("--side", metavar="SIDE", help="LONG or SHORT.", autocompletion=sides)
+]
 Limit = Annotated[
     str,
     typer.Option(

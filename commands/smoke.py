@@ -11,7 +11,7 @@ import typer
 
 from dita.errors import ExitCode, UsageError
 
-from .completion import symbols
+from .completion import sides, symbols
 from .operator import Operator, Typed
 from .options import AsJson, ConfigFile, StateDir
 from .show.render import emit_json, note, show
@@ -22,7 +22,9 @@ Symbol = Annotated[
         "--symbol", metavar="SYMBOL", help="Symbol, such as TRX-USDT.", autocompletion=symbols
     ),
 ]
-Side = Annotated[str, typer.Option("--side", metavar="SIDE", help="LONG or SHORT.")]
+Side = Annotated[
+    str, typer.Option("--side", metavar="SIDE", help="LONG or SHORT.", autocompletion=sides)
+]
 Price = Annotated[
     str,
     typer.Option(
