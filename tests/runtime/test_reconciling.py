@@ -794,7 +794,8 @@ def test_smoke_refuses_real_money(play: Callable[..., None]) -> None:
     [
         (Rule(verb=Verb.SUBMIT, do=Do.REJECT), "-fill", 1),
         (Rule(verb=Verb.SUBMIT, do=Do.EXPIRE, share_e9=9 * 10**8), "-fill", 1),
-        (Rule(verb=Verb.POSITIONS, do=Do.FAIL, nth=2), "-venue", 6),
+        # Its own, and that of the service, which asks about each new position.
+        (Rule(verb=Verb.POSITIONS, do=Do.FAIL, nth=2, times=2), "-venue", 6),
     ],
 )
 def test_smoke_leaves_nothing_open_when_it_fails(
