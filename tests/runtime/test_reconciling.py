@@ -16,7 +16,7 @@ import pytest
 from msgspec.structs import replace
 from support.engine_driver import Desk, m, p, q
 
-from dita.clock import Clock, MachineClock, ManualClock, SystemClock
+from dita.clock import MachineClock, ManualClock, SystemClock
 from dita.contracts import (
     ControlAction,
     KernelCommandType,
@@ -141,9 +141,9 @@ def on_stage(
     clock = clock or SystemClock()
     venues: list[MockVenue] = []
 
-    def venue_of(settings: Settings, its_clock: Clock, *, demo: bool = False) -> MockVenue:
+    def venue_of(settings: Settings, world: World, *, demo: bool = False) -> MockVenue:
         mock = config or fet_config(receive_window_ms=200)
-        venues.append(MockVenue(mock, its_clock, pulse_ms=10))
+        venues.append(MockVenue(mock, world.clock, pulse_ms=10))
         return venues[0]
 
     monkeypatch.setattr(node, "venue_of", venue_of)
@@ -601,7 +601,8 @@ def test_anchor_books_unexplained_drift_and_thaws(
         assert engine.snapshot.k_capital == m("10000")
         record = await stage.report()
         assert causes(record) == ["unexplained"]
-        assert [step["text"][:5] for step in record["plan"]["steps"]] == ["yours"]
+        who = [step["text"].partition(":")[0] for step in record["plan"]["steps"]]
+        assert who == ["by an operator"]
         done = (await stage.ask("anchor", apply=True, reason="a bonus"))["anchor"]
         assert (done["applied"], done["drift_after"], done["entries_frozen"]) == (True, "0", [])
         assert engine.snapshot.k_capital == engine.snapshot.capital == m("10025")
