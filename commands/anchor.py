@@ -50,7 +50,7 @@ def anchor(
     else:
         _tell(record)
     if record["applied"] and record["drift_after"] != "0":
-        note("drift is left: something moved meanwhile; look again")
+        note("drift is left: the account changed meanwhile; run it again")
         raise typer.Exit(ExitCode.DIFFERENCE)
 
 

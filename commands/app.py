@@ -172,7 +172,7 @@ def _usage(bad: typer.TyperException) -> int:
     else:
         note(f"Error: {bad.format_message()}")
     if "--json" in sys.argv[1:]:
-        emit_error(UsageError("the command line makes no sense", found=bad.format_message()))
+        emit_error(UsageError("the command line cannot be read", found=bad.format_message()))
     return bad.exit_code
 
 

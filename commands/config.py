@@ -67,13 +67,11 @@ def config_show(file: ConfigFile = None, as_json: AsJson = False) -> None:
 
 def _file(given: Path | None) -> Path | None:
     """The file of the installation; without one the packaged demo's, and that is said."""
-    from dita.runtime.state.directory import find_settings
+    from dita.runtime.state.directory import NoInstallation, find_settings
 
     try:
         return find_settings(given, os.environ).file
-    except SettingsError as nowhere:
-        if "it is not said" not in nowhere.what or nowhere.found != "none of them":
-            raise
+    except NoInstallation:
         note("no installation is named: these are the packaged demo's settings (--config demo)")
         return None
 

@@ -315,7 +315,7 @@ def _tell_answer(answer: dict[str, Any] | None) -> None:
         case "ended":
             show(f"nothing filled: {order} ended")
         case "unknown":
-            show(f"no answer of the exchange yet: {order} is being asked about")
+            show(f"no answer from the exchange yet: {order} is being queried")
             note("next: pink-ctl status")
         case _:
             said = ": ".join(part for part in (answer["reason"], answer["message"]) if part)

@@ -126,7 +126,7 @@ def _apply(path: Path, when_flat: bool, typed: Typed) -> None:
         if answer["reconcile"]:
             _draw(answer["reconcile"])
     if not answer["reconcile"]:
-        note(f"done, but not seen afterwards: {answer['problem']}")
+        note(f"done, but the comparison afterwards failed: {answer['problem']}")
         raise typer.Exit(ExitCode.VENUE)
     if answer["reconcile"]["differences"]:
         raise typer.Exit(ExitCode.DIFFERENCE)

@@ -223,9 +223,9 @@ async def _run(
             hold=hold,
         )
         chronicle.say(
-            "stopped, nothing unknown"
+            "Stopped. No order is in an unknown state."
             if quiet
-            else "stopped; unknown orders are asked about at start"
+            else "Stopped. Orders in an unknown state are queried at the next start."
         )
         record = records[0] if records else current_status(node)
     finally:

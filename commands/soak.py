@@ -184,6 +184,6 @@ def _tell(summary: Summary) -> None:
     )
     seconds = (summary.last_ms - summary.first_ms) // 1_000
     show(
-        f"{seconds} s, {summary.trades} trades, {summary.missed} questions without an answer, "
+        f"{seconds} s, {summary.trades} trades, {summary.missed} unanswered samples, "
         f"entries frozen in {summary.frozen_samples} samples"
     )

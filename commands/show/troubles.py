@@ -71,7 +71,9 @@ def attention(s: dict[str, Any]) -> list[Text]:
         lines.append(Text(f"fees {s['fee_check']['state']}: {s['fee_check']['text']}", "yellow"))
     doubted = [plain(slot["trade"]) for slot in s["slots"] if slot["state"].startswith("STALE")]
     if doubted:
-        lines.append(Text(f"size in doubt: {', '.join(doubted)}; the exchange is asked", "yellow"))
+        lines.append(
+            Text(f"size in doubt: {', '.join(doubted)}; the exchange is queried", "yellow")
+        )
         lines += _advice(Advice("", "pink-ctl reconcile"))
     return lines
 

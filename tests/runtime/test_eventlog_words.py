@@ -285,7 +285,7 @@ def test_notes_of_the_runtime_read_as_sentences() -> None:
 
     assert said("STATE", to="DEGRADED", namespace="pink") == "WARNING STATE DEGRADED: pink"
     assert said("GAP", why="closed 1006").endswith("missed something: closed 1006")
-    assert said("HEALED", after_ms=2_300).endswith("asked about again 2.3 s after the gap")
+    assert said("HEALED", after_ms=2_300).endswith("queried again 2.3 s after the gap")
     assert said("something new", since=5) == "INFO NOTE something new: since 5"
     started = said("STARTED", version="1", whose="pink (vst)", pid=7, unclean=2)
     assert started == (

@@ -29,7 +29,7 @@ _CONTROLS: Final = {
     ControlAction.DRAINED: (EventName.CONTROL, Level.INFO, "drained"),
     ControlAction.REBASE: (EventName.CONTROL, Level.WARNING, "checksum re-based"),
     ControlAction.NOT_READY: (EventName.CONTROL, Level.WARNING, "entries wait"),
-    ControlAction.READY: (EventName.CONTROL, Level.INFO, "all was asked about"),
+    ControlAction.READY: (EventName.CONTROL, Level.INFO, "everything was queried"),
     ControlAction.LIMIT: (EventName.CONTROL, Level.WARNING, "limit set"),
     ControlAction.QUARANTINE: (EventName.CONTROL, Level.CRITICAL, "an input is set aside"),
 }
