@@ -14,7 +14,15 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from dita.contracts import DriftCause, KernelCommandType, KernelIntent, Record, TradeSide
+from dita.contracts import (
+    DriftCause,
+    EffectKind,
+    KernelCommandType,
+    KernelIntent,
+    Record,
+    TradeSide,
+    VenueEvent,
+)
 from dita.exchange.app import WALLET
 from dita.exchange.in_process import REST_URL, STREAM_URL, InProcessExchange
 from dita.exchange.model.contracts import CONTRACTS
@@ -25,8 +33,9 @@ from dita.exchange.wire.limits import LimitRules
 from dita.exchange.wire.session import Session
 from dita.exchange.wire.signing import Credentials
 from dita.identity import is_own_client_id
+from dita.journal import JournalReader
 from dita.runtime.loop import RunState
-from dita.runtime.node import Node
+from dita.runtime.node import JOURNAL_FOLDER, Node
 from dita.settings import Settings, load
 from dita.simulation.machine import Machine
 from dita.simulation.virtual_time import VirtualClock, run
@@ -100,6 +109,7 @@ class Run:
         self.trades = 0
         self.crashes = 0
         self.wrong: list[str] = []
+        self._known: set[str] = set()
         self.log: list[str] = []
 
     async def play(self) -> Report:
@@ -125,6 +135,7 @@ class Run:
             self.crashes += 1
             await machine.power_off()
             node.abandon()
+            self._judge_the_dead(machine)
         self._judge(node, exchange)
         report = self._report(node, exchange, loop.time())
         await exchange.stop()
@@ -202,6 +213,20 @@ class Run:
         self.wrong.append(f"not reached within {SETTLE_S} s: {what}")
 
     # -- the judgement -----------------------------------------------------------------------------
+
+    def _judge_the_dead(self, machine: Machine) -> None:
+        """No order went out before its intent was on the disk that the crash left."""
+        journal = JournalReader.open(self.directory / JOURNAL_FOLDER, disk=machine.disk)
+        engine = journal.epoch.engine()
+        for entry in journal.records():
+            if isinstance(entry.record, KernelIntent | VenueEvent):
+                effects = engine.apply(entry.record).effects
+                asked = (e for e in effects if e.kind is EffectKind.SUBMIT)
+                self._known.update(effect.client_order_id for effect in asked)
+        book = machine.exchange.session.exchange
+        sent = {order.client_order_id for order in book.orders.values() if not order.foreign}
+        if unknown := sent - self._known:
+            self.wrong.append(f"orders that no synced journal has: {sorted(unknown)}")
 
     def _judge(self, node: Node, exchange: InProcessExchange) -> None:
         """By the exchange's own book, never by the node's word alone."""
