@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dita.errors import ExitCode, SettingsError
+from dita.errors import ExitCode
 
 from .options import AsJson, ConfigFile
 from .show.render import emit_json, note, show, show_table
