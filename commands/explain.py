@@ -158,7 +158,7 @@ def _show(story: Story) -> None:
     for event, count in folded(story.events):
         telling.tell(event, count)
     if row is not None and row.quiet:
-        quiet = ", ".join(f"{n:,} {_quiet_words(kind)}" for kind, n in sorted(row.quiet.items()))
+        quiet = ", ".join(_quiet_words(kind, n) for kind, n in sorted(row.quiet.items()))
         show()
         wrapped(f"and without news: {quiet}")
     if story.others:
@@ -167,12 +167,14 @@ def _show(story: Story) -> None:
     note("UTC; money rounded half-even; --json has every digit and every input")
 
 
-def _quiet_words(kind: str) -> str:
-    return {
-        "MARK_PRICE": "prices",
-        "POSITION": "answers about the position, all in agreement",
-        "ORDER_ACK": "acknowledgements",
+def _quiet_words(kind: str, count: int) -> str:
+    many = "" if count == 1 else "s"
+    words = {
+        "MARK_PRICE": f"price{many}",
+        "POSITION": f"answer{many} about the position, in agreement",
+        "ORDER_ACK": f"acknowledgement{many}",
     }.get(kind, kind.lower().replace("_", " "))
+    return f"{count:,} {words}"
 
 
 def folded(events: list[Event]) -> list[tuple[Event, int]]:

@@ -16,7 +16,7 @@ import pytest
 from support.engine_driver import Kind, p, q
 from support.journal_days import SMALL, opened, replayed
 from support.long_days import long_day
-from support.poison import POISON, Shop, in_the_shop, poisoned
+from support.poison import POISON, Shop, in_the_shop, poison, poisoned
 
 from dita.contracts import (
     ControlAction,
@@ -45,6 +45,8 @@ from dita.kernel import KernelConfig
 from dita.runtime.state.journal_settings import check_journal_settings
 from dita.runtime.state.quarantine import AGAIN_MS, RULES_VERSION, slot_of
 from dita.simulation.disk import SimDisk
+
+__all__ = ["poison"]  # the fixture
 
 
 def control(seq: int, received_ms: int, slot: int = 0) -> KernelIntent:
