@@ -264,7 +264,7 @@ def _summary(s: dict[str, Any], directory: Path, *, demo: bool) -> None:
         show(f"still open: {names}, {figure(s['unrealized'])} USDT unrealized")
     if demo and s["last_trade"]:
         note(f"next: pink-ctl explain --state-dir {directory} {s['last_trade']}")
-        note(f"      pink-ctl journal verify --state-dir {directory}")
+        note(f"next: pink-ctl journal verify --state-dir {directory}")
 
 
 def _other_side(book: dict[str, Any]) -> list[str]:
