@@ -1,7 +1,6 @@
 """The compiled extensions and the packages that there are; all else is in pyproject.toml.
 
-DITA_BUILD=trace builds them with line tracing, for coverage of the .pyx (`make trace`);
-DITA_BUILD=quick leaves out the optimisation: a build takes seconds (`make mutants`).
+DITA_BUILD=trace builds them with line tracing, for coverage of the .pyx (`make trace`).
 """
 
 import os
@@ -10,9 +9,7 @@ from glob import glob
 
 from setuptools import Extension, find_packages, setup
 
-wanted = os.environ.get("DITA_BUILD", "")
-trace = wanted == "trace"
-level = "-O0" if wanted == "quick" else "-O3"
+trace = os.environ.get("DITA_BUILD", "") == "trace"
 
 
 def extension(name: str, *depends: str) -> Extension:
@@ -21,7 +18,7 @@ def extension(name: str, *depends: str) -> Extension:
         f"dita.{name}",
         sources=[f"dita/{name}.pyx"],
         depends=list(depends),
-        extra_compile_args=[] if sys.platform == "win32" else [level],
+        extra_compile_args=[] if sys.platform == "win32" else ["-O3"],
         # Line tracing on CPython 3.13 and later needs the older of Cython's two ways
         # (SYS_MONITORING).
         define_macros=[("CYTHON_TRACE_NOGIL", "1"), ("CYTHON_USE_SYS_MONITORING", "0")]
@@ -47,7 +44,8 @@ digits = extension("_digits", *money)
 
 #: Found, never listed: a new folder of dita/ is installed without anybody remembering it. The
 #: others are folders beside it (package-dir in pyproject.toml).
-packages = [*find_packages(include=["dita", "dita.*"])]
-packages += ["dita.commands", "dita.configs", "dita.runbooks"]
+packages = find_packages(include=["dita", "dita.*"])
+packages += [f"dita.{name}" for name in find_packages(include=["commands", "commands.*"])]
+packages += ["dita.configs", "dita.runbooks"]
 
 setup(ext_modules=[kernel, journal, digits], packages=packages)

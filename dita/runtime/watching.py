@@ -159,7 +159,7 @@ class Watch:
         try:
             since_ms = max(1, await self.inquiry.server_time_ms() - LOOK_BACK_MS)
             fills = await once(f"fills {asset}", lambda: venue.fills(asset, since_ms))
-            began_ms = self._began_ms(slot.trade_no, fills)
+            began_ms = self._began_ms(slot.trade_no, fills, since_ms)
             orders = await once(f"all orders {asset}", lambda: venue.all_orders(asset, began_ms))
         except QueryFailed:
             return False
@@ -168,10 +168,11 @@ class Watch:
             found |= await self._tell_of_stranger(slot, report, fills, began_ms)
         return found
 
-    def _began_ms(self, trade_no: int, fills: Iterable[FillReport]) -> int:
-        """Time of the trade's first fill: who traded before it closed nothing of ours."""
+    def _began_ms(self, trade_no: int, fills: Iterable[FillReport], since_ms: int) -> int:
+        """Time of the trade's first fill, ``since_ms`` when the history does not go back so far:
+        who traded before it closed nothing of ours."""
         own = {order.venue_order_id for order in self.runtime.engine.kernel.orders_of(trade_no)}
-        return min((f.filled_ms for f in fills if f.venue_order_id in own), default=1)
+        return min((f.filled_ms for f in fills if f.venue_order_id in own), default=since_ms)
 
     async def _tell_of_stranger(
         self, slot: TradeSlot, report: OrderReport, fills: Iterable[FillReport], since_ms: int

@@ -51,7 +51,7 @@ STORAGE = (
         path=_STORE,
         old="            vouched=newest.seq if newest else 0,\n",
         new="",
-        tests=("test_journal_care.py", "test_disk_faults.py", "test_journal.py"),
+        tests=("test_journal_care.py", "test_state_directory.py"),
     ),
     Mutant(
         name="what the high-water mark knows to be synced is cut as torn",
