@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from desk import m
+from support.engine_driver import m
 from test_reconciling import START_MS, Stage, journalled_reasons, on_stage
 
 from dita.clock import ManualClock
@@ -48,7 +48,7 @@ async def hold_one(stage: Stage, clock: ManualClock) -> None:
     """A short of 1000 at rest, which a position has confirmed and whose rows are read."""
     await stage.enter()
     await pass_by(clock, 9)
-    await stage.bundle.service.watch.positions(journal_all=True)
+    await stage.node.service.poller.positions(journal_all=True)
     assert stage.state is TradeStage.POSITION_OPEN
 
 
@@ -59,10 +59,10 @@ async def plan_of(stage: Stage) -> tuple[dict[str, Any], list[int]]:
 
 async def until_gone(stage: Stage, clock: ManualClock) -> dict[str, Any]:
     """The position is gone, everything that may tell of it was read: the plan of then."""
-    await stage.bundle.service.watch.positions(journal_all=True)
+    await stage.node.service.poller.positions(journal_all=True)
     assert stage.state is TradeStage.STALE_STATE_RECONCILING
     await pass_by(clock, 140)
-    await stage.bundle.service.watch.income()
+    await stage.node.service.poller.income()
     plan, kinds = await plan_of(stage)
     assert StepKind.WRITE_OFF in kinds
     return plan
@@ -74,7 +74,7 @@ def test_reconcile_proposes_a_write_off_when_every_record_was_read_and_not_befor
     async def scene(stage: Stage, clock: ManualClock) -> None:
         await hold_one(stage, clock)
         stage.venue.vanish(FET)
-        await stage.bundle.service.watch.positions(journal_all=True)
+        await stage.node.service.poller.positions(journal_all=True)
         _, kinds = await plan_of(stage)
         assert StepKind.WRITE_OFF not in kinds
         plan = await until_gone(stage, clock)
@@ -114,15 +114,15 @@ def test_a_write_off_is_not_done_for_somebody_who_does_not_wait_any_more(
         await hold_one(stage, clock)
         stage.venue.vanish(FET)
         plan = await until_gone(stage, clock)
-        real = stage.bundle.runtime.ask
+        real = stage.node.runtime.ask
 
         async def slow(record: Any) -> Any:
             clock.advance_ms(60_000)  # the journal takes a minute
             return await real(record)
 
-        stage.bundle.runtime.ask = slow  # type: ignore[method-assign]
-        done = await stage.apply(plan, deadline_ms=stage.bundle.runtime.time.now_ms() + 30_000)
-        stage.bundle.runtime.ask = real  # type: ignore[method-assign]
+        stage.node.runtime.ask = slow  # type: ignore[method-assign]
+        done = await stage.apply(plan, deadline_ms=stage.node.runtime.time.now_ms() + 30_000)
+        stage.node.runtime.ask = real  # type: ignore[method-assign]
         assert "EXPIRED" in str(done)
         assert stage.state is TradeStage.STALE_STATE_RECONCILING
 

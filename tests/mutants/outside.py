@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from mutants.mutant import Mutant
 
-_INQUIRY = "dita/runtime/inquiry.py"
-_WATCHING = "dita/runtime/watching.py"
-_INCOME = "dita/runtime/income.py"
+_INQUIRY = "dita/runtime/queries/order_query.py"
+_WATCHING = "dita/runtime/queries/polling.py"
+_INCOME = "dita/runtime/queries/income.py"
 _SERVICE = "dita/runtime/service.py"
 _GAPS = "dita/runtime/gaps.py"
-_QUESTIONS = "dita/runtime/questions.py"
+_QUESTIONS = "dita/runtime/queries/questions.py"
 _LOOP = "dita/runtime/loop.py"
 _ATTRIBUTION = "dita/venues/attribution.py"
 _EVIDENCE = "dita/venues/evidence.py"
@@ -44,7 +44,7 @@ QUESTIONS = (
     Mutant(
         name="an open order that is not listed is not asked about",
         path=_WATCHING,
-        old="                self.inquiry.want_order(order.order_no)\n",
+        old="                self.order_query.want_order(order.order_no)\n",
         new="                pass\n",
         tests=_WATCH,
     ),
@@ -58,7 +58,7 @@ QUESTIONS = (
     Mutant(
         name="orders are not asked about after a gap",
         path="dita/runtime/recovery.py",
-        old="        await asyncio.gather(*(self.inquiry.order(order.order_no)"
+        old="        await asyncio.gather(*(self.order_query.order(order.order_no)"
         " for order in orders))\n",
         new="",
         tests=(*_WATCH, "test_readiness.py", "test_runtime.py"),
@@ -66,7 +66,7 @@ QUESTIONS = (
     Mutant(
         name="positions are not asked about after a gap",
         path="dita/runtime/recovery.py",
-        old="        await self.inquiry.positions()\n",
+        old="        await self.order_query.positions()\n",
         new="",
         tests=(*_WATCH, "test_readiness.py"),
     ),
@@ -232,21 +232,21 @@ WIRE = (
     ),
     Mutant(
         name="the stream takes a proxy from the environment",
-        path="dita/venues/bingx/transport.py",
+        path="dita/venues/bingx/stream/socket.py",
         old="                proxy=None,\n",
         new="                proxy=True,\n",
         tests=_BORDER,
     ),
     Mutant(
         name="requests take a proxy from the environment",
-        path="dita/venues/bingx/http.py",
+        path="dita/venues/bingx/rest/http.py",
         old="trust_env=False",
         new="trust_env=True",
         tests=_BORDER,
     ),
     Mutant(
         name="a bomb is unpacked whole",
-        path="dita/venues/bingx/http.py",
+        path="dita/venues/bingx/rest/http.py",
         old="        body = inflate.decompress(packed, REPLY_BYTES_MAX)\n",
         new="        body = inflate.decompress(packed)\n",
         tests=_BORDER,

@@ -6,7 +6,7 @@ from mutants.mutant import Mutant
 
 _CORE = "dita/_journal.pyx"
 _READER = "dita/journal/reader.py"
-_STORE = "dita/runtime/store.py"
+_STORE = "dita/runtime/state/store.py"
 
 _JOURNAL = ("test_journal.py",)
 
