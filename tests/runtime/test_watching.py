@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 from support.engine_driver import m, p, q
-from support.floor import Floor
-from support.virtual_time import START_MS, run
+from support.floor import Floor, Scene, up_to_date, watched
+from support.virtual_time import run
 
 from dita.contracts import (
     DriftCause,
@@ -25,20 +25,19 @@ from dita.engine import Outcome
 from dita.errors import Unforeseen
 from dita.kernel import ExecutionKernel
 from dita.runtime.loop import RunState, Runtime
-from dita.runtime.queries.order_query import LOOK_BACK_MS, OrderQuery
+from dita.runtime.queries.order_query import OrderQuery
 from dita.runtime.service import Cadence, Service
 from dita.venues import (
     FillReport,
     IncomeKind,
     IncomeReport,
     OrderRef,
-    OrderReport,
     Rows,
     SubmitOrder,
     UnknownSymbol,
 )
 from dita.venues.attribution import LIQUIDATION_MS, NEAR_MS, Books, attribute, symbols_of_trades
-from dita.venues.mock import Do, MockConfig, Noise, Rule, Verb, fet_config
+from dita.venues.mock import Do, Noise, Rule, Verb, fet_config
 
 Kind = KernelEventKind
 FET, TRX = "FET-USDT", "TRX-USDT"
@@ -183,38 +182,9 @@ def test_only_symbols_of_trades_need_their_fills() -> None:
 
 # -- a service that watches ------------------------------------------------------------------------
 
-Scene = Callable[[Floor], Awaitable[None]]
-
-
-def watched(scene: Scene, config: MockConfig | None = None) -> Floor:
-    """A service whose questions come every second."""
-
-    async def play() -> Floor:
-        floor = Floor(config or fet_config())
-        floor.service.cadence = Cadence(
-            tick_ms=20, in_flight_s=1, open_orders_s=1, positions_s=1, balance_s=1, income_s=1,
-            drain_limit_s=3,
-        )  # fmt: skip
-        await floor.service.start()
-        await scene(floor)
-        await floor.service.drain()
-        await floor.service.close()
-        return floor
-
-    return run(play())
-
 
 def causes(floor: Floor) -> Mapping[DriftCause, int]:
     return floor.engine.snapshot.drift_by_cause
-
-
-async def up_to_date(floor: Floor) -> None:
-    """Income and the balance have been read after now."""
-    ledger, feeds = floor.engine.kernel.ledger, floor.service.feeds
-    for _ in range(3):
-        read_ms, balance_ms = ledger().income_read_ms, feeds.balance_ms
-        while ledger().income_read_ms <= read_ms or feeds.balance_ms <= balance_ms:
-            await asyncio.sleep(0.02)
 
 
 def test_funding_and_transfers_are_read_and_leave_no_drift() -> None:
@@ -387,32 +357,6 @@ def test_while_a_doubt_lasts_its_history_is_read_less_and_less_often() -> None:
         assert floor.service.poller.doubted_slots()
         assert 20 <= len(asked) <= 30
         assert asked[-1] - asked[-2] >= 29
-
-    watched(scene)
-
-
-def test_of_a_trade_older_than_the_fill_history_no_more_is_asked_than_the_venue_keeps() -> None:
-    """A question that goes back too far would fail for ever, and nobody's close be found."""
-
-    async def scene(floor: Floor) -> None:
-        await floor.enter()
-        await floor.until(TradeStage.POSITION_OPEN)
-        await floor.wait(lambda: not floor.engine.kernel.open_orders(), 5, "final")
-        fills, all_orders, asked = floor.venue.fills, floor.venue.all_orders, list[int]()
-
-        async def without_ours(asset: str, since_ms: int) -> Rows[FillReport]:
-            return Rows(f for f in await fills(asset, since_ms) if not f.client_order_id)
-
-        async def kept(asset: str, since_ms: int) -> Rows[OrderReport]:
-            asked.append(since_ms)
-            return await all_orders(asset, since_ms)
-
-        floor.venue.fills = without_ours  # type: ignore[method-assign]
-        floor.venue.all_orders = kept  # type: ignore[method-assign]
-        floor.venue.set_script((Rule(verb=Verb.STREAM, do=Do.DROP, times=0),))
-        floor.venue.trade_by_hand("FET-USDT", OrderSide.BUY, q(1000))
-        await floor.until(TradeStage.IDLE, 60)
-        assert min(asked) >= START_MS - LOOK_BACK_MS
 
     watched(scene)
 
