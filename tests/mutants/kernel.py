@@ -15,8 +15,8 @@ _CLOCK = "dita/rules/clockwork.pxi"
 _LIMITS = "dita/rules/limits.pxi"
 _WRITE_OFF = "dita/rules/write_off.pxi"
 
-_COMPANY = ("test_company.py",)
-_HARD = ("test_company.py", "test_hardening.py")
+_COMPANY = ("kernel/test_company.py",)
+_HARD = ("kernel/test_company.py", "kernel/test_hardening.py")
 
 EXITS = (
     Mutant(
@@ -259,7 +259,7 @@ DOUBT = (
         path=_POSITIONS,
         old="(g.certain and position_ms(st, e) > 0 and (there > ours or ours == 0))",
         new="(position_ms(st, e) > 0 and (there > ours or ours == 0))",
-        tests=(*_HARD, "test_kernel_model.py"),
+        tests=(*_HARD, "kernel/test_kernel_model.py"),
     ),
     Mutant(
         name="the foreign rest is not noted",
@@ -281,7 +281,7 @@ DOUBT = (
         path=_POSITIONS,
         old="    return at >= 0 and position_ms(st, e) < st.foreign[at].as_of_ms\n",
         new="    return False\n",
-        tests=(*_HARD, "test_kernel_model.py"),
+        tests=(*_HARD, "kernel/test_kernel_model.py"),
     ),
     Mutant(
         name="slots of a symbol are compared one by one",
@@ -417,14 +417,14 @@ OTHERS = (
         path=_EVENTS,
         old="    if st.trades[trade].externals > 0:\n        rebook(st, trade, out)\n",
         new="",
-        tests=(*_COMPANY, "test_convergence.py"),
+        tests=(*_COMPANY, "kernel/test_convergence.py"),
     ),
     Mutant(
         name="who was heard first closed ours",
         path=_EXTERNALS,
         old="        return one.venue_key < other.venue_key\n",
         new="        return one.order_no < other.order_no\n",
-        tests=(*_COMPANY, "test_convergence.py"),
+        tests=(*_COMPANY, "kernel/test_convergence.py"),
     ),
     Mutant(
         name="a close that came while nothing was known is dropped",
@@ -458,7 +458,7 @@ OTHERS = (
         path=_POSITIONS,
         old="    if over:\n        lock_externals(st, t)\n",
         new="",
-        tests=(*_COMPANY, "test_convergence.py", "test_kernel_model.py"),
+        tests=(*_COMPANY, "kernel/test_convergence.py", "kernel/test_kernel_model.py"),
     ),
     Mutant(
         name="an order of our shape that nobody knows closes ours",
@@ -582,7 +582,7 @@ LIMITS = (
         path=_COMMANDS,
         old="        k.frozen |= FREEZE_NOT_READY\n",
         new="        pass\n",
-        tests=("test_readiness.py",),
+        tests=("runtime/test_readiness.py",),
     ),
 )
 

@@ -13,9 +13,9 @@ _COMMANDS = "dita/rules/commands.pxi"
 _ACCOUNT = "dita/account.py"
 _ENGINE = "dita/engine.py"
 
-_COMPANY = ("test_company.py",)
-_ACCOUNTS = ("test_account.py", "test_company.py")
-_HARD = ("test_company.py", "test_hardening.py")
+_COMPANY = ("kernel/test_company.py",)
+_ACCOUNTS = ("account/test_account.py", "kernel/test_company.py")
+_HARD = ("kernel/test_company.py", "kernel/test_hardening.py")
 
 LEVELS = (
     Mutant(
@@ -23,14 +23,14 @@ LEVELS = (
         path=_MONEY,
         old="(twice == d && (share & 1))",
         new="twice == d",
-        tests=("test_kernel_numbers.py",),
+        tests=("kernel/test_kernel_numbers.py",),
     ),
     Mutant(
         name="ties are rounded down",
         path=_MONEY,
         old="    if (twice > d || (twice == d && (share & 1))) share += 1;\n",
         new="    if (twice > d) share += 1;\n",
-        tests=("test_kernel_numbers.py",),
+        tests=("kernel/test_kernel_numbers.py",),
     ),
     Mutant(
         name="a figure of a part settles the whole",

@@ -14,8 +14,8 @@ _LOOP = "dita/runtime/loop.py"
 _ATTRIBUTION = "dita/venues/attribution.py"
 _EVIDENCE = "dita/venues/evidence.py"
 
-_WATCH = ("test_watching.py",)
-_BORDER = ("test_bingx_border.py",)
+_WATCH = ("runtime/test_watching.py",)
+_BORDER = ("venues/test_bingx_border.py",)
 
 QUESTIONS = (
     Mutant(
@@ -32,7 +32,7 @@ QUESTIONS = (
         path=_INQUIRY,
         old="            if not row.asset:\n                raise QueryFailed(",
         new="            if False:\n                raise QueryFailed(",
-        tests=("test_questions.py",),
+        tests=("runtime/test_questions.py",),
     ),
     Mutant(
         name="positions are not asked regularly",
@@ -53,7 +53,7 @@ QUESTIONS = (
         path=_GAPS,
         old="        await self.readiness.gap(because)\n        self._unhealed.set()\n",
         new="        await self.readiness.gap(because)\n",
-        tests=(*_WATCH, "test_readiness.py"),
+        tests=(*_WATCH, "runtime/test_readiness.py"),
     ),
     Mutant(
         name="orders are not asked about after a gap",
@@ -61,14 +61,14 @@ QUESTIONS = (
         old="        await asyncio.gather(*(self.order_query.order(order.order_no)"
         " for order in orders))\n",
         new="",
-        tests=(*_WATCH, "test_readiness.py", "test_runtime.py"),
+        tests=(*_WATCH, "runtime/test_readiness.py", "runtime/test_runtime.py"),
     ),
     Mutant(
         name="positions are not asked about after a gap",
         path="dita/runtime/recovery.py",
         old="        await self.order_query.positions()\n",
         new="",
-        tests=(*_WATCH, "test_readiness.py"),
+        tests=(*_WATCH, "runtime/test_readiness.py"),
     ),
     Mutant(
         name="an order is final before the fill history covers it",
@@ -81,8 +81,8 @@ QUESTIONS = (
     Mutant(
         name="fees are not checked at a start",
         path=_SERVICE,
-        old="        await self.watch.income()\n        await self.check_fees()\n",
-        new="        await self.watch.income()\n",
+        old="        await self.check_fees()\n        self.runtime.spawn(self._income()",
+        new="        self.runtime.spawn(self._income()",
         tests=_WATCH,
     ),
     Mutant(
@@ -108,7 +108,7 @@ QUESTIONS = (
         "            self._want_position(asked.effect.asset)"
         "  # an answer never asks itself again\n",
         new="        self._want_position(asked.effect.asset)\n",
-        tests=("test_questions.py",),
+        tests=("runtime/test_questions.py",),
     ),
     Mutant(
         name="questions that nobody waits for have no pause",
@@ -116,28 +116,28 @@ QUESTIONS = (
         old="        while not self._waiters and (left_s := end_s"
         " - asyncio.get_running_loop().time()) > 0:\n",
         new="        while not self._waiters and (left_s := 0.0) > 0:\n",
-        tests=("test_questions.py",),
+        tests=("runtime/test_questions.py",),
     ),
     Mutant(
         name="an operator's question waits for the pause",
         path=_QUESTIONS,
         old="        while not self._waiters and (left_s := end_s",
         new="        while (left_s := end_s",
-        tests=("test_questions.py",),
+        tests=("runtime/test_questions.py",),
     ),
     Mutant(
         name="every answer is journalled",
         path=_INQUIRY,
         old="            or not self.answers.says_nothing_new(event)\n",
         new="            or True\n",
-        tests=("test_questions.py",),
+        tests=("runtime/test_questions.py",),
     ),
     Mutant(
         name="a question that fails is told to nobody",
         path=_QUESTIONS,
         old='            self._runtime.alarms.begin(f"question: {name}", text)\n',
         new="            pass\n",
-        tests=("test_questions.py",),
+        tests=("runtime/test_questions.py",),
     ),
     Mutant(
         name="refused access is asked with again and again",
@@ -145,14 +145,14 @@ QUESTIONS = (
         old="        if self.access.refused_since_ms:\n"
         '            raise QueryFailed(f"not asked: {name}", found=self.access.words)\n',
         new="",
-        tests=("test_questions.py",),
+        tests=("runtime/test_questions.py",),
     ),
     Mutant(
         name="keys are not read again",
         path=_GAPS,
         old="                await venue.renew_access()\n",
         new="",
-        tests=("test_questions.py", "test_bingx_border.py"),
+        tests=("runtime/test_questions.py", "venues/test_bingx_border.py"),
     ),
     Mutant(
         name="a failure in the background is swallowed",
@@ -160,14 +160,14 @@ QUESTIONS = (
         old="        error = task.exception()\n        if error is not None:\n"
         "            self.fail(error, task.get_name())\n",
         new="        task.exception()\n",
-        tests=(*_WATCH, "test_runtime.py"),
+        tests=(*_WATCH, "runtime/test_runtime.py"),
     ),
     Mutant(
         name="an entry that became durable too late is sent",
         path="dita/runtime/orders.py",
         old="            if late_ms:\n",
         new="            if False:\n",
-        tests=("test_loop.py",),
+        tests=("runtime/test_loop.py",),
     ),
 )
 
@@ -178,7 +178,7 @@ OTHERS = (
         old="    return fill.venue_order_id in books.own_orders"
         " or is_own_client_id(fill.client_order_id)\n",
         new="    return fill.venue_order_id in books.own_orders\n",
-        tests=("test_attribution.py",),
+        tests=("runtime/test_attribution.py",),
     ),
     Mutant(
         name="a row in doubt is a stranger's",
@@ -186,14 +186,14 @@ OTHERS = (
         old="            elif symbol in books.in_doubt:\n                undecided.append(row)\n"
         "            else:\n",
         new="            else:\n",
-        tests=("test_watching.py", "test_attribution.py"),
+        tests=("runtime/test_watching.py", "runtime/test_attribution.py"),
     ),
     Mutant(
         name="an order with the id of a kernel is somebody's hand",
         path=_EVIDENCE,
         old="    if not report.filled_e8 or is_own_client_id(report.client_order_id):\n",
         new="    if not report.filled_e8:\n",
-        tests=("test_evidence.py",),
+        tests=("runtime/test_evidence.py",),
     ),
     Mutant(
         name="a position that is not reported is flat although a row could not be read",
@@ -201,7 +201,11 @@ OTHERS = (
         old="        if any(row.may_concern(asset) for row in odd):\n            flat = []\n"
         "        elif hedge:\n",
         new="        if hedge:\n",
-        tests=("test_bingx_rows.py", "test_questions.py", "test_evidence.py"),
+        tests=(
+            "venues/test_bingx_rows.py",
+            "runtime/test_questions.py",
+            "runtime/test_evidence.py",
+        ),
     ),
     Mutant(
         name="the position's side is lost on the way",
@@ -209,7 +213,7 @@ OTHERS = (
         old="        source=EvidenceSource.ORDER_QUERY,\n"
         "        position_side=report.position_side,\n    )\n\n\n# -- positions",
         new="        source=EvidenceSource.ORDER_QUERY,\n    )\n\n\n# -- positions",
-        tests=("test_evidence.py",),
+        tests=("runtime/test_evidence.py",),
     ),
 )
 

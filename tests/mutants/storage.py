@@ -8,7 +8,7 @@ _CORE = "dita/_journal.pyx"
 _READER = "dita/journal/reader.py"
 _STORE = "dita/runtime/state/store.py"
 
-_JOURNAL = ("test_journal.py",)
+_JOURNAL = ("journal/test_journal.py",)
 
 STORAGE = (
     Mutant(
@@ -51,7 +51,7 @@ STORAGE = (
         path=_STORE,
         old="            vouched=newest.seq if newest else 0,\n",
         new="",
-        tests=("test_journal_care.py", "test_state_directory.py"),
+        tests=("journal/test_journal_care.py", "sessions/test_state_directory.py"),
     ),
     Mutant(
         name="what the high-water mark knows to be synced is cut as torn",

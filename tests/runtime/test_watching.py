@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 from support.engine_driver import m, p, q
 from support.floor import Floor, Scene, up_to_date, watched
-from support.virtual_time import run
+from support.virtual_time import START_MS, run
 
 from dita.contracts import (
     DriftCause,
@@ -25,13 +25,14 @@ from dita.engine import Outcome
 from dita.errors import Unforeseen
 from dita.kernel import ExecutionKernel
 from dita.runtime.loop import RunState, Runtime
-from dita.runtime.queries.order_query import OrderQuery
+from dita.runtime.queries.order_query import LOOK_BACK_MS, OrderQuery
 from dita.runtime.service import Cadence, Service
 from dita.venues import (
     FillReport,
     IncomeKind,
     IncomeReport,
     OrderRef,
+    OrderReport,
     Rows,
     SubmitOrder,
     UnknownSymbol,
@@ -357,6 +358,32 @@ def test_while_a_doubt_lasts_its_history_is_read_less_and_less_often() -> None:
         assert floor.service.poller.doubted_slots()
         assert 20 <= len(asked) <= 30
         assert asked[-1] - asked[-2] >= 29
+
+    watched(scene)
+
+
+def test_of_a_trade_older_than_the_fill_history_no_more_is_asked_than_the_venue_keeps() -> None:
+    """A question that goes back too far would fail for ever, and nobody's close be found."""
+
+    async def scene(floor: Floor) -> None:
+        await floor.enter()
+        await floor.until(TradeStage.POSITION_OPEN)
+        await floor.wait(lambda: not floor.engine.kernel.open_orders(), 5, "final")
+        fills, all_orders, asked = floor.venue.fills, floor.venue.all_orders, list[int]()
+
+        async def without_ours(asset: str, since_ms: int) -> Rows[FillReport]:
+            return Rows(f for f in await fills(asset, since_ms) if not f.client_order_id)
+
+        async def kept(asset: str, since_ms: int) -> Rows[OrderReport]:
+            asked.append(since_ms)
+            return await all_orders(asset, since_ms)
+
+        floor.venue.fills = without_ours  # type: ignore[method-assign]
+        floor.venue.all_orders = kept  # type: ignore[method-assign]
+        floor.venue.set_script((Rule(verb=Verb.STREAM, do=Do.DROP, times=0),))
+        floor.venue.trade_by_hand("FET-USDT", OrderSide.BUY, q(1000))
+        await floor.until(TradeStage.IDLE, 60)
+        assert min(asked) >= START_MS - LOOK_BACK_MS
 
     watched(scene)
 

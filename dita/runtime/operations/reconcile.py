@@ -212,6 +212,7 @@ class Reconciling:
                 quantity_e8=step.quantity_e8,
                 carried_realized=amount,
                 reason=why,
+                deadline_ms=self.deadline_ms,
             )
         )
         done = outcome.kernel
@@ -226,9 +227,10 @@ class Reconciling:
         )
 
     def _rows_of(self, step: Step) -> list[IncomeReport]:
-        """Rows of the symbol that nobody's order explains, up to the first position that lacked
-        the quantity."""
+        """Rows of the symbol that nobody's order explains, from our last fill on, when the quantity
+        was there, up to the position that lacks it."""
         _, proven_ms, _ = self.kernel.proof_of(step.slot_id)
+        since_ms = self.kernel.last_fill_ms(step.slot_id)
         history = self.node.service.poller.history
         waiting = (*history.unmatched, *history.undecided)
         return [
@@ -236,7 +238,7 @@ class Reconciling:
             for row in waiting
             if row.kind in WRITTEN_OFF_KINDS
             and plain_symbol(row.asset) == plain_symbol(step.asset)
-            and row.time_ms <= proven_ms
+            and since_ms < row.time_ms <= proven_ms
         ]
 
     # -- waiting -----------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from support.engine_driver import m
-from test_reconciling import START_MS, Stage, journalled_reasons, on_stage
+from support.stage import START_MS, Stage, journalled_reasons, on_stage
 
 from dita.clock import ManualClock
 from dita.contracts import TradeStage

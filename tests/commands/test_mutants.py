@@ -3,8 +3,6 @@ tests that there are.  What the tests say to each is for ``make mutants``."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from mutants import ALL
 from mutants.mutant import ROOT, Mutant
@@ -20,4 +18,4 @@ def test_each_mutant_is_named_once_and_has_tests_or_an_argument() -> None:
     assert len({mutant.name for mutant in ALL}) == len(ALL)
     assert [m.name for m in ALL if bool(m.tests) == bool(m.argued)] == []
     files = {test.partition("::")[0] for mutant in ALL for test in mutant.tests}
-    assert [file for file in files if not (Path(__file__).parent / file).is_file()] == []
+    assert [file for file in files if not (ROOT / "tests" / file).is_file()] == []
