@@ -641,6 +641,40 @@ def test_a_leg_takes_its_share_of_what_still_comes_in(desk: Desk) -> None:
     assert desk.submitted() == [q(30)]
 
 
+def test_a_leg_that_is_out_takes_its_share_of_what_comes_in_later(desk: Desk) -> None:
+    """Who is heard first, the entry or the leg's own fill, must not matter."""
+    desk.enter(legs=("0.5", "1"))
+    desk.ack()
+    desk.fill("T1", 40, "10")
+    desk.exit()
+    desk.fill("X1", 20, "11", full=True)
+    desk.final("X1", 20)
+    assert desk.state is State.ENTRY_WORKING
+    desk.fill("T1", 100, "10", full=True)
+    assert desk.submitted() == [q(30)]
+    desk.name("X2")
+    desk.final("T1", 100)
+    desk.fill("X2", 30, "11", full=True)
+    desk.final("X2", 30)
+    assert (desk.state, desk.slot.size_e8) == (State.POSITION_OPEN, q(50))
+    desk.exit(name="X3")
+    assert desk.submitted() == [q(50)]  # the next leg is the last
+
+
+def test_a_leg_ends_with_its_entry(desk: Desk) -> None:
+    desk.enter(legs=("0.5", "1"))
+    desk.ack()
+    desk.fill("T1", 40, "10")
+    desk.exit()
+    desk.fill("X1", 20, "11", full=True)
+    desk.final("X1", 20)
+    assert desk.slot.exit_latched
+    desk.order("T1", Kind.CANCEL_ACK)
+    desk.final("T1", 40)
+    assert (desk.state, desk.slot.exit_latched) == (State.POSITION_OPEN, False)
+    assert desk.asked() == []
+
+
 def limit_exit(desk: Desk, price: str = "11", **fields: Any) -> None:
     desk.exit(order_type=OrderType.LIMIT, limit_price_e10=p(price), **fields)
 

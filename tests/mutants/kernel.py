@@ -146,6 +146,20 @@ EXITS = (
         tests=_COMPANY,
     ),
     Mutant(
+        name="a leg that is out leaves what comes in later",
+        path=_SLOTS,
+        old=" or (s.goal_ratio_e9 > 0 and entry_may_fill(st, t)):\n",
+        new=":\n",
+        tests=_COMPANY,
+    ),
+    Mutant(
+        name="a leg never ends",
+        path=_SLOTS,
+        old="(s.goal_ratio_e9 > 0 and entry_may_fill(st, t))",
+        new="s.goal_ratio_e9 > 0",
+        tests=_COMPANY,
+    ),
+    Mutant(
         name="a market exit waits behind a limit exit without end",
         path=_COMMANDS,
         old="    return o.order_type == 1 and o.deadline_ms == 0 and not o.flags & UNWANTED\n",
@@ -259,7 +273,7 @@ DOUBT = (
         path=_POSITIONS,
         old="(g.certain and position_ms(st, e) > 0 and (there > ours or ours == 0))",
         new="(position_ms(st, e) > 0 and (there > ours or ours == 0))",
-        tests=(*_HARD, "kernel/test_kernel_model.py"),
+        tests=_HARD,
     ),
     Mutant(
         name="the foreign rest is not noted",
@@ -281,7 +295,7 @@ DOUBT = (
         path=_POSITIONS,
         old="    return at >= 0 and position_ms(st, e) < st.foreign[at].as_of_ms\n",
         new="    return False\n",
-        tests=(*_HARD, "kernel/test_kernel_model.py"),
+        tests=_HARD,
     ),
     Mutant(
         name="slots of a symbol are compared one by one",
@@ -458,7 +472,7 @@ OTHERS = (
         path=_POSITIONS,
         old="    if over:\n        lock_externals(st, t)\n",
         new="",
-        tests=(*_COMPANY, "kernel/test_convergence.py", "kernel/test_kernel_model.py"),
+        tests=(*_COMPANY, "kernel/test_convergence.py"),
     ),
     Mutant(
         name="an order of our shape that nobody knows closes ours",

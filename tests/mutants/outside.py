@@ -14,6 +14,8 @@ _LOOP = "dita/runtime/loop.py"
 _ATTRIBUTION = "dita/venues/attribution.py"
 _EVIDENCE = "dita/venues/evidence.py"
 
+_RECONCILE = "dita/runtime/operations/reconcile.py"
+
 _WATCH = ("runtime/test_watching.py",)
 _BORDER = ("venues/test_bingx_border.py",)
 
@@ -172,6 +174,35 @@ QUESTIONS = (
 )
 
 OTHERS = (
+    Mutant(
+        name="a write-off reads no history",
+        path=_RECONCILE,
+        old="            await self._in_time(poller.read_whole_history(slot))\n",
+        new="            pass\n",
+        tests=("runtime/test_write_off.py",),
+    ),
+    Mutant(
+        name="a write-off is done for somebody who has gone",
+        path=_RECONCILE,
+        old="                carried_realized=amount,\n                reason=why,\n"
+        "                deadline_ms=self.deadline_ms,\n",
+        new="                carried_realized=amount,\n                reason=why,\n",
+        tests=("runtime/test_write_off.py",),
+    ),
+    Mutant(
+        name="a write-off books rows of another time",
+        path=_RECONCILE,
+        old="            and since_ms < row.time_ms <= proven_ms\n",
+        new="",
+        tests=("runtime/test_write_off.py",),
+    ),
+    Mutant(
+        name="a question goes back further than the exchange keeps",
+        path=_WATCHING,
+        old="default=since_ms)",
+        new="default=1)",
+        tests=_WATCH,
+    ),
     Mutant(
         name="an order that is known by its client id is a stranger's",
         path=_ATTRIBUTION,

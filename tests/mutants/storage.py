@@ -51,7 +51,7 @@ STORAGE = (
         path=_STORE,
         old="            vouched=newest.seq if newest else 0,\n",
         new="",
-        tests=("journal/test_journal_care.py", "sessions/test_state_directory.py"),
+        tests=("journal/test_journal_care.py",),
     ),
     Mutant(
         name="what the high-water mark knows to be synced is cut as torn",

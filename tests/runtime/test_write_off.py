@@ -18,6 +18,7 @@ from dita.clock import ManualClock
 from dita.contracts import TradeStage
 from dita.reconcile import StepKind
 from dita.venues import IncomeKind
+from dita.venues.mock import Do, Rule, Verb
 
 FET = "FET-USDT"
 
@@ -103,6 +104,25 @@ def test_only_rows_of_the_time_in_which_it_went_are_its_result(play: Callable[..
         assert "result -3 from income rows" in str(done)
         (trade,) = stage.kernel.trades()
         assert trade.realized == m("-3")
+
+    play(scene)
+
+
+@pytest.mark.parametrize("verb", [Verb.ALL_ORDERS, Verb.FILLS])
+def test_a_write_off_waits_for_the_history_that_may_still_tell_of_a_close(
+    play: Callable[..., None], verb: Verb
+) -> None:
+    async def scene(stage: Stage, clock: ManualClock) -> None:
+        await hold_one(stage, clock)
+        stage.venue.vanish(FET)
+        plan = await until_gone(stage, clock)
+        stage.venue.set_script((Rule(verb=verb, do=Do.FAIL, times=0),))
+        done = await stage.apply(plan)
+        assert "not done: " in str(done)
+        assert stage.state is TradeStage.STALE_STATE_RECONCILING
+        stage.venue.set_script(())
+        plan, _ = await plan_of(stage)
+        assert "the slot is free" in str(await stage.apply(plan))
 
     play(scene)
 

@@ -198,7 +198,12 @@ class Reconciling:
         return f"wallet {format_money(self.runtime.engine.snapshot.e_wallet_balance, 8)}"
 
     async def _write_off(self, step: Step, intent_id: str, why: str) -> str:
-        """The kernel refuses unless the quantity is still missing after every record was read."""
+        """Everything that may tell of a close is read once more, whole; then the kernel refuses
+        unless the quantity is still missing."""
+        poller = self.node.service.poller
+        await self._in_time(poller.positions(journal_all=True))
+        if (slot := self._slot(step)) is not None:
+            await self._in_time(poller.read_whole_history(slot))
         if self._slot(step) is None:
             return "nothing left to do: the slot is free"
         amount = sum(row.amount for row in self._rows_of(step))

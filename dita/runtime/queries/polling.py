@@ -155,14 +155,25 @@ class Poller:
         return True
 
     async def _look_at(self, slot: TradeSlot) -> bool:
-        venue, once, asset = self.runtime.venue, self.order_query.questions.once, slot.asset
         try:
-            since_ms = max(1, await self.order_query.server_time_ms() - LOOK_BACK_MS)
-            fills = await once(f"fills {asset}", lambda: venue.fills(asset, since_ms))
-            began_ms = self._began_ms(slot.trade_no, fills, since_ms)
-            orders = await once(f"all orders {asset}", lambda: venue.all_orders(asset, began_ms))
+            return await self._read_history(slot)
         except QueryFailed:
             return False
+
+    async def read_whole_history(self, slot: TradeSlot) -> None:
+        """Tell the kernel of every order that may have closed what was ours.  QueryFailed when a
+        row about the symbol is not answered or cannot be read."""
+        await self._read_history(slot, whole=True)
+
+    async def _read_history(self, slot: TradeSlot, *, whole: bool = False) -> bool:
+        """Tell the kernel of orders that are not ours; True when it took one.  QueryFailed."""
+        venue, once, asset = self.runtime.venue, self.order_query.questions.once, slot.asset
+        since_ms = max(1, await self.order_query.server_time_ms() - LOOK_BACK_MS)
+        fills = await once(f"fills {asset}", lambda: venue.fills(asset, since_ms))
+        began_ms = self._began_ms(slot.trade_no, fills, since_ms)
+        orders = await once(f"all orders {asset}", lambda: venue.all_orders(asset, began_ms))
+        if whole:
+            fills, orders = fills.about(asset), orders.about(asset)
         found = False
         for report in orders:
             found |= await self._tell_of_stranger(slot, report, fills, began_ms)
