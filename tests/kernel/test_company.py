@@ -250,6 +250,32 @@ def test_a_suspended_symbol_is_named_and_tried_at_its_own_pace(desk: Desk) -> No
     assert desk.asked() == [SUBMIT]
 
 
+@pytest.mark.parametrize("end", ["trades again", "settled there", "taken back"])
+def test_an_exit_on_a_suspended_symbol_ends(desk: Desk, end: str) -> None:
+    desk.quiet_anchor("25000")
+    desk.open()
+    desk.exit()
+    venue = Refusing(desk, reject=RejectReason.SUSPENDED, error_code=109418)
+    start = desk.now
+    venue.run(start + HOUR_MS)
+    assert 6 <= len(venue.sent_ms) <= 30
+    if end == "trades again":
+        desk.tick(8 * MINUTE_MS)
+        desk.name("X9")
+        desk.fill("X9", 100, "10", full=True)
+        desk.final("X9", 100)
+    elif end == "settled there":
+        position(desk, 0)
+        desk.now += 3 * MINUTE_MS
+        desk.event(Kind.INCOME_READ)
+        write_off(desk, 100)
+    else:
+        desk.cancel()
+        assert (desk.state, desk.slot.exit_latched) == (State.POSITION_OPEN, False)
+        return
+    assert is_free(desk)
+
+
 def test_a_new_exit_forgets_how_often_the_last_one_was_refused(desk: Desk) -> None:
     seven_errors(desk)
     desk.cancel()
