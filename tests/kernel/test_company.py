@@ -511,6 +511,8 @@ def test_what_is_missing_is_missing_from_the_trade_that_came_back(desk: Desk) ->
         for slot in desk.engine.kernel.active_slots()
     }
     assert proven == {"T2": q(100), "T1": 0}
+    states = {slot.state for slot in desk.engine.kernel.active_slots()}
+    assert states == {State.STALE_STATE_RECONCILING}  # both stay in doubt
 
 
 def test_exits_of_one_symbol_never_take_more_than_its_net_position(desk: Desk) -> None:
@@ -881,6 +883,18 @@ def test_the_close_that_came_first_was_ours(desk: Desk) -> None:
     position(desk, 40)
     booked = {o.venue_order_id: o.filled_e8 for o in desk.engine.kernel.orders_of(1) if o.external}
     assert booked == {"6001": q(60), "6002": 0}
+
+
+def test_a_close_that_a_position_has_shown_already_is_not_taken_from_it_twice(desk: Desk) -> None:
+    """After an outage the position is heard first, and then whose order it was."""
+    desk.open(1000)
+    then_ms = desk.now + 1
+    position(desk, 600)
+    by_others(desk, "6001", SELL, 400, exchange_ms=then_ms)
+    desk.exit()
+    if not desk.submitted():
+        desk.tick(2_000)  # the answer to the doubt is waited for
+    assert desk.submitted() == [q(600)]
 
 
 def test_an_order_of_our_shape_that_we_do_not_know_is_nobodys_close(desk: Desk) -> None:
@@ -1421,7 +1435,7 @@ def test_a_quarantined_input_puts_its_slot_into_doubt_and_holds_entries(desk: De
 # -- mechanisms that others hide -------------------------------------------------------------------
 
 
-def test_an_exit_that_filled_what_it_was_sent_for_but_lives_lets_no_other_go(desk: Desk) -> None:
+def test_an_unknown_exit_lets_no_other_go_although_more_came_in(desk: Desk) -> None:
     desk.enter()
     desk.ack()
     desk.fill("T1", 40, "10")
@@ -1440,6 +1454,16 @@ def test_an_absent_entry_is_not_sent_again_once_an_exit_is_wanted(desk: Desk) ->
     assert core.slot(0).exit_latched
     desk.order("T1", Kind.ORDER_ABSENT, venue_order_id="")
     assert SUBMIT not in desk.asked()
+
+
+def test_an_absent_entry_is_not_sent_again_while_entries_wait(desk: Desk) -> None:
+    """At a gap working entries stay; a new one would be new risk."""
+    desk.enter(expires_ms=desk.now + HOUR_MS)
+    desk.control(ControlAction.NOT_READY)
+    assert CANCEL not in desk.asked()
+    desk.order("T1", Kind.ORDER_ABSENT, venue_order_id="")
+    assert SUBMIT not in desk.asked()
+    assert is_free(desk)
 
 
 def test_a_resting_quote_that_is_unknown_is_in_flight(desk: Desk) -> None:

@@ -24,7 +24,8 @@ EXITS = (
         path=_SLOTS,
         old="        if not is_ended(old):\n            return False\n",
         new="",
-        tests=_HARD,
+        argued="an order that is filled in full has ended by the same input, so one that lives"
+        " lacks something, and the next line stops the exit",
     ),
     Mutant(
         name="an exit goes before the last one's quantity is final",
@@ -55,6 +56,13 @@ EXITS = (
         old="        s.proven_e8 = s.proven_e8 - grown_e8 if s.proven_e8 > grown_e8 else 0\n",
         new="        pass\n",
         tests=_HARD,
+    ),
+    Mutant(
+        name="what a position has shown already is taken from it again",
+        path=_EVENTS,
+        old="    if s.proven_e8 > 0 and o.last_fill_ms > s.proven_ms:\n",
+        new="    if s.proven_e8 > 0:\n",
+        tests=_COMPANY,
     ),
     Mutant(
         name="exits of a symbol take more than its net position",
@@ -342,17 +350,18 @@ DOUBT = (
         tests=_COMPANY,
     ),
     Mutant(
-        name="an absent entry is sent again although an exit is wanted",
+        name="an absent entry is sent again although it was taken back",
         path=_EVENTS,
-        old="        if not st.slots[slot].latched and not st.ledger.frozen:\n",
-        new="        if not st.ledger.frozen:\n",
+        old=" and o.expires_ms > st.now_ms and not o.flags & UNWANTED:\n",
+        new=" and o.expires_ms > st.now_ms:\n",
         tests=_COMPANY,
     ),
     Mutant(
         name="an absent entry is sent again although entries are frozen",
         path=_EVENTS,
-        old="        if not st.slots[slot].latched and not st.ledger.frozen:\n",
-        new="        if not st.slots[slot].latched:\n",
+        old="        if not st.ledger.frozen:\n"
+        "            return send_entry_again(st, slot, order)\n",
+        new="        return send_entry_again(st, slot, order)\n",
         tests=_HARD,
     ),
     Mutant(

@@ -235,6 +235,14 @@ DRIFT = (
         tests=_ACCOUNTS,
     ),
     Mutant(
+        name="an estimated fee explains for ever",
+        path="dita/_kernel.pyx",
+        old="            if o.order_no != 0 and o.level.fee_rank == 1"
+        " and is_awaited(self.st, o, told_ms):\n",
+        new="            if o.order_no != 0 and o.level.fee_rank == 1:\n",
+        tests=_ACCOUNTS,
+    ),
+    Mutant(
         name="rounding grows without end",
         path=_ACCOUNT,
         old="                min(k.flow_total * self.config.wallet_digit // 2, ROUNDING_MAX),\n",
