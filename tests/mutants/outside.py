@@ -175,6 +175,20 @@ QUESTIONS = (
 
 OTHERS = (
     Mutant(
+        name="a refusal is believed whatever the fills show",
+        path=_INCOME,
+        old="            if order is not None and order.filled_e8 < quantity_e8:\n",
+        new="            if False:\n",
+        tests=_WATCH,
+    ),
+    Mutant(
+        name="an order that is over here may go on working there",
+        path=_WATCHING,
+        old="                await self._take_back(report)\n",
+        new="                pass\n",
+        tests=_WATCH,
+    ),
+    Mutant(
         name="a write-off reads no history",
         path=_RECONCILE,
         old="            await self._in_time(poller.read_whole_history(slot))\n",

@@ -7,6 +7,7 @@ nothing.  It hands what it finds to the loop's inbox and knows no wire.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, NamedTuple
 
@@ -17,12 +18,13 @@ from dita.contracts import (
     TradeStage,
     VenueOrderStatus,
 )
+from dita.errors import VenueError
 from dita.identity import is_own_client_id
 from dita.runtime.loop import Runtime
 from dita.runtime.queries.income import Income
 from dita.runtime.queries.order_query import LOOK_BACK_MS, OrderQuery
-from dita.venues import FillReport, OrderReport, QueryFailed
-from dita.venues.evidence import foreign_event
+from dita.venues import FillReport, OrderRef, OrderReport, QueryFailed
+from dita.venues.evidence import foreign_event, found_event
 
 #: While a doubt lasts and nothing changes, its history is read less and less often.
 LOOK_MIN_MS: Final = 2_000
@@ -65,6 +67,8 @@ class Poller:
         #: When every question about open orders was answered last, in kernel time; 0 for never.
         self.orders_ms = 0
         self._witnessed: set[str] = set()
+        #: Orders that were over here and working there at the last look.
+        self._lingering: set[int] = set()
         self._told: dict[str, _Told] = {}
         self._looks: dict[int, _Look] = {}
 
@@ -78,6 +82,46 @@ class Poller:
             if client not in self._witnessed:  # whoever resumed has looked at it
                 self._witnessed.add(client)
                 await self.on_second_kernel(client)
+        for order in self.history.underrated:
+            with contextlib.suppress(QueryFailed):  # then at the next turn
+                if (report := await self.order_query.by_id(order)) is not None:
+                    await self._take_as_shown([report])
+
+    # -- what we believed to be over ---------------------------------------------------------------
+
+    async def _take_as_shown(self, reports: Iterable[OrderReport]) -> bool:
+        """Whatever we believed of an order of ours, it is as the venue's records show it: what it
+        filled more is booked, and one that works although it is over is taken back.  True when
+        something was booked."""
+        kernel, booked = self.runtime.engine.kernel, False
+        for report in reports:
+            order = kernel.order_of_client(report.client_order_id.lower())
+            order = order or kernel.order_of_venue(report.venue_order_id)
+            if order is None or order.external or order.status not in ENDED_STATUSES:
+                continue
+            if report.filled_e8 > order.filled_e8:
+                booked |= (await self.runtime.ask(found_event(report, 1))).kernel.accepted
+            if report.status in ENDED_STATUSES:
+                self._lingering.discard(order.order_no)
+            elif order.order_no in self._lingering:
+                await self._take_back(report)
+            else:  # the answer can be older than its end: only the next one is believed
+                self._lingering.add(order.order_no)
+        return booked
+
+    async def _take_back(self, report: OrderReport) -> None:
+        self.runtime.alarms.once(
+            "order over and alive",
+            f"{report.client_order_id} on {report.asset} works at the exchange although it was over"
+            " as far as we knew; it is cancelled",
+        )
+        ref = OrderRef(
+            asset=report.asset,
+            client_order_id=report.client_order_id,
+            venue_order_id=report.venue_order_id,
+        )
+        with contextlib.suppress(VenueError):  # the next look tries again
+            await self.runtime.post(*await self.runtime.venue.cancel(ref))
 
     # -- open orders -------------------------------------------------------------------------------
 
@@ -106,6 +150,7 @@ class Poller:
             if not listed & {order.client_order_id, order.venue_order_id}:
                 self.order_query.want_order(order.order_no)
         await self._look_for_a_second_kernel(theirs)
+        await self._take_as_shown(theirs)
         return True
 
     async def _look_for_a_second_kernel(self, reports: Iterable[OrderReport]) -> None:
@@ -174,7 +219,7 @@ class Poller:
         orders = await once(f"all orders {asset}", lambda: venue.all_orders(asset, began_ms))
         if whole:
             fills, orders = fills.about(asset), orders.about(asset)
-        found = False
+        found = await self._take_as_shown(orders)
         for report in orders:
             found |= await self._tell_of_stranger(slot, report, fills, began_ms)
         return found
