@@ -808,6 +808,11 @@ class ExecutionKernel:
         raw = self._core.slot(slot_id)
         return raw[11], raw[13], raw[14]
 
+    def last_fill_ms(self, slot_id: int) -> int:
+        """When a slot's position changed last by a fill that is known, by the venue's clock; 0 for
+        never."""
+        return int(self._core.slot(slot_id)[16])
+
     def judge(self, pending: bool, unexplained: bool) -> bool:
         """Hand the account's judgement to the core; True when it changed the freeze."""
         return self._core.judge(pending, unexplained)
