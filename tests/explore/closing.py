@@ -10,6 +10,7 @@ from typing import Final
 
 from dita.contracts import DriftCause
 from explore.acts import Acts
+from explore.book import UNIT, Book
 from explore.judge import Finding, shares
 from explore.scene import Scene
 
@@ -30,9 +31,17 @@ class Closing:
         acts, s = self.acts, scene.copy()
         acts.go(scene)
         left, foreign = shares(s.book, s.trades, acts.world)
+        heard = {o.vid for o in s.book.orders if acts.core.order_of_venue(o.vid)}
+        left_of_heard, _ = shares(s.book, s.trades, acts.world, heard)
         found = []
-        if any(left):
-            found.append(Finding("left behind", f"free, but of ours is left {left}"))
+        for at, quantity in enumerate(left):
+            entry = acts.world.entries[s.trades[at]]
+            side = entry.side if acts.world.hedge else 0
+            if quantity > 0 and s.book.closable(entry.symbol, -entry.side, side) >= quantity:
+                found.append(Finding("left behind", f"{entry.trade}: {quantity // UNIT}"))
+            if left_of_heard[at] < 0:
+                taken = -left_of_heard[at] // UNIT
+                found.append(Finding("taken from strangers", f"{entry.trade}: {taken}"))
         for _ in range(3):
             s.book.second += LONG_S
             acts.look(s)
@@ -47,11 +56,17 @@ class Closing:
         others = {c: a for c, a in causes.items() if c not in _EXPECTED}
         if others:
             found.append(Finding("money with a lasting excuse", _told(others)))
-        if abs(ledger.foreign - foreign) > ROUNDING:
+        clear = left == left_of_heard and not _netted(s.book)
+        if abs(ledger.foreign - foreign) > ROUNDING and clear:
             found.append(
                 Finding("strangers' money is not theirs", f"{ledger.foreign}, in truth {foreign}")
             )
         return found
+
+
+def _netted(book: Book) -> bool:
+    """Did an entry of ours close what was a stranger's?  Then whose money is whose is arguable."""
+    return any(o.role == 1 and fill.closed for o in book.orders for fill in o.fills)
 
 
 def _told(causes: dict[DriftCause, int]) -> str:

@@ -5,7 +5,7 @@ A finding has a kind, which names the broken promise, and a text.  The judge cha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final, NamedTuple
 
 from dita._kernel import Core, Outcome
@@ -195,11 +195,14 @@ class Judge:
             self.found("a restored engine differs", "save, restore, save")
 
 
-def shares(book: Book, trades: Sequence[int], world: World) -> tuple[list[int], int]:
+def shares(
+    book: Book, trades: Sequence[int], world: World, known: Collection[int] | None = None
+) -> tuple[list[int], int]:
     """(what is left of each trade of ours, the flows of others), by the exchange's times.
 
     A stranger's fill, or a forced one, against a trade of ours closes as much of it as is left; the
-    profit of its closing part and its fee are shared by quantity.
+    profit of its closing part and its fee are shared by quantity.  With ``known`` only orders with
+    these ids of the exchange are taken to have closed something of ours.
     """
     left = [0] * len(trades)
     foreign = sum(flow.amount for flow in book.flows if flow.kind and not flow.ours)
@@ -214,6 +217,8 @@ def shares(book: Book, trades: Sequence[int], world: World) -> tuple[list[int], 
             if terms.symbol != order.symbol or order.side == terms.side:
                 continue
             if world.hedge and order.position_side != terms.side:
+                continue
+            if known is not None and order.vid not in known:
                 continue
             part = max(0, min(left[at], fill.quantity - taken))
             left[at] -= part

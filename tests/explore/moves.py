@@ -53,7 +53,9 @@ class Moves:
 
     def _may(self, s: Scene, kind: str) -> bool:
         at = self.world.index.get(kind)
-        return at is not None and s.left[at] > 0
+        if at is None or s.left[at] <= 0:
+            return False
+        return not self.world.together or kind == "exit" or s.spent < self.world.together
 
     # -- what goes on by itself --------------------------------------------------------------------
 

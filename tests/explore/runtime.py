@@ -69,6 +69,7 @@ class Runtime:
         """One of a kind's budget is used up."""
         at = self.world.index[kind]
         s.left = (*s.left[:at], s.left[at] - 1, *s.left[at + 1 :])
+        s.spent += kind != "exit"
 
     # -- to the kernel -----------------------------------------------------------------------------
 

@@ -36,6 +36,11 @@ class Violation:
     finding: Finding
     moves: tuple[Move, ...]
 
+    @classmethod
+    def of(cls, world: str, kind: str, moves: tuple[Move, ...]) -> Violation:
+        """A violation that was saved: its text is found out by playing it."""
+        return cls(world, Finding(kind, "as it was saved"), moves)
+
 
 @dataclass
 class Result:

@@ -98,6 +98,9 @@ class World:
     held_before: tuple[Hand, ...] = ()
     #: A stranger may trade before our first fill.
     strangers_first: bool = False
+    #: How many things beside the ordinary course may happen in all, 0 = as the budgets allow;
+    #: exits are the ordinary course.
+    together: int = 0
     states_max: int = 3_000_000
     index: dict[str, int] = field(init=False, repr=False, compare=False)
 
