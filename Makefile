@@ -3,7 +3,7 @@ PY      := .venv/bin/python
 SOURCES := setup.py $(wildcard dita/*.pyx dita/*.pxd dita/*.pxi dita/*.h dita/rules/*.pxi)
 SUFFIX  := 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))'
 
-.PHONY: help setup build run test check golden bench trace clean
+.PHONY: explore help setup build run test check golden bench trace wheel clean
 
 # The text after two hashes is what this prints.
 help: ## list the targets
@@ -48,6 +48,10 @@ check: build ## ruff, mypy and stubtest, no tests
 golden: build ## run the golden cases and compare every figure
 	.venv/bin/pink-ctl golden
 
+# Every order of events in small worlds, on the compiled kernel.  WORLDS="flip crash" walks those.
+explore: build ## walk through small worlds to their ends, and judge every state
+	cd tests && ../$(PY) -m explore $(WORLDS)
+
 # Numbers depend on the machine; the table says which one it was.
 bench: build ## measure speed and size, quickly
 	$(PY) -m benchmarks.run --peers
@@ -66,6 +70,10 @@ trace: build ## line coverage of the kernel's .pyx
 	@rm -rf build dita/_kernel.c dita/_kernel*.so dita/_journal.c dita/_journal*.so
 	@rm -rf dita/_digits.c dita/_digits*.so
 	@$(MAKE) -s build
+
+# scripts/lock pins the packages anew.
+wheel: ## build dist/pink_ctl-*.whl and serve.txt, the pinned packages it is installed with
+	@sh scripts/wheel
 
 # Back to a clean clone.
 clean: ## remove everything that was made, .venv included

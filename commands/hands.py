@@ -43,6 +43,14 @@ PATIENCE_S = 5
 DIFFERENCES_SHOWN = 4
 UNSET = "not set"
 
+#: How an intent that the kernel took is called, by what the exchange said of its order.
+BY_RESULT = {
+    "ended": "not done",
+    "rejected": "not done",
+    "rate_limited": "not done",
+    "unknown": "not known yet",
+}
+
 #: What a refusal means, and the command that helps.
 NEXT = {
     "ENTRIES_FROZEN": ("entries are frozen", "pink-ctl status"),
@@ -56,6 +64,9 @@ NEXT = {
     "FOREIGN_POSITION": ("somebody else's position is on that symbol", "pink-ctl reconcile"),
     "STALE_STATE": ("the slot is in doubt; only an exit is taken", "pink-ctl reconcile"),
     "LIMIT_REACHED": ("every slot is in use", "pink-ctl status"),
+    "SYMBOL_HELD": ("entries of that symbol are held", "pink-ctl status"),
+    "RISK_LIMIT": ("a limit for new risk keeps it out", "pink-ctl status"),
+    "VENUE_ERRORS": ("the exchange has refused too often: wait some minutes", "pink-ctl status"),
     "EXPIRED": ("serve took it up too late, so it was dropped", "pink-ctl status"),
     "NOT_READY": ("serve is not READY", "pink-ctl status"),
 }
@@ -307,6 +318,10 @@ def tell(wish: Wish, answer: dict[str, Any]) -> None:
         if still:
             show(f"the hold is over, and entries are still frozen: {', '.join(still)}")
             note("next: pink-ctl status")
+            return
+        result = (answer.get("answer") or {}).get("result", "")
+        if result in BY_RESULT:
+            show(f"{BY_RESULT[result]}: {wish.what}")
             return
         state = f", slot {answer['slot']} is {answer['state']}" if answer["state"] else ""
         show(f"done: {wish.what}{state}")

@@ -145,8 +145,9 @@ class CommandRules(PositionRules):
             (i.quantity_e8 <= 0, "quantity_e8"),
             (not 1 <= i.leverage <= self.config.leverage_cap, "leverage"),
             (not all(1 <= r <= 10**9 for r in i.exit_leg_ratios_e9), "exit_leg_ratios_e9"),
-            (rules is None or rules.tick_e10 <= 0, "contract.tick_e10"),
-            (rules is None or rules.step_e8 <= 0, "contract.step_e8"),
+            (rules is None, "contract"),
+            (rules is not None and rules.tick_e10 <= 0, "contract.tick_e10"),
+            (rules is not None and rules.step_e8 <= 0, "contract.step_e8"),
             (
                 rules is not None and (rules.min_quantity_e8 < 0 or rules.min_notional < 0),
                 "contract minimum",

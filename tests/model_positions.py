@@ -44,9 +44,9 @@ class PositionRules(OrderRules):
 
     def _is_old(self, e: VenueEvent, side: int, group: list[Slot]) -> bool:
         """Asked for before a fill that we have, or before what is known of a place without slot."""
-        place = self.foreign.get(self._place(e.asset, side), Place())
-        known = max((s.last_fill_ms for s in group), default=place.as_of_ms)
-        return self._asked_at(e) != 0 and self._asked_at(e) < known
+        place = self.foreign.get(self._place(e.asset, side))
+        known = [slot.last_fill_ms for slot in group] or ([place.as_of_ms] if place else [])
+        return self._asked_at(e) != 0 and self._asked_at(e) < max(known, default=self._asked_at(e))
 
     def _judge(self, e: VenueEvent, group: list[Slot], theirs: int) -> None:
         answer, first = self._answer, group[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final, NamedTuple
 
 from model_orders import (
@@ -244,9 +245,7 @@ class Tables:
         if order.external:
             return ""
         name = order.intent_id or f"recovery:{order.trade.trade_no}"
-        parts = (self.config.namespace, str(self.config.epoch), name, str(order.child))
-        digest = hashlib.sha256("\x00".join(parts).encode()).digest()
-        return base64.b32encode(digest).decode().lower()[:32]
+        return _named(self.config.namespace, self.config.epoch, name, order.child)
 
     # -- time --------------------------------------------------------------------------------------
 
@@ -465,3 +464,9 @@ class Tables:
     def published(self) -> int:
         """What the account publishes as capital; a sum beyond the range of money is told too."""
         return self.anchor.wallet + self.bridged if self.anchor else sum(self._k_parts())
+
+
+@cache
+def _named(*parts: object) -> str:
+    digest = hashlib.sha256("\x00".join(map(str, parts)).encode()).digest()
+    return base64.b32encode(digest).decode().lower()[:32]

@@ -19,6 +19,7 @@ import sys
 import threading
 from array import array
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -67,10 +68,14 @@ from dita.journal import (
     JournalFull,
     JournalReader,
     Mark,
+    OsDisk,
     Snapshot,
     SnapshotStore,
     export_json,
+    free_bytes,
     import_json,
+    missing,
+    size_bytes,
 )
 from dita.kernel import ExecutionKernel
 
@@ -384,6 +389,77 @@ def test_a_sound_record_with_hostile_content_is_refused(data: st.DataObject) -> 
     assert found[1] <= len(record)
     if found[5]:
         assert (zero, version) == (0, 1) and kind in (1, 2, 3, 4, 5)
+
+
+def resealed(segment: bytes, changed: int, **fields: int) -> bytes:
+    """A segment with other numbers in one record's header, and every checksum right again.
+
+    ``previous`` of all other records is that of their new predecessor: only what was asked for is
+    wrong.
+    """
+    data = bytearray(segment)
+    previous = int.from_bytes(data[12:16], "little")
+    for number, (start, size) in enumerate(record_places(data), 1):
+        seq, synced, chained = struct.unpack_from("<QQI", data, start + 8)
+        told = {"seq": seq, "synced": synced, "previous": previous}
+        if number == changed:
+            told |= fields
+        assert fields or chained == previous
+        struct.pack_into("<QQI", data, start + 8, told["seq"], told["synced"], told["previous"])
+        body = bytes(data[start + 8 : start + size])
+        previous = _journal.crc32c(body, _journal.crc32c(bytes(data[start : start + 4])))
+        data[start + 4 : start + 8] = previous.to_bytes(4, "little")
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"seq": 6},  # of the one after it
+        {"seq": 4},
+        {"previous": 0},
+        {"previous": 0xFFFFFFFF},
+        {"synced": 5},  # it vouches for itself
+        {"synced": 6},
+    ],
+    ids=str,
+)
+def test_a_sound_record_in_the_wrong_place_is_no_record_of_the_journal(
+    sound: bytes, wrong: dict[str, int]
+) -> None:
+    """Each of number, chain and what it vouches for counts, the other two being right."""
+    assert resealed(sound, 5) == sound
+    assert _journal.scan(sound, HEADER, 1, 0)[2] > 20
+    found = _journal.scan(resealed(sound, 5, **wrong), HEADER, 1, 0)
+    assert (found[0], found[1], found[2]) == (_journal.BAD, record_places(sound)[4][0], 5)
+
+
+def test_records_that_were_swapped_are_refused(synced: Path) -> None:
+    """Of equal size and each one sound: only their places are wrong."""
+    file = segments(synced)[0]
+    whole = file.read_bytes()
+    places = record_places(whole)
+    swapped = 0
+    for one, two in combinations(range(1, len(places)), 2):
+        (a, size), (b, other) = places[one], places[two]
+        if size != other:
+            continue
+        swapped += 1
+        data = bytearray(whole)
+        data[a : a + size], data[b : b + size] = data[b : b + size], data[a : a + size]
+        file.write_bytes(data)
+        with pytest.raises(JournalFault, match=f"damaged at record {one + 1}:"):
+            opened(synced)
+    assert swapped > 3
+
+
+def test_nothing_vouches_for_itself_behind_a_damage(two_batches: Path) -> None:
+    """A torn batch whose last record says that it was synced itself stays torn."""
+    file = segments(two_batches)[0]
+    whole = resealed(file.read_bytes(), 6, synced=6)
+    start, size = record_places(whole)[4]
+    file.write_bytes(whole[:start] + bytes(size) + whole[start + size :])
+    assert JournalReader.open(two_batches).report.first_lost_seq == 5
 
 
 def test_arguments_of_the_scan_are_checked() -> None:
@@ -985,8 +1061,9 @@ def test_segments_roll_over_at_every_boundary() -> None:
         again.close()
 
 
-def test_files_are_the_owners_alone(tmp_path: Path) -> None:
-    old = os.umask(0)
+@pytest.mark.parametrize("mask", [0o000, 0o277, 0o777])
+def test_files_are_the_owners_alone(tmp_path: Path, mask: int) -> None:
+    old = os.umask(mask)
     try:
         journal = opened(tmp_path / "j", reserve_bytes=SMALL)
         store = SnapshotStore(tmp_path / "s")
@@ -999,6 +1076,33 @@ def test_files_are_the_owners_alone(tmp_path: Path) -> None:
         files = list(folder.iterdir())
         assert files and all(f.stat().st_mode & 0o777 == 0o600 for f in files)
     assert segments(tmp_path / "j")[0].stat().st_size == SMALL
+
+
+@pytest.mark.parametrize("name", ["journal-", "reserve-", "high-water"])
+def test_a_link_in_the_place_of_a_file_is_not_followed(tmp_path: Path, name: str) -> None:
+    opened(tmp_path / "j", reserve_bytes=SMALL).close()
+    (path,) = (p for p in tmp_path.rglob("*") if name in p.name and p.is_file())
+    elsewhere = path.rename(tmp_path / "elsewhere")
+    path.symlink_to(elsewhere)
+    before = elsewhere.read_bytes()
+    if name == "reserve-":  # taken for a segment when the disk is full
+        journal = opened(tmp_path / "j", reserve_bytes=SMALL)
+        journal.free_reserve()
+        put(journal, *map(tick, range(60)))
+        journal._files._disk = Full()
+        with pytest.raises(JournalFault, match="symbolic link"):
+            journal.write_and_sync()
+    else:
+        with pytest.raises(JournalFault, match="symbolic link"):
+            opened(tmp_path / "j")
+    assert elsewhere.read_bytes() == before
+
+
+class Full(OsDisk):
+    """No room for a new file."""
+
+    def create(self, path: str) -> int:
+        raise OSError(errno.ENOSPC, "no space")
 
 
 def test_a_journal_is_open_once_in_a_process(tmp_path: Path) -> None:
@@ -1016,16 +1120,16 @@ def test_a_journal_notices_that_its_files_are_not_there_any_more(tmp_path: Path)
     (segment,) = segments(tmp_path / "j")
     for path in (segment, mark_of(tmp_path / "j")):
         whole = path.read_bytes()
-        assert journal.missing() == ""
+        assert missing(journal) == ""
         path.rename(tmp_path / "away")
-        assert str(path) in journal.missing()
+        assert str(path) in missing(journal)
         path.write_bytes(whole)
-        assert str(path) in journal.missing()  # another file, with the same content
+        assert str(path) in missing(journal)  # another file, with the same content
         put(journal, tick(1))
         journal.write_and_sync()  # nothing else tells
         (tmp_path / "away").rename(path)
     shutil.rmtree(tmp_path / "j")
-    assert str(segment) in journal.missing()
+    assert str(segment) in missing(journal)
     journal.close()
 
 
@@ -1396,6 +1500,13 @@ def test_a_reserve_that_does_not_fit_is_as_large_as_it_gets() -> None:
     journal = opened(disk=disk, reserve_bytes=10 * SMALL)
     assert journal.reserve_bytes == 2 * SMALL
     assert not disk.names.keys() & {"/j/segment.tmp"}
+
+
+def test_a_disk_that_does_not_tell_is_no_reason_to_end(tmp_path: Path) -> None:
+    journal = opened(tmp_path / "j")
+    assert size_bytes(journal) == SMALL and free_bytes(journal) > 0
+    shutil.rmtree(tmp_path / "j")
+    assert (size_bytes(journal), free_bytes(journal)) == (-1, -1)
 
 
 def test_a_real_disk_tells_what_is_free(tmp_path: Path) -> None:
@@ -2088,7 +2199,7 @@ def test_commit_latency_is_of_the_last_minute_and_counts_the_one_that_hangs() ->
 def test_a_mark_that_cannot_be_made_durable_is_told_beside_the_commits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("dita.journal.commit.MARK_LAG_S", 0.001)
+    monkeypatch.setattr("dita.journal.commit.HIGH_WATER_LAG_S", 0.001)
     disk = SimDisk()
     journal = opened(disk=disk)
     told: list[BaseException] = []
@@ -2111,7 +2222,7 @@ def test_a_mark_that_cannot_be_made_durable_is_told_beside_the_commits(
 
 def test_the_mark_is_durable_a_moment_after_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Off the way of the orders, and once for many commits."""
-    monkeypatch.setattr("dita.journal.commit.MARK_LAG_S", 0.02)
+    monkeypatch.setattr("dita.journal.commit.HIGH_WATER_LAG_S", 0.02)
     disk = SimDisk()
     journal = opened(disk=disk)
     syncs: list[str] = []

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from test_journal import Input, mark_of, opened, replayed, segments, tick
+from test_journal import Input, mark_of, opened, record_places, replayed, segments, tick
 from test_state_directory import settings_with
 from typer.testing import Result
 
-from dita.clock import SystemClock
+from dita.clock import ManualClock, SystemClock
 from dita.contracts import KernelEventKind, VenueEvent
 from dita.errors import ExitCode, JournalFault, OperatorError, RefusedForSafety
 from dita.journal import (
@@ -27,6 +27,7 @@ from dita.journal import (
 from dita.runtime.factory import Bundle
 from dita.runtime.lock import StateLock
 from dita.runtime.retiring import retire, retired
+from dita.runtime.store import Store
 
 Cli = Callable[..., Result]
 #: Snapshots are taken behind so many inputs; a segment takes some twenty.
@@ -143,6 +144,41 @@ def test_the_command_archives_while_no_serve_runs(state: Path, tmp_path: Path, c
     assert verified.exit_code == 0 and "archived: what came before record" in verified.stdout
     again = cli(*words, "--apply")
     assert again.exit_code == 0 and "nothing can be archived" in again.stdout
+
+
+def test_a_start_holds_the_journal_to_its_newest_snapshot_and_touches_nothing(
+    tmp_path: Path,
+) -> None:
+    """An older copy of journal and mark was put back, the snapshots were not.
+
+    What looks like a torn tail may be all that is left of what was synced, so it stays.
+    """
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    clock = ManualClock(1)
+    settings = settings_with(kernel__namespace="pink")
+    store = Store(state, settings, clock)
+    kernel = store.engine.kernel
+    copy = tmp_path / "copy"
+    for number in range(1, 20):
+        store.journal.append(tick(number), kernel.pack(tick(number)).pack())
+        store.engine.apply(tick(number))
+        store.journal.write_and_sync()
+        if number == 9:
+            shutil.copytree(state, copy)
+    store.snapshots.write(Snapshot.of(store.engine, store.journal))
+    store.journal.close()
+    for name in ("journal", "journal.high-water"):
+        shutil.rmtree(state / name) if (state / name).is_dir() else (state / name).unlink()
+        (copy / name).rename(state / name)
+    (file,) = segments(state / "journal")
+    data = bytearray(file.read_bytes())
+    end = sum(record_places(data)[-1])
+    data[end : end + 8] = b"remains!"
+    file.write_bytes(data)
+    with pytest.raises(JournalFault, match=r"damaged at record 11: .* 20 was synced \(a snapshot"):
+        Store(state, settings, clock)
+    assert file.read_bytes() == data
 
 
 # -- retire ----------------------------------------------------------------------------------------

@@ -88,7 +88,7 @@ class Pair:
 
     def apply(self, record: Record) -> KernelOutcome:
         """Feed both; neither may find a state that the table does not allow."""
-        core = self.kernel._core
+        core, due_ms = self.kernel._core, self.kernel.due_ms
         before = core.save()
         try:
             event = self.kernel.pack(record)
@@ -102,8 +102,17 @@ class Pair:
             assert self.twin.apply(record) == outcome
         if not outcome.accepted:
             assert core.save() == before, "a refused input changed the state"
+        elif isinstance(record, VenueEvent) and record.kind is Kind.TICK:
+            self.check_time(due_ms, outcome)
         self.compare_state()
         return outcome
+
+    def check_time(self, due_ms: int, outcome: KernelOutcome) -> None:
+        """A tick does what was due and nothing else; what is due and is not done is no due time."""
+        now_ms = self.kernel.now_ms
+        assert not outcome.effects or 0 < due_ms <= now_ms, "a tick did what was not due"
+        still = 0 < self.kernel.due_ms <= now_ms
+        assert outcome.effects or not still, "ticks do not help, and it is due all the same"
 
     def split(self) -> None:
         """From here on a kernel restored from saved bytes gets the same inputs."""
@@ -239,7 +248,7 @@ def inputs(world: World, numbers: list[int]) -> Iterator[Input]:
             yield world.step(number)
 
 
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES // 2)
 @given(st.sampled_from(CONFIGS), histories, st.integers(0, 99))
 def test_kernel_equals_model(config: KernelConfig, numbers: list[int], cut: int) -> None:
     """Every outcome, every figure; then batches and a restored kernel."""
@@ -255,7 +264,7 @@ def test_kernel_equals_model(config: KernelConfig, numbers: list[int], cut: int)
     pair.finish()
 
 
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES // 2)
 @given(st.sampled_from(CONFIGS), histories, st.integers(0, 99))
 def test_kernel_equals_model_in_company(config: KernelConfig, numbers: list[int], cut: int) -> None:
     """One symbol, strangers on it, fills that come late, positions, doubts, write-offs."""
@@ -353,11 +362,9 @@ class Books:
     carried: dict[int, int] = field(default_factory=dict)
 
     def apply(self, record: Record) -> KernelOutcome:
-        """Feed the kernel; a refusal leaves the hash of everything, a tick comes when it is due."""
-        before, due = self.kernel.state_hash(), self.kernel.due_ms
+        """Feed the kernel; a refusal leaves the hash of everything."""
+        before = self.kernel.state_hash()
         outcome = self.kernel.apply(record)
-        if isinstance(record, VenueEvent) and record.kind is Kind.TICK and outcome.effects:
-            assert 0 < due <= self.kernel.now_ms, "a tick did something that was not due"
         if not outcome.accepted:
             assert self.kernel.state_hash() == before
         elif isinstance(record, KernelIntent) and record.command is Command.RECONCILE:
@@ -397,6 +404,12 @@ class Books:
         assert trade.realized - carried == int(trade.side) * (proceeds - trade.entry_cost)
 
 
+def without_leverage(outcome: KernelOutcome) -> KernelOutcome:
+    """The same with orders that do not say their leverage: all that it may touch."""
+    effects = tuple(msgspec.structs.replace(effect, leverage=1) for effect in outcome.effects)
+    return msgspec.structs.replace(outcome, effects=effects)
+
+
 def with_leverage(record: Record, leverage: int) -> Record:
     """The same input at another exchange leverage, where it has a valid one."""
     if isinstance(record, KernelIntent) and 1 <= record.leverage <= 3:
@@ -414,7 +427,7 @@ def test_money_is_conserved_and_free_of_leverage(config: KernelConfig, numbers: 
         if isinstance(record, tuple):
             continue
         outcome = books.apply(with_leverage(record, 1))
-        assert other.apply(with_leverage(record, 3)) == outcome
+        assert without_leverage(other.apply(with_leverage(record, 3))) == without_leverage(outcome)
         world.hear(outcome)
         books.check()
         assert other.ledger() == books.kernel.ledger()

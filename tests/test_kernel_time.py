@@ -13,6 +13,7 @@ import pytest
 from desk import p
 from msgspec.structs import replace
 from test_runtime import Floor, on_the_floor
+from virtual_time import run
 
 from dita.clock import ManualClock
 from dita.contracts import (
@@ -24,8 +25,12 @@ from dita.contracts import (
 from dita.contracts import KernelDiagnosticCode as Code
 from dita.runtime import factory
 from dita.runtime.factory import Bundle
+from dita.runtime.inquiry import Inquiry
+from dita.runtime.loop import Runtime
+from dita.runtime.service import Cadence, Service
 from dita.runtime.start import prepared
 from dita.runtime.status import status_of
+from dita.venues import OrderRef
 from dita.venues.mock import Do, MockVenue, Rule, Verb, fet_config
 
 HOUR_MS = 3_600_000
@@ -135,6 +140,31 @@ def test_the_venues_time_is_a_quantity_of_its_own(skew_ms: int) -> None:
     on_the_floor(scene, fet_config(clock_skew_ms=skew_ms))
 
 
+def test_after_a_restart_the_venues_time_comes_before_what_its_orders_say() -> None:
+    """Its clock was moved while nobody was there: fills are dated by it, and none is clamped."""
+
+    async def play() -> None:
+        floor = Floor(fet_config(rules=(Rule(verb=Verb.SUBMIT, do=Do.PARTIAL),)))
+        await floor.service.start()
+        await floor.enter()
+        await floor.wait(lambda: bool(floor.venue.book.orders), 5, "an order")
+        await asyncio.sleep(1)
+        await floor.service.close()
+        floor.venue.config = replace(floor.venue.config, clock_skew_ms=HOUR_MS)
+        await floor.venue.connect()
+        (order,) = floor.venue.book.orders
+        floor.venue.fill(OrderRef(asset=order.asset, client_order_id=order.client_order_id))
+        after = Runtime(engine=floor.engine, log=floor.log, venue=floor.venue, clock=floor.clock)
+        inquiry = Inquiry(after, absence_fence_ms=100)
+        service = Service(after, inquiry, Cadence(tick_ms=20, drain_limit_s=3))
+        await service.start()
+        assert floor.engine.kernel.slot(0).size_e8 == order.quantity_e8
+        assert floor.engine.kernel.ledger().clamped == 0
+        await service.close()
+
+    run(play())
+
+
 def test_a_venue_whose_clock_is_moved_is_believed_again_after_a_time_sync() -> None:
     async def scene(floor: Floor) -> None:
         floor.venue.config = replace(floor.venue.config, clock_skew_ms=HOUR_MS)
@@ -144,6 +174,26 @@ def test_a_venue_whose_clock_is_moved_is_believed_again_after_a_time_sync() -> N
         assert floor.service.feeds.balance_ms > before
         await floor.wait(lambda: not floor.engine.snapshot.ambiguous, 60, "quiet")
         assert (await floor.enter()).kernel.accepted
+
+    on_the_floor(scene)
+
+
+def test_after_a_gap_the_venues_time_comes_before_what_its_orders_say() -> None:
+    """The same without a restart: the frame of the fill is lost, and so is the clock it is by."""
+
+    async def scene(floor: Floor) -> None:
+        floor.venue.set_script([Rule(verb=Verb.SUBMIT, do=Do.PARTIAL)])
+        await floor.enter()
+        await floor.wait(lambda: bool(floor.venue.book.orders), 5, "an order")
+        await asyncio.sleep(1)
+        floor.venue.end_stream()
+        floor.venue.config = replace(floor.venue.config, clock_skew_ms=HOUR_MS)
+        (order,) = floor.venue.book.orders
+        floor.venue.fill(OrderRef(asset=order.asset, client_order_id=order.client_order_id))
+        kernel = floor.engine.kernel
+        await floor.wait(lambda: kernel.slot(0).size_e8 == order.quantity_e8, 30, "the fill")
+        assert abs(kernel.ledger().exchange_offset_ms - HOUR_MS) < 3_000
+        assert kernel.ledger().clamped == 0
 
     on_the_floor(scene)
 

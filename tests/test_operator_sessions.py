@@ -5,12 +5,12 @@ What counts is the exchange's own book: what was sent, how much of it, and how o
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,14 +42,20 @@ def exit_(desk: TradingDesk, trade: str, *words: str) -> Done:
 
 def ask(desk: TradingDesk, **request: Any) -> dict[str, Any]:
     """One request on the control socket, as any program may send it."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(20)
-        connection.connect(str(desk.state / "control.sock"))
-        connection.sendall(
-            json.dumps({"operator": "test", "reason": "test", **request}).encode() + b"\n"
-        )
-        answer: dict[str, Any] = json.loads(connection.makefile("rb").readline())
-    return answer
+    return ask_together(desk, request)[0]
+
+
+def ask_together(desk: TradingDesk, *requests: dict[str, Any]) -> list[dict[str, Any]]:
+    """Requests on connections of their own that are there in the same moment."""
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in requests]
+        for connection in connections:
+            connection.settimeout(20)
+            connection.connect(str(desk.state / "control.sock"))
+        for connection, request in zip(connections, requests, strict=True):
+            line = json.dumps({"operator": "test", "reason": "test", **request})
+            connection.sendall(line.encode() + b"\n")
+        return [json.loads(c.makefile("rb").readline()) for c in connections]
 
 
 # -- how much --------------------------------------------------------------------------------------
@@ -167,11 +173,27 @@ def test_an_entry_ends_with_the_exchange_s_own_answer(desk: TradingDesk) -> None
     """30 million USDT on a small account: accepted here, refused there, and that is the code."""
     done = enter(desk, "--quantity", "30000000", "--apply", asset=FET)
     assert done.code == 6, done.stdout
+    assert done.stdout.startswith("not done: enter LONG 30000000 FET-USDT")
     assert "REFUSED by the exchange: BUY 30000000 FET-USDT" in done.stdout
     assert desk.positions() == {}
     desk.until("gone", lambda record: not record["slots"])
     done = enter(desk, "--quantity", "300", "--apply")
     assert (done.code, "filled: BUY 300 of 300 at" in done.stdout) == (0, True)
+    assert desk.positions() == {TRX: "LONG 300"}
+
+
+def test_a_price_is_a_limit_and_the_rest_ends(desk: TradingDesk) -> None:
+    desk.calmly(lambda: enter(desk, "--quantity", "300"))
+    plan = enter(desk, "--quantity", "300", "--price", "0.12")
+    assert "at 0.12 or better, at once, the rest ends" in plan.stdout
+    below = enter(desk, "--quantity", "300", "--price", "0.12", "--apply")
+    assert (below.code, below.stdout.splitlines()[0][:8]) == (1, "not done"), below.stdout
+    assert "nothing filled: BUY 300 TRX-USDT ended" in below.stdout
+    assert desk.positions() == {}
+    desk.until("gone", lambda record: not record["slots"])
+    above = enter(desk, "--quantity", "300", "--price", "0.14", "--apply")
+    assert (above.code, "filled: BUY 300 of 300 at 0.13" in above.stdout) == (0, True)
+    assert desk.orders()[-1]["type"] == "LIMIT"
     assert desk.positions() == {TRX: "LONG 300"}
 
 
@@ -181,19 +203,8 @@ def test_an_entry_ends_with_the_exchange_s_own_answer(desk: TradingDesk) -> None
 def test_two_exits_in_the_same_moment_are_both_done(desk: TradingDesk) -> None:
     desk.enter("S1", BTC, "0.5")
     desk.enter("S2", TRX, "300")
-    answers: list[dict[str, Any]] = []
-    together = threading.Barrier(2)
-
-    def send(trade: str) -> None:
-        together.wait()
-        intent = {"command": 2, "trade_id": trade}
-        answers.append(ask(desk, verb="intent", intent=intent))
-
-    threads = [threading.Thread(target=send, args=(trade,)) for trade in ("S1", "S2")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    intents = [{"command": 2, "trade_id": trade} for trade in ("S1", "S2")]
+    answers = ask_together(desk, *({"verb": "intent", "intent": intent} for intent in intents))
     assert [answer["accepted"] for answer in answers] == [True, True], answers
     desk.until("flat", lambda record: not record["slots"])
     assert desk.positions() == {}
@@ -201,17 +212,7 @@ def test_two_exits_in_the_same_moment_are_both_done(desk: TradingDesk) -> None:
 
 def test_holds_in_the_same_moment_are_two_records(desk: TradingDesk) -> None:
     before = intents_of(desk)
-    together = threading.Barrier(2)
-
-    def send() -> None:
-        together.wait()
-        ask(desk, verb="hold")
-
-    threads = [threading.Thread(target=send) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    ask_together(desk, {"verb": "hold"}, {"verb": "hold"})
     assert desk.type("resume", "--reason", "test", "--apply").code == 0
     ids = intents_of(desk)[len(before) :]
     assert len(set(ids)) == len(ids) == 3

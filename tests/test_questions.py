@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from desk import p, q
+from desk import Desk, p, q
 from msgspec.structs import replace
 from test_runtime import Floor, on_the_floor
 from virtual_time import run
 
 from dita.contracts import (
+    ControlAction,
     EffectKind,
+    KernelCommandType,
     KernelEventKind,
     OrderSide,
     OrderType,
@@ -28,12 +31,13 @@ from dita.errors import SettingsError
 from dita.runtime.alarms import Alarm
 from dita.runtime.loop import RunState
 from dita.runtime.questions import Shared
-from dita.runtime.relevance import AGAIN_MS, is_strangers
+from dita.runtime.relevance import AGAIN_MS, PositionAnswers, is_strangers
 from dita.runtime.service import Cadence
-from dita.venues import AccessRefused, QueryFailed
+from dita.venues import AccessRefused, OrderRef, PositionReport, QueryFailed, Rows, UnreadableRow
 from dita.venues.mock import Do, Rule, Verb, fet_config
 
 Kind = KernelEventKind
+RECONCILE = KernelCommandType.RECONCILE
 FET, TRX = "FET-USDT", "TRX-USDT"
 
 
@@ -135,7 +139,8 @@ def test_an_answer_does_not_ask_itself_again() -> None:
             outcome = apply(record)
             if getattr(record, "kind", None) is Kind.POSITION:
                 effect = replace(_position_effect(), asset=record.asset)
-                return replace(outcome, effects=(*outcome.effects, effect))
+                asked = replace(outcome.kernel, effects=(*outcome.effects, effect))
+                return replace(outcome, kernel=asked)
             return outcome
 
         floor.engine.apply = asks_again  # type: ignore[assignment, method-assign]
@@ -230,6 +235,37 @@ def test_a_flood_of_strangers_frames_makes_no_flood_of_tasks_or_questions() -> N
     on_the_floor(scene)
 
 
+def test_orders_of_others_that_get_no_answer_do_not_hold_up_ours() -> None:
+    async def scene(floor: Floor) -> None:
+        await floor.enter()
+        await floor.until(TradeStage.POSITION_OPEN)
+        kernel, venue = floor.engine.kernel, floor.venue
+        await floor.wait(lambda: not kernel.open_orders(), 10, "final")
+        answer = venue.order
+
+        async def never_for_others(ref: OrderRef) -> Any:
+            if not ref.client_order_id:
+                await asyncio.sleep(10**6)
+            return await answer(ref)
+
+        venue.order = never_for_others  # type: ignore[assignment, method-assign]
+        for _ in range(12):
+            venue.trade_by_hand(FET, OrderSide.BUY, q(1))
+            await asyncio.sleep(0.1)
+        assert sum(floor.inquiry.is_asking(number) for number in range(2, 40)) > 8
+        await floor.exit()
+        ours = kernel.slot(0).active_exit_order
+        assert ours is not None
+
+        def is_final() -> bool:
+            order = kernel.order(ours.order_no)
+            return order is not None and order.final
+
+        await floor.wait(is_final, 10, "an answer about ours")
+
+    on_the_floor(scene)
+
+
 def strangers_fill(asset: str, venue_order_id: str) -> VenueEvent:
     return VenueEvent(
         kind=Kind.FULL_FILL,
@@ -307,6 +343,47 @@ def test_only_what_is_certainly_not_about_us_is_a_strangers(
     assert is_strangers(event, {"FETUSDT"}, is_known=is_known) is strangers
 
 
+def position(theirs: int, at_ms: int = 1_000_000) -> VenueEvent:
+    side = OrderSide.BUY if theirs >= 0 else OrderSide.SELL
+    return VenueEvent(
+        kind=Kind.POSITION, received_ms=at_ms, asset=FET, side=side, quantity_e8=q(abs(theirs))
+    )
+
+
+def test_each_thing_that_an_answer_is_judged_with_makes_it_new() -> None:
+    """One after the other: a fill, an end, a latch, a doubt, another trade, time."""
+    desk, now_ms = Desk(), 5_000_000
+    answers = PositionAnswers(desk.engine, lambda: now_ms)
+
+    def judged(theirs: int) -> None:
+        answers.note(position(theirs), desk.send(position(theirs, desk.now)))
+
+    assert not answers.says_nothing_new(position(0))  # never judged
+    judged(0)
+    assert answers.says_nothing_new(position(0))
+    steps: tuple[Callable[[], object], ...] = (
+        lambda: desk.enter(100),
+        desk.ack,
+        lambda: desk.fill("T1", 40, 10),
+        lambda: desk.fill("T1", 100, 10, full=True),
+        lambda: desk.final("T1", 100),
+        desk.exit,
+        lambda: desk.fill("X1", 30, 10),
+        lambda: desk.command(RECONCILE, trade_id="T1"),
+    )
+    for happens in steps:
+        happens()
+        size = desk.slot.size_e8 // q(1)
+        assert not answers.says_nothing_new(position(size)), happens
+        judged(size)
+        assert answers.says_nothing_new(position(size))
+        assert not answers.says_nothing_new(position(-size or 1))
+    desk.command(KernelCommandType.MARK_PRICE, trade_id="T1", reference_price_e10=p("11"))
+    assert answers.says_nothing_new(position(70))  # what it is worth is no part of the question
+    now_ms += AGAIN_MS
+    assert not answers.says_nothing_new(position(70))
+
+
 @pytest.mark.parametrize("changes", ["nothing", "theirs", "ours", "state", "age"])
 def test_an_answer_is_left_out_only_when_it_says_nothing_new(changes: str) -> None:
     async def scene(floor: Floor) -> None:
@@ -346,7 +423,7 @@ def test_a_foreign_position_that_is_gone_is_told_although_nobody_mentions_it() -
     async def scene(floor: Floor) -> None:
         floor.venue.trade_by_hand(TRX, OrderSide.BUY, q(500))
         await floor.inquiry.positions()
-        assert (await floor.enter("T1", TRX)).kernel.code is Code.FOREIGN_POSITION
+        assert floor.engine.kernel.foreign_quantity_e8(TRX) == q(500)
         floor.venue.trade_by_hand(TRX, OrderSide.SELL, q(500))
         await floor.inquiry.positions(journal_all=False)
         assert (await floor.enter("T2", TRX)).kernel.accepted
@@ -372,6 +449,69 @@ def test_a_foreign_position_from_before_the_start_does_not_block_for_ever() -> N
         await floor.until(TradeStage.POSITION_OPEN)
         await floor.exit("T2")
         await floor.until(TradeStage.IDLE)
+
+    on_the_floor(scene)
+
+
+def test_an_unreadable_position_holds_its_symbol_and_no_other() -> None:
+    async def scene(floor: Floor) -> None:
+        positions = floor.venue.positions
+        odd = UnreadableRow(asset=TRX, why="positionSide: 'SIDEWAYS'")
+
+        async def answer() -> Rows[PositionReport]:
+            return Rows(await positions(), (odd,))
+
+        floor.venue.positions = answer  # type: ignore[method-assign]
+        for _ in range(3):
+            await floor.inquiry.positions()
+        assert floor.engine.kernel.held_symbols() == (TRX,)
+        assert (await floor.enter("T1", TRX)).kernel.code is Code.SYMBOL_HELD
+        assert (await floor.enter("T2", FET)).kernel.accepted
+        await floor.until(TradeStage.POSITION_OPEN)
+        (alarm,) = floor.runtime.alarms.active
+        assert "SIDEWAYS" in alarm.text
+        holds = [r for r in floor.log.records if getattr(r, "asset", "") == TRX and r.reason]  # type: ignore[union-attr]
+        assert len(holds) == 1
+        floor.venue.positions = positions  # type: ignore[method-assign]
+        await floor.inquiry.positions()
+        assert floor.engine.kernel.held_symbols() == ()
+        assert not floor.runtime.alarms.active
+        await floor.wait(lambda: not floor.engine.snapshot.ambiguous, 10, "a quiet anchor")
+        assert (await floor.enter("T3", TRX)).kernel.accepted
+        await floor.wait(lambda: len(floor.engine.kernel.active_slots()) == 2, 5, "both")
+        for trade in ("T2", "T3"):
+            await floor.exit(trade)
+        await floor.wait(lambda: not floor.engine.kernel.active_slots(), 30, "out")
+
+    on_the_floor(scene)
+
+
+def test_what_somebody_else_holds_is_not_released() -> None:
+    async def scene(floor: Floor) -> None:
+        await floor.service.control(ControlAction.HOLD, "mine", "me", asset=TRX)
+        await floor.inquiry.unreadable.take([UnreadableRow(asset=TRX, why="odd")])
+        await floor.inquiry.unreadable.take([])
+        assert floor.engine.kernel.held_symbols() == (TRX,)
+        await floor.service.control(ControlAction.RESUME, "mine", "me", asset=TRX)
+
+    on_the_floor(scene)
+
+
+def test_an_unreadable_position_on_nobody_knows_what_is_no_answer() -> None:
+    async def scene(floor: Floor) -> None:
+        await at_rest(floor)
+        positions = floor.venue.positions
+
+        async def answer() -> Rows[PositionReport]:
+            return Rows(await positions(), (UnreadableRow(why="symbol: 5"),))
+
+        floor.venue.positions = answer  # type: ignore[method-assign]
+        floor.venue.end_stream()
+        await asyncio.sleep(60)
+        assert not floor.service.readiness.is_ready
+        assert "symbol: 5" in floor.service.questions.failing["positions"].words
+        floor.venue.positions = positions  # type: ignore[method-assign]
+        await floor.wait(lambda: floor.runtime.state is RunState.READY, 20, "READY")
 
     on_the_floor(scene)
 

@@ -29,7 +29,7 @@ from dita.runtime.loop import RunState, Runtime
 from dita.runtime.service import Cadence, Service
 from dita.units import parse_money
 from dita.venues import StreamState
-from dita.venues.mock import Do, MockVenue, Rule, Verb, fet_config
+from dita.venues.mock import Do, MockVenue, Noise, Rule, Verb, fet_config
 
 FET, TRX = "FET-USDT", "TRX-USDT"
 
@@ -193,13 +193,46 @@ def test_answers_to_questions_from_before_a_gap_do_not_open_the_gate() -> None:
         floor.venue.set_script([Rule(verb=Verb.BALANCE, do=Do.DELAY, wait_ms=3_000, times=0)])
         floor.venue.end_stream()
         await floor.wait(lambda: floor.runtime.state is RunState.DEGRADED, 5, "DEGRADED")
-        await asyncio.sleep(2)  # the balance is on its way
+        # All is asked once at the loss, for three seconds, and once when the stream is back.
+        await asyncio.sleep(4)
         floor.venue.end_stream()
-        await asyncio.sleep(2)  # answered, but asked for before the second gap
+        await asyncio.sleep(3)  # answered, but asked for before the second gap
         assert is_shut(await floor.enter())
         await floor.wait(lambda: floor.runtime.state is RunState.READY, 20, "READY")
 
     on_the_floor(scene)
+
+
+def test_what_happened_while_the_stream_was_away_is_asked_about_when_it_is_back() -> None:
+    """Everything was asked at the loss; what came after that and before the first frame was not."""
+
+    async def play() -> None:
+        floor = Floor(fet_config())
+        never = 10**6
+        floor.service.cadence = Cadence(
+            tick_ms=20, in_flight_s=1, open_orders_s=never, positions_s=never, balance_s=never,
+            income_s=never, drain_limit_s=3,
+        )  # fmt: skip
+        await floor.service.start()
+        await floor.enter()
+        await floor.until(TradeStage.POSITION_OPEN)
+        await floor.wait(lambda: not floor.engine.kernel.open_orders(), 10, "final")
+        deaf = StreamState(connected=False, trouble="closed")
+        floor.venue.stream_state = lambda: deaf  # type: ignore[method-assign]
+        asked = Asked(floor.venue)
+        await floor.service.gaps.gap("lost")
+        await asyncio.sleep(5)
+        assert "positions" in asked.names
+        floor.venue.noise = Noise(drop=1000)
+        floor.venue.trade_by_hand(FET, OrderSide.BUY, q(400))
+        await asyncio.sleep(60)
+        assert floor.engine.kernel.slot(0).size_e8 == q(1000)  # nobody knows
+        del floor.venue.stream_state
+        await floor.wait(lambda: floor.runtime.state is RunState.READY, 10, "READY")
+        await floor.wait(lambda: floor.engine.kernel.slot(0).size_e8 == q(600), 10, "booked")
+        await floor.service.close()
+
+    run(play())
 
 
 def test_one_healer_however_many_gaps() -> None:

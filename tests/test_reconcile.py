@@ -44,6 +44,7 @@ from dita.reconcile import (
     read_plan,
 )
 from dita.reconcile.planning import CURES
+from dita.reconcile.views import Level, Row
 from dita.units import MONEY_ONE
 
 Status = VenueOrderStatus
@@ -639,3 +640,16 @@ def mutate(sides: Sides, data: st.DataObject) -> None:
 
 def test_every_cause_has_a_step_and_words() -> None:
     assert set(CURES) == set(Cause)
+
+
+@pytest.mark.parametrize("cause", list(Cause))
+def test_what_nobody_has_to_settle_is_a_remark(cause: Cause) -> None:
+    """Explained, and settled by time or not ours; whatever is doubtful stays a difference."""
+    row = Row(level=Level.MONEY, asset="", name="", ours="", theirs="1", cause=cause)
+    found = Comparison(rows=(row,), difference=1)
+    remarks = {
+        Cause.SIZE_CUT, Cause.FOREIGN_ORDER, Cause.PENDING_FEE, Cause.FUNDING_UNREAD,
+        Cause.TRANSFER_UNREAD, Cause.ROUNDING,
+    }  # fmt: skip
+    assert found.to_settle == (() if cause in remarks else (row,))
+    assert found.differences == (() if cause is Cause.ROUNDING else (row,))

@@ -149,6 +149,7 @@ def work(tmp_path: Path, wheel: Path) -> Path:
     for name in ("layers", "bin", "packages"):
         (tmp_path / name).mkdir()
     shutil.copytree(wheel, tmp_path / "wheel")
+    shutil.copy(ROOT / "requirements" / "serve.txt", tmp_path / "wheel")
     for name, text in (("sudo", SUDO), ("systemctl", SYSTEMCTL)):
         (tmp_path / "bin" / name).write_text(text)
         (tmp_path / "bin" / name).chmod(0o755)

@@ -51,7 +51,7 @@ ANSWER = {
     "asset": "FET-USDT", "quantity": "250", "filled": "250", "price": "0.4979", "reason": "",
     "message": "",
 }  # fmt: skip
-RECONCILED = {
+RECONCILED: dict[str, Any] = {
     "namespace": "pink", "epoch": 1, "difference": "-0.00009", "differences": 1, "remarks": 1,
     "calm": True,
     "rows": [
@@ -131,6 +131,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "flatten-plan": ("intent flatten --reason home", {}),
     "flatten-nothing": ("intent flatten --reason home", {"slots": [{**SLOT, "state": "CLOSED"}]}),
     "reconcile": ("reconcile", {}),
+    "reconcile-remarks": ("reconcile", {"reconcile": {
+        **RECONCILED, "differences": 0, "rows": RECONCILED["rows"][1:],
+        "plan": {"plan_id": "p1", "steps": []}}}),
     "anchor-plan": ("anchor --reason bonus", {}),
     "anchor-apply": ("anchor --reason bonus --apply",
                      {"anchor": {**ANCHORED, "applied": True, "entries_frozen": []}}),

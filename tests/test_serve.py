@@ -117,10 +117,10 @@ snapshot_every = 25
             assert time.monotonic() < end, (what, record)
             time.sleep(0.05)
 
-    def enter(self, trade: str) -> subprocess.CompletedProcess[str]:
+    def enter(self, trade: str, price: str = "0.5") -> subprocess.CompletedProcess[str]:
         return pink(
             "intent", "enter", *self.words, "--trade", trade, "--asset", "FET-USDT",
-            "--side", "SHORT", "--quantity", "1000", "--price", "0.5", "--reason", "test",
+            "--side", "SHORT", "--quantity", "1000", "--price", price, "--reason", "test",
             "--apply",
         )  # fmt: skip
 

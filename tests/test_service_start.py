@@ -5,6 +5,7 @@ On the mock venue, through the runtime's own parts, in virtual time.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,6 +66,32 @@ def test_a_refused_key_is_not_tried_again() -> None:
     with pytest.raises(AccessRefused):
         start_on(venue, lambda: Floor(fet_config()))
     assert venue.attempts == 1
+
+
+def test_a_refused_key_ends_no_start_with_a_position_open() -> None:
+    """Who would find out otherwise that it is open?  Once a minute, and entries are refused."""
+
+    async def scene() -> None:
+        floor = Floor(fet_config())
+        await floor.service.start()
+        await floor.enter()
+        await floor.until(TradeStage.POSITION_OPEN)
+        await floor.service.close()
+        refusing = Refusing(AccessRefused, times=2, inner=floor.venue)
+        after = restarted(floor.engine, floor.venue, floor, reconcile=True)
+        after.runtime.venue = refusing
+        began_ms = floor.clock.now_ms()
+        start = asyncio.ensure_future(after.start())
+        await asyncio.sleep(90)
+        assert refusing.attempts == 2
+        assert "not ready" in after.runtime.engine.kernel.freeze_causes()
+        assert "access refused" in [alarm.name for alarm in after.runtime.alarms.active]
+        await start
+        assert 120_000 <= floor.clock.now_ms() - began_ms < 130_000
+        assert after.runtime.state is RunState.READY
+        await after.close()
+
+    run(scene())
 
 
 def test_a_venue_that_is_away_is_tried_again() -> None:

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,10 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from desk import SHORT, Desk
 from test_serve import Station, is_open, pink, venue_process
 
 from dita.errors import DitaError
+from dita.journal import JournalReader
 from dita.runtime.control import call
+from dita.runtime.left_open import left_open, words
 from dita.runtime.paging import listen, message_of
 
 ROOT = Path(__file__).parent.parent
@@ -52,6 +56,9 @@ class Watch:
         text = text.replace("/opt/pink/bin/python", sys.executable)
         for place in ("/run/pink", "/var/log/pink", "/var/lib/pink", "/etc/pink"):
             text = text.replace(place, str(self.folder))
+        named = f'[journal]\ndirectory = "{self.station.state}"\n'
+        own = self.station.config.read_text().replace("[journal]\n", named)
+        (self.folder / "pink-vst.toml").write_text(own)  # the page looks into its directory
         assert "startsecs=5" in text
         path = self.folder / "supervisord.conf"
         path.write_text(text.replace("startsecs=5", f"startsecs={start_s}"))
@@ -127,6 +134,15 @@ def station(tmp_path: Path) -> Iterator[Station]:
         yield Station(tmp_path, socket)
 
 
+def of_ours(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The slots without what the venue says of them now and then."""
+    asked = ("mark_price", "unrealized", "liquidation_price", "liquidation_distance")
+    return [
+        {key: slot[key] for key in slot if key not in (*asked, "leverage_there")}
+        for slot in record["slots"]
+    ]
+
+
 def changed(station: Station, old: str, new: str) -> None:
     text = station.config.read_text()
     assert old in text
@@ -142,15 +158,19 @@ def test_a_killed_serve_is_back_with_the_same_state_and_a_stop_drains(station: S
         os.kill(first["pid"], signal.SIGKILL)
         watch.running("READY", after=first["pid"])
         after = station.until("open", is_open)
-        for key in ("slots", "trades", "k_capital", "realized", "epoch"):
+        for key in ("trades", "k_capital", "realized", "epoch"):
             assert after[key] == before[key], key
+        assert of_ours(after) == of_ours(before)
         assert watch.logged(r"exited: pink \(terminated by SIGKILL; not expected\)") == 1
         watch.until_running(2)
         # The same as `supervisorctl stop` sends: TERM, and it drains.
         os.kill(after["pid"], signal.SIGTERM)
         watch.wait("exited", lambda: watch.logged(r"exited: pink \(exit status 0; expected\)"))
-        watch.wait("called", watch.paged.exists)  # nobody told supervisord to stop it
-        assert "dita:pink ended and stays down" in watch.paged.read_text()
+        watch.wait(
+            "called", lambda: watch.paged.exists() and watch.paged.read_text()
+        )  # nobody told supervisord to stop it
+        paged = watch.paged.read_text()
+        assert "dita:pink ended and stays down; open: T1 SHORT 1,000 FET-USDT; its exit" in paged
         assert pink("status", *station.words).returncode == 3
         assert (station.state / "starts.json").read_text() == "[]"
 
@@ -161,7 +181,7 @@ def test_a_wrong_setting_ends_in_fatal_and_calls_somebody(station: Station) -> N
         watch.wait("FATAL", lambda: watch.logged("pink entered FATAL state"))
         spawned = watch.logged("spawned: 'pink'")
         assert spawned == watch.logged(r"exited: pink \(exit status 78; not expected\)") == 4
-        watch.wait("called", watch.paged.exists)
+        watch.wait("called", lambda: watch.paged.exists() and watch.paged.read_text())
         assert "does not start any more" in watch.paged.read_text()
         time.sleep(2)
         assert watch.logged("spawned: 'pink'") == spawned  # it is no loop
@@ -184,6 +204,33 @@ def test_a_crash_loop_ends_in_hold(station: Station) -> None:
         assert stopped.returncode == 0, stopped.stdout
         watch.wait("stopped", lambda: watch.logged(r"stopped: pink \(exit status 0\)"))
         assert not watch.paged.exists()  # crashes that are restarted, and a stop that was wanted
+
+
+# -- what the page says of positions ---------------------------------------------------------------
+
+
+def test_a_page_names_what_is_open_and_says_when_it_cannot(tmp_path: Path) -> None:
+    desk = Desk()
+    desk.open(1000, "0.5", side=SHORT)
+    assert words(Desk().engine.kernel) == "open: no position of ours"
+    assert words(desk.engine.kernel) == "open: T1 SHORT 1,000 FET-USDT"
+    desk.exit()
+    assert words(desk.engine.kernel).endswith("FET-USDT; 1 orders are not final")
+    assert left_open(tmp_path).startswith("positions may be open: the journal cannot be read (")
+
+
+def test_a_page_goes_out_although_the_disk_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs = threading.Event()
+
+    def never(*words: Any) -> None:
+        hangs.wait(30)
+        raise OSError("at last")
+
+    monkeypatch.setattr(JournalReader, "open", never)
+    assert left_open(tmp_path, 0.05) == "positions may be open: the disk does not answer"
+    hangs.set()
 
 
 # -- the listener without supervisord --------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dita.journal.archive import archivable, archive
 from dita.journal.commit import GroupCommit
 from dita.journal.disk import Disk, OsDisk
+from dita.journal.failing import JournalFull
 from dita.journal.highwater import HighWater, ResumePoint
 from dita.journal.latency import CommitLatency
 from dita.journal.lines import export_json, import_json
@@ -18,7 +19,8 @@ from dita.journal.records import UPCASTERS, Entry, Epoch, Input, Mark, Note
 from dita.journal.report import Report
 from dita.journal.salvage import Replayed, Salvage
 from dita.journal.snapshots import Snapshot, SnapshotFailed, SnapshotStore
-from dita.journal.writer import Journal, JournalFull
+from dita.journal.upkeep import free_bytes, missing, size_bytes
+from dita.journal.writer import Journal
 
 __all__ = [
     "UPCASTERS",
@@ -45,5 +47,8 @@ __all__ = [
     "archivable",
     "archive",
     "export_json",
+    "free_bytes",
     "import_json",
+    "missing",
+    "size_bytes",
 ]

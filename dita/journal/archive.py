@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 
+from msgspec import structs
+
 from dita.errors import OperatorError
 from dita.journal.disk import Disk, OsDisk, publish, write_all
 from dita.journal.snapshots import SNAPSHOTS_KEPT, SnapshotStore
@@ -42,7 +44,23 @@ def archive(
     for name in names:
         _copy(used, f"{journal.directory}/{name}", target, name)
     rest = [s for s in journal.segments if s.name not in names]
-    journal.forget_before(rest[0].first_seq)
+    _leave_out(journal, used, rest[0].first_seq)
+
+
+def _leave_out(journal: Journal, disk: Disk, before: int) -> None:
+    """Remove the segments before the one that begins at a record.
+
+    First it is written down, durably, that they need not be here.
+    """
+    with journal._lock:
+        gone = [s for s in journal._segments[:-1] if s.first_seq < before]
+        journal._marker.archived(before)
+        for segment in gone:
+            disk.unlink(f"{journal.directory}/{segment.name}")
+            journal._segments.remove(segment)
+        disk.fsync_directory(journal.directory)
+        first, count = journal._segments[0].first_seq, len(journal._segments)
+        journal.report = structs.replace(journal.report, first_seq=first, segments=count)
 
 
 def _copy(disk: Disk, source: str, target: str, name: str) -> None:

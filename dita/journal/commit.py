@@ -27,7 +27,7 @@ from dita.journal.writer import Journal
 QUICK_NS: Final = 1_000_000
 #: So long after a commit its high-water mark is on the disk too; syncing it each time would cost
 #: as much again, and only a loss of power in between takes it back.
-MARK_LAG_S: Final = 0.1
+HIGH_WATER_LAG_S: Final = 0.1
 #: Syncs in a row that a disk has to be quick for, before the loop itself writes to it.
 QUICK_SYNCS: Final = 16
 
@@ -51,7 +51,7 @@ class GroupCommit:
         self._latencies = Latencies()
         self._calls: SimpleQueue[asyncio.AbstractEventLoop | None] = SimpleQueue()
         self._busy = False
-        self._mark_is_due = False
+        self._high_water_is_due = False
         self._thread: threading.Thread | None = None
         #: Told when the high-water mark could not be made durable: everything has to end then.
         self.on_failure: Callable[[BaseException], None] = lambda error: None
@@ -71,7 +71,7 @@ class GroupCommit:
             if error is not None:
                 raise error
             self._latencies.note(since_ns, self._clock.monotonic_ns())
-            self._sync_mark_soon(loop)
+            self._sync_high_water_soon(loop)
             return journal.synced_up_to
         waiter: asyncio.Future[int] = loop.create_future()
         self._waiters.append((wanted, since_ns, waiter))
@@ -110,17 +110,17 @@ class GroupCommit:
             self._thread.join()
             self._thread = None
 
-    def _sync_mark_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._mark_is_due:
-            self._mark_is_due = True
-            loop.call_later(MARK_LAG_S, self._sync_mark, loop)
+    def _sync_high_water_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._high_water_is_due:
+            self._high_water_is_due = True
+            loop.call_later(HIGH_WATER_LAG_S, self._sync_high_water, loop)
 
-    def _sync_mark(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._mark_is_due = False
-        done = loop.run_in_executor(None, self.journal.sync_mark)
-        done.add_done_callback(self._mark_is_synced)
+    def _sync_high_water(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._high_water_is_due = False
+        done = loop.run_in_executor(None, self.journal.sync_high_water)
+        done.add_done_callback(self._high_water_is_synced)
 
-    def _mark_is_synced(self, done: asyncio.Future[None]) -> None:
+    def _high_water_is_synced(self, done: asyncio.Future[None]) -> None:
         if not done.cancelled() and (error := done.exception()) is not None:
             self.on_failure(error)
 
@@ -171,6 +171,6 @@ class GroupCommit:
                 waiter.set_exception(error)
         self._busy = False
         if error is None:
-            self._sync_mark_soon(loop)
+            self._sync_high_water_soon(loop)
         if self._waiters:
             self._call(loop)

@@ -204,7 +204,7 @@ class HighWaterFile:
             with self._lock:
                 self._durable = going
 
-    def pairs(self) -> tuple[tuple[str, int], ...]:
+    def files(self) -> tuple[tuple[str, int], ...]:
         """Path and descriptor, while it is open."""
         return ((self.path, self._fd),) if self._fd >= 0 else ()
 

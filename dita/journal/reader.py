@@ -14,14 +14,13 @@ from typing import Any, Final
 import msgspec
 
 from dita import _journal
-from dita.contracts import KernelCommandType, KernelEventKind, KernelIntent, VenueEvent
 from dita.engine import Engine
 from dita.errors import JournalFault, KernelFault, OperatorError
 from dita.journal.chunks import WINDOW_BYTES, Chunk, Tail, Window
 from dita.journal.disk import Disk, OsDisk
 from dita.journal.highwater import HighWater, HighWaterFile
+from dita.journal.names import teach
 from dita.journal.records import (
-    FIRST_EVENT_KIND,
     Entry,
     Epoch,
     Mark,
@@ -409,38 +408,15 @@ class JournalReader:
             if chunk.inputs_count:
                 inputs = memoryview(chunk.inputs)[: chunk.inputs_count * _journal.INPUT_SIZE]
                 count, outcomes = engine.apply_batch(bytes(inputs))
-                self._learn(engine, chunk, names, outcomes)
+                teach(engine.kernel, chunk, names, outcomes, self._texts)
                 done += count
             if chunk.at_mark:
                 self._check_mark(engine, chunk)
         engine.kernel.index_clients()
         return done
 
-    def _learn(
-        self, engine: Engine, chunk: Chunk, names: list[tuple[int, int]], outcomes: bytearray
-    ) -> None:
-        """Teach the kernel the texts behind its keys, as it learnt them when they came."""
-        kernel = engine.kernel
-        size, out_size = kernel.record_sizes()
-        for number, index in names:
-            payload = chunk.payload(index)[1]
-            texts = self._decoded(decode_texts, payload[size:], chunk.segment, 0)
-            outcome = bytes(outcomes[number * out_size : (number + 1) * out_size])
-            kind, accepted, _ = kernel.peek(payload[:size], outcome)
-            venue_id = texts[2 if kind >= FIRST_EVENT_KIND else 3]
-            if venue_id:  # packing is what makes the kernel remember it
-                kernel.pack(_nothing(venue_order_id=venue_id))
-            if accepted and kind < FIRST_EVENT_KIND:
-                intent_id, trade_id, asset = texts[:3]
-                kernel.learn(
-                    KernelIntent(
-                        command=KernelCommandType.CONTROL,
-                        received_ms=0,
-                        intent_id=intent_id,
-                        trade_id=trade_id,
-                        asset=asset,
-                    )
-                )
+    def _texts(self, chunk: Chunk, payload: bytes) -> Any:
+        return self._decoded(decode_texts, payload, chunk.segment, 0)
 
     def _check_mark(self, engine: Engine, chunk: Chunk) -> None:
         seq = chunk.first_seq + chunk.noted - 1
@@ -453,7 +429,3 @@ class JournalReader:
                 found=found,
                 action="use the release that wrote the journal; report it with the journal",
             )
-
-
-def _nothing(**fields: Any) -> VenueEvent:
-    return VenueEvent(kind=KernelEventKind.TICK, received_ms=0, **fields)

@@ -7,15 +7,25 @@ it in between.  The writer uses this; it knows nothing of what is in a segment.
 from __future__ import annotations
 
 import contextlib
+from typing import Final
 
+from dita.errors import SettingsError, shown
 from dita.journal.disk import FULL_ERRORS, Disk, publish
 from dita.journal.segments import RESERVE_NAME, TEMPORARY, name_of, numbers_of
+
+SEGMENT_BYTES_MIN: Final = 8_192
 
 
 class SegmentFiles:
     """New files in a journal's folder, and the reserve there.  Everything may raise OSError."""
 
     def __init__(self, disk: Disk, directory: str, segment_bytes: int) -> None:
+        if segment_bytes < SEGMENT_BYTES_MIN or segment_bytes % 8:
+            raise SettingsError(
+                "segment size refused",
+                expected=f"a multiple of 8 from {SEGMENT_BYTES_MIN} bytes",
+                found=shown(segment_bytes),
+            )
         self._disk = disk
         self._directory = directory
         self._segment_bytes = segment_bytes

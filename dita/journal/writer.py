@@ -22,13 +22,11 @@ from dita.errors import (
     AlreadyRunning,
     BadField,
     DitaError,
-    ExitCode,
     JournalFault,
-    OperatorError,
     SettingsError,
-    shown,
 )
 from dita.journal.disk import FULL_ERRORS, Disk, OsDisk, publish, write_all
+from dita.journal.failing import JournalFull, cannot_be_written, disk_full, takes_nothing
 from dita.journal.highwater import Marker, ResumePoint
 from dita.journal.reader import JournalReader
 from dita.journal.records import Epoch, Input, Note, epoch_payload, note_payload, texts_of
@@ -44,19 +42,9 @@ from dita.journal.space import SegmentFiles
 from dita.kernel import KernelConfig
 
 SEGMENT_BYTES: Final = 64 * 2**20
-SEGMENT_BYTES_MIN: Final = 8_192
 #: Records that wait in memory for a disk that takes nothing; beyond it appends are refused.
 PENDING_BYTES_MAX: Final = 64 * 2**20
 MARK_BYTES: Final = 32
-
-
-class JournalFull(OperatorError):
-    """The disk takes no more.  Nothing is lost: what was appended waits in memory, in its order.
-
-    Stop new risk, make room or call ``Journal.free_reserve``, then commit again.
-    """
-
-    exit_code = ExitCode.JOURNAL
 
 
 _open_here: WeakSet[Journal] = WeakSet()
@@ -133,12 +121,6 @@ class Journal(JournalReader):
         identity: bytes,
     ) -> Journal:
         path = os.path.realpath(directory)
-        if segment_bytes < SEGMENT_BYTES_MIN or segment_bytes % 8:
-            raise SettingsError(
-                "segment size refused",
-                expected=f"a multiple of 8 from {SEGMENT_BYTES_MIN} bytes",
-                found=shown(segment_bytes),
-            )
         if any(other.directory == path and other._disk == disk for other in _open_here):
             raise AlreadyRunning(
                 "the journal is open in this process already",
@@ -223,7 +205,7 @@ class Journal(JournalReader):
         except OSError as bad:
             raise self._failed(bad) from bad
         self._note_synced(tail.next_seq - 1)
-        self.sync_mark()
+        self.sync_high_water()
         self._writer = _journal.Writer(tail.next_seq, tail.crc, PENDING_BYTES_MAX)
 
     # -- appending ---------------------------------------------------------------------------------
@@ -358,7 +340,7 @@ class Journal(JournalReader):
             raise self._break(f"a failed write of {self._water.path}: {bad}") from bad
         self.synced_up_to = seq
 
-    def sync_mark(self) -> None:
+    def sync_high_water(self) -> None:
         """Make the high-water mark durable; beside commits, in a thread of its own.
 
         JournalFault when that fails, and nothing is tried again.
@@ -417,52 +399,9 @@ class Journal(JournalReader):
         """Let the coming segments use the space set aside; how much that is."""
         return self._files.free()
 
-    def size_bytes(self) -> int:
-        """What the segments take, their empty rest included; -1 when the disk does not tell."""
-        try:
-            return sum(self._disk.size(self._path(segment.name)) for segment in self._segments)
-        except OSError:
-            return -1
-
-    def free_bytes(self) -> int:
-        """What is left on the disk, the reserve not counted; -1 when it does not tell."""
-        try:
-            return self._disk.free(self.directory)
-        except OSError:
-            return -1
-
-    def forget_before(self, first_seq: int) -> None:
-        """Remove the segments before the one that begins there; they were archived.
-
-        First it is written down, durably, that they need not be here.  OSError.
-        """
-        with self._lock:
-            gone = [s for s in self._segments[:-1] if s.first_seq < first_seq]
-            self._marker.archived(first_seq)
-            for segment in gone:
-                self._disk.unlink(self._path(segment.name))
-                self._segments.remove(segment)
-            self._disk.fsync_directory(self.directory)
-            self.report = msgspec.structs.replace(
-                self.report, first_seq=self._segments[0].first_seq, segments=len(self._segments)
-            )
-
     def low_space(self, limit: int) -> bool:
         """Is less than this many bytes left on the disk, the reserve not counted?"""
         return self._disk.free(self.directory) < limit
-
-    def missing(self) -> str:
-        """What is no longer where it was opened; "" while everything is.
-
-        What was removed or moved can still be written and synced, so only looking tells.  May wait
-        for a sync; never call it on the way of an order.
-        """
-        with self._lock:
-            if self._broken:
-                return ""
-            pairs = ((self._path(self._segments[-1].name), self._fd), *self._water.pairs())
-            gone = (path for path, fd in pairs if not self._disk.is_at(path, fd))
-            return next((f"{path}: not where it was opened" for path in gone), "")
 
     # -- the end -----------------------------------------------------------------------------------
 
@@ -478,7 +417,7 @@ class Journal(JournalReader):
                 if state_hash:
                     self.append_mark(state_hash)
                     self.write_and_sync()
-                self.sync_mark()
+                self.sync_high_water()
         finally:
             self._broken = self._broken or "it was closed"
             self._let_go()
@@ -500,23 +439,11 @@ class Journal(JournalReader):
         return self._break(f"a failed write: {bad}")
 
     def _full(self, found: str) -> JournalFull:
-        return JournalFull(
-            "the journal's disk is full",
-            expected=f"room for a segment of {self._segment_bytes} bytes in {self.directory}",
-            found=found,
-            action="stop entries, make room or free the reserve, commit again",
-        )
+        return disk_full(self.directory, self._segment_bytes, found)
 
     def _break(self, found: str) -> JournalFault:
         self._broken = found
-        return JournalFault(
-            "the journal cannot be written",
-            expected=f"records up to {self.last_seq} to become durable in {self.directory}",
-            found=found,
-            action="nothing was tried again; stop, check the disk, start again and it is re-read",
-        )
+        return cannot_be_written(self.directory, self.last_seq, found)
 
     def _refusal(self) -> JournalFault:
-        return JournalFault(
-            "the journal takes nothing any more", found=self._broken, action="start again"
-        )
+        return takes_nothing(self._broken)

@@ -158,6 +158,13 @@ cdef int income_read(State* st, const Input* e, Result* out) except -1 nogil:
     return D_OK
 
 
+cdef bint exit_waits_for_a_tick(const State* st, const Slot* s, const Trade* t) noexcept nogil:
+    # Its time has come with an input of something else, and nothing has looked at it since.
+    if not exit_may_go(st, s, t):
+        return False
+    return exit_quantity(st, s, t) > 0 or exits_out(st, t) == 0
+
+
 cdef int64_t due_in_slot(const State* st, const Slot* s) noexcept nogil:
     # When time alone would change something in this slot; TIME_MAX_MS when nothing is waiting.
     cdef const Trade* t = &st.trades[s.trade]
@@ -165,6 +172,8 @@ cdef int64_t due_in_slot(const State* st, const Slot* s) noexcept nogil:
     cdef int64_t at
     if exit_outstanding(s, t) and not is_dust(s, t) and not is_live(st, s.exit_order):
         at = exit_wait_ms(st, s)
+        if at == 0 and exit_waits_for_a_tick(st, s, t):
+            at = st.now_ms
         due = at if 0 < at < due else due
     if is_live(st, s.exit_order) and 0 < st.orders[s.exit_order].deadline_ms < due:
         due = st.orders[s.exit_order].deadline_ms

@@ -40,8 +40,6 @@ class Asked:
 
     def begin(self, new_id: Callable[[], str], *, again: bool = False) -> Kept:
         """The id of an unanswered try of the last ten minutes, or a new one, written down."""
-        if not again and (kept := self._read()) is not None:
-            return kept
         kept = Kept(new_id(), 0)
         try:
             return self._write(kept, again=again)
@@ -67,7 +65,7 @@ class Asked:
         return Kept(intent_id, since_ms) if fresh and intent_id.isalnum() else None
 
     def _write(self, kept: Kept, *, again: bool) -> Kept:
-        """Write it down; somebody's who was quicker is the wish's then."""
+        """Write it down; one that is there and fresh is the wish's, whoever made it."""
         temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(temporary, flags, 0o600)
@@ -77,8 +75,8 @@ class Asked:
             try:
                 os.link(temporary, self.path)  # there, or not there: never half written
             except FileExistsError:
-                if not again and (quicker := self._read()) is not None:
-                    return quicker
+                if not again and (there := self._read()) is not None:
+                    return there
                 os.replace(temporary, self.path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ from dita.clock import Clock, MachineClock
 from dita.contracts import ControlAction, RiskLimit
 from dita.errors import JournalFault, SettingsError
 from dita.files import read_limited
-from dita.journal import GroupCommit, OsDisk
+from dita.journal import GroupCommit, OsDisk, missing
 from dita.runtime.begun import (
     hold_to_the_money,
     hold_to_the_owner,
@@ -240,7 +240,7 @@ class Bundle:
         )
 
     def _missing(self) -> str:
-        return self.lock.missing() or self.store.journal.missing()
+        return self.lock.missing() or missing(self.store.journal)
 
     def _disk_full(self) -> None:
         hold = self.service.control(ControlAction.HOLD, "disk full", "journal")

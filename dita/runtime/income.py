@@ -20,12 +20,15 @@ from dita.contracts import (
 from dita.identity import plain_symbol
 from dita.runtime.inquiry import Inquiry
 from dita.runtime.loop import Runtime
-from dita.venues import FillReport, IncomeReport
+from dita.venues import FillReport, IncomeReport, QueryFailed, Rows
 from dita.venues.attribution import Attribution, Books, attribute, symbols_of_trades
 from dita.venues.witness import unknown_to_the_journal
 
 #: Rows can be listed late: so much that was read already is read again.
 OVERLAP_MS: Final = 600_000
+
+#: Rows that nobody has named yet hold the reading back no longer than this.
+HELD_BACK_MS: Final = OVERLAP_MS // 2
 
 
 class Income:
@@ -61,34 +64,53 @@ class Income:
         asked_ms = await self._inquiry.server_time_ms()
         since_ms = max(ledger.income_from_ms + 1, ledger.income_read_ms - OVERLAP_MS)
         rows = await once("income", lambda: venue.income(since_ms))
-        fills: list[FillReport] = []
-        for asset in symbols_of_trades(rows):
-            fills += await self._fills(asset, max(1, since_ms - OVERLAP_MS))
-        self.unknown_orders = unknown_to_the_journal(fills, self._knows, ledger.income_from_ms)
         fresh = [row for row in rows if row.time_ms > ledger.income_from_ms]
-        await self._attribute(fresh, fills)
+        # A doubt can last longer than rows are read again: those that wait for its end are kept.
+        listed = {row.income_id for row in fresh}
+        kept = [row for row in self.undecided if row.income_id not in listed]
+        fresh = sorted((*kept, *fresh), key=lambda row: row.time_ms)
+        since_ms = min((since_ms, *(row.time_ms for row in kept)))
+        fills: list[FillReport] = []
+        unanswered: set[str] = set()
+        for asset in symbols_of_trades(fresh):
+            try:
+                fills += (await self._fills(asset, max(1, since_ms - OVERLAP_MS))).about(asset)
+            except QueryFailed:
+                unanswered.add(plain_symbol(asset))  # the rows of others are read all the same
+        self.unknown_orders = unknown_to_the_journal(fills, self._knows, ledger.income_from_ms)
+        await self._attribute(fresh, fills, unanswered)
         self._settled = {k: ms for k, ms in self._settled.items() if ms >= since_ms}
-        # What waits for a position to be looked at is read again, and nothing is late before.
-        await self._read_up_to(min((row.time_ms - 1 for row in self.undecided), default=asked_ms))
+        # What waits for a position or for its fills is read again, and nothing is late before;
+        # fills that are never told hold the rest up for a while only.
+        waiting = [*self.undecided, *self._young(unanswered, asked_ms)]
+        up_to_ms = min((row.time_ms - 1 for row in waiting), default=asked_ms)
+        # Not for ever: that a row is missing is told by how far was read, a write-off waits for it.
+        await self._read_up_to(max(up_to_ms, asked_ms - HELD_BACK_MS))
+
+    def _young(self, unanswered: set[str], now_ms: int) -> list[IncomeReport]:
+        of_them = (row for row in self.unmatched if plain_symbol(row.asset) in unanswered)
+        return [row for row in of_them if row.time_ms >= now_ms - OVERLAP_MS]
 
     def _knows(self, fill: FillReport) -> bool:
         kernel = self._runtime.engine.kernel
         known = kernel.order_of_client(fill.client_order_id.lower())
         return known is not None or kernel.is_own_order(fill.venue_order_id)
 
-    async def _fills(self, asset: str, since_ms: int) -> tuple[FillReport, ...]:
+    async def _fills(self, asset: str, since_ms: int) -> Rows[FillReport]:
         venue = self._runtime.venue
         return await self._inquiry.questions.once(
             f"fills {asset}", lambda: venue.fills(asset, since_ms)
         )
 
-    async def _attribute(self, rows: list[IncomeReport], fills: list[FillReport]) -> None:
-        found = attribute(rows, fills, self._books(fills, self._in_use()))
+    async def _attribute(
+        self, rows: list[IncomeReport], fills: list[FillReport], unanswered: set[str]
+    ) -> None:
+        found = attribute(rows, fills, self._books(fills, self._in_use(), unanswered))
         if found.undecided:
             # An order that is not ours on a symbol that we hold: did it close what was ours?
             await self._look_at_positions()
             in_doubt = frozenset(plain_symbol(slot.asset) for slot in self._restless_slots())
-            found = attribute(rows, fills, self._books(fills, in_doubt))
+            found = attribute(rows, fills, self._books(fills, in_doubt, unanswered))
         self.unmatched = self._not_settled(found.unmatched)
         self.undecided = self._not_settled(found.undecided)
         await self._take(found)
@@ -114,7 +136,9 @@ class Income:
         slots = self._runtime.engine.kernel.active_slots()
         return [slot for slot in slots if slot.state is not TradeStage.POSITION_OPEN]
 
-    def _books(self, fills: Iterable[FillReport], in_doubt: frozenset[str]) -> Books:
+    def _books(
+        self, fills: Iterable[FillReport], in_doubt: frozenset[str], unanswered: set[str]
+    ) -> Books:
         kernel = self._runtime.engine.kernel
         ids = {fill.venue_order_id for fill in fills if fill.venue_order_id}
         known = [order for id_ in ids if (order := kernel.order_of_venue(id_)) is not None]
@@ -127,6 +151,7 @@ class Income:
             closed_outside=frozenset(o.venue_order_id for o in known if o.external),
             held_e8=held,
             in_doubt=in_doubt,
+            unanswered=unanswered,
         )
 
     async def _read_up_to(self, exchange_ms: int) -> None:

@@ -9,6 +9,7 @@ flight at a time.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 from dita.contracts import (
@@ -26,7 +27,15 @@ from dita.runtime.loop import Asked, Input, Runtime
 from dita.runtime.marks import Marks
 from dita.runtime.questions import RETRY_MAX_S, RETRY_MIN_S, Questions, Shared
 from dita.runtime.relevance import PositionAnswers
-from dita.venues import OrderRef, OrderReport, OutcomeUnknown, QueryFailed
+from dita.runtime.unreadable import UnreadablePositions
+from dita.venues import (
+    OrderRef,
+    OrderReport,
+    OutcomeUnknown,
+    PositionReport,
+    QueryFailed,
+    unreadable_in,
+)
 from dita.venues.absence import ABSENCE_FENCE_MS, AbsenceProof, Verdict
 from dita.venues.evidence import (
     balance_event,
@@ -57,6 +66,7 @@ class Inquiry:
         self.absence_fence_ms = absence_fence_ms
         self.questions = Questions(runtime)
         self.marks = Marks(runtime)
+        self.unreadable = UnreadablePositions(runtime)
         self.answers = PositionAnswers(runtime.engine, runtime.time.now_ms)
         #: When positions and the balance were answered last, in kernel time; 0 for never.
         self.positions_ms = 0
@@ -281,7 +291,7 @@ class Inquiry:
         wanted, self._wanted = self._wanted, {}
         try:
             asked_ms = await self.server_time_ms()
-            reports = await self.questions.once("positions", self.runtime.venue.positions)
+            reports = await self.questions.once("positions", self._whole_positions)
         except BaseException:
             self._journal_all |= journal_all
             self._wanted = {**wanted, **self._wanted}
@@ -298,7 +308,17 @@ class Inquiry:
             or not self.answers.says_nothing_new(event)
         ]
         await self.runtime.ask_all(*told)
+        await self.unreadable.take(unreadable_in(reports))
         await self.marks.take(reports)
+
+    async def _whole_positions(self) -> Sequence[PositionReport]:
+        """An answer whose unreadable rows say at least which symbol they are about.  QueryFailed:
+        one that does not may be about any of ours."""
+        reports = await self.runtime.venue.positions()
+        for row in unreadable_in(reports):
+            if not row.asset:
+                raise QueryFailed("a position on an unknown symbol cannot be read", found=row.why)
+        return reports
 
     async def balance(self) -> None:
         """One balance, asked for from now on."""

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import IO, Final
 
 #: A pager that hangs must not keep the next event waiting.
@@ -29,7 +30,25 @@ def way_out(config: str) -> str:
     return f"{program} flatten --emergency" + (f" --config {config}" if config else "")
 
 
-def message_of(event: str, payload: dict[str, str], config: str = "") -> str:
+def open_words(config: str) -> str:
+    """What serve has left open, as far as its directory tells."""
+    from dita.errors import DitaError
+    from dita.runtime.left_open import UNKNOWN, left_open
+    from dita.runtime.start import directory_of
+
+    try:
+        directory = directory_of(Path(config) if config else None, None, os.environ)
+    except (DitaError, OSError) as bad:
+        return f"{UNKNOWN} (no directory to look into: {bad})"
+    return left_open(directory)
+
+
+def message_of(
+    event: str,
+    payload: dict[str, str],
+    config: str = "",
+    opened: Callable[[], str] = lambda: "positions may be open",
+) -> str:
     """What to tell; "" when nobody has to know.
 
     EXITED with ``expected:1`` is one of the program's exitcodes: it is not started again.
@@ -37,12 +56,12 @@ def message_of(event: str, payload: dict[str, str], config: str = "") -> str:
     name = f"{payload.get('groupname', '?')}:{payload.get('processname', '?')}"
     if event == "PROCESS_STATE_FATAL":
         return (
-            f"{name} does not start any more (FATAL); positions may be open; its stderr log says"
+            f"{name} does not start any more (FATAL); {opened()}; its stderr log says"
             f" why, for 74 close what is open: {way_out(config)}"
         )
     if event == "PROCESS_STATE_EXITED" and payload.get("expected") == "1":
         return (
-            f"{name} ended and stays down; positions may be open; its exit status is in"
+            f"{name} ended and stays down; {opened()}; its exit status is in"
             " supervisord's log: 70 report, 64 and 78 mend, 74 close what is open:"
             f" {way_out(config)}"
         )
@@ -59,7 +78,8 @@ def listen(read: IO[str], write: IO[str], tell: Callable[[str], None], config: s
             return
         known = fields_of(header)
         payload = fields_of(read.read(int(known["len"])))
-        if message := message_of(known["eventname"], payload, config):
+        message = message_of(known["eventname"], payload, config, lambda: open_words(config))
+        if message:
             tell(message)
         write.write("RESULT 2\nOK")
         write.flush()

@@ -7,6 +7,7 @@ behalf; cadences come from the settings and are never slowed down.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -37,7 +38,7 @@ from dita.runtime.questions import RETRY_MAX_S
 from dita.runtime.readiness import Readiness
 from dita.runtime.recovery import Recovery
 from dita.runtime.watching import Watch
-from dita.venues import AccessRefused
+from dita.venues import AccessRefused, QueryFailed
 
 #: With nothing open a venue that cannot be reached so often ends the start.
 CONNECTS_MAX: Final = 6
@@ -143,6 +144,8 @@ class Service:
         ):
             self.runtime.spawn(task(), name)
         await self._connect(stay=stay)
+        with contextlib.suppress(QueryFailed):  # else with the questions that follow
+            await self.inquiry.server_time_ms()  # before anything that it dates
         changed = await self._what_changed()
         if changed:
             await self.control(ControlAction.HOLD, changed, "serve")

@@ -21,6 +21,7 @@ from dita.runtime.anchoring import anchor
 from dita.runtime.control import ControlServer, Verb
 from dita.runtime.deadlines import deadline_ms
 from dita.runtime.eventlog.chronicle import Chronicle
+from dita.runtime.eventlog.event import Level
 from dita.runtime.factory import Bundle, DiskHangs
 from dita.runtime.intents import Intents
 from dita.runtime.reconciling import Reconciling
@@ -247,7 +248,8 @@ async def serve(
     try:
         return await _served(bundle, chronicle, once, seen, beside, hold)
     except DiskHangs as hangs:
-        chronicle.say(str(hangs))
+        chronicle.say(str(hangs), Level.ERROR)
+        chronicle.close()  # nothing else does it now
         os._exit(int(hangs.exit_code))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from dita.contracts import Record, RiskLimit, TradeSide, TradeSlot
+from dita.contracts import AccountSnapshot, Record, RiskLimit, TradeSide, TradeSlot
 from dita.kernel import ExecutionKernel
 from dita.runtime.entries import waits_for
 from dita.runtime.loop import RunState
@@ -137,12 +137,52 @@ def _orders(service: Service, now_ms: int) -> list[dict[str, Any]]:
     return found
 
 
+def _money(account: AccountSnapshot) -> dict[str, Any]:
+    """What the account is worth, and how far the exchange and our checksum agree about it."""
+    return {
+        "capital": format_money(account.capital),
+        "capital_source": account.capital_source.value,
+        "exchange_balance": format_money(account.e_wallet_balance),
+        "equity": format_money(account.equity),
+        "realized": format_money(account.realized),
+        "unrealized": format_money(account.unrealized),
+        "fees": format_money(account.fees),
+        "funding": format_money(account.funding),
+        "k_capital": format_money(account.k_capital),
+        "drift": format_money(account.drift),
+        "drift_by_cause": {c.value: format_money(v) for c, v in account.drift_by_cause.items()},
+        "drift_status": account.status.name,
+    }
+
+
+def _ages(service: Service, now_ms: int) -> dict[str, int | None]:
+    """How old the newest answer of each kind is."""
+    feeds = service.feeds
+    return {
+        "stream": service.runtime.venue.stream_state().silent_ms,
+        "balance": _age(now_ms, feeds.balance_ms),
+        "positions": _age(now_ms, max(service.inquiry.positions_ms, feeds.positions_ms)),
+        "orders": _age(now_ms, service.watch.orders_ms),
+        "income": _age(now_ms, service.watch.history.read_ms),
+        "last_input": _age(now_ms, feeds.applied_ms),
+    }
+
+
+def _fee_check(service: Service) -> dict[str, Any]:
+    """How real fees compare with the contract's rate."""
+    return {
+        "state": service.fees.state.value,
+        "text": service.fees.text,
+        "deviation": format_ratio(service.fees.deviation_e9),
+        "fills": service.fees.fills,
+    }
+
+
 def status_of(service: Service, *, epoch: int, settings_hash: str) -> dict[str, Any]:
     """The whole record."""
     runtime = service.runtime
     kernel = runtime.engine.kernel
     account = runtime.engine.snapshot
-    feeds = service.feeds
     now = runtime.time.now_ms()
     missing = () if service.readiness.is_ready else service.readiness.missing()
     waits = waits_for(kernel, account, now, held_because=service.held_because, not_ready=missing)
@@ -157,18 +197,7 @@ def status_of(service: Service, *, epoch: int, settings_hash: str) -> dict[str, 
         "now_ms": now,
         "wall_ms": runtime.clock.now_ms(),
         "venue_offset_ms": kernel.ledger().exchange_offset_ms,
-        "capital": format_money(account.capital),
-        "capital_source": account.capital_source.value,
-        "exchange_balance": format_money(account.e_wallet_balance),
-        "equity": format_money(account.equity),
-        "realized": format_money(account.realized),
-        "unrealized": format_money(account.unrealized),
-        "fees": format_money(account.fees),
-        "funding": format_money(account.funding),
-        "k_capital": format_money(account.k_capital),
-        "drift": format_money(account.drift),
-        "drift_by_cause": {c.value: format_money(v) for c, v in account.drift_by_cause.items()},
-        "drift_status": account.status.name,
+        **_money(account),
         "entries_frozen": list(kernel.freeze_causes()),
         "held_symbols": list(kernel.held_symbols()),
         "limits": {
@@ -194,20 +223,8 @@ def status_of(service: Service, *, epoch: int, settings_hash: str) -> dict[str, 
         },
         **_troubles(service, now),
         "refusals": {code.name: n for code, n in sorted(kernel.refusals.items())},
-        "age_ms": {
-            "stream": runtime.venue.stream_state().silent_ms,
-            "balance": _age(now, feeds.balance_ms),
-            "positions": _age(now, max(service.inquiry.positions_ms, feeds.positions_ms)),
-            "orders": _age(now, service.watch.orders_ms),
-            "income": _age(now, history.read_ms),
-            "last_input": _age(now, feeds.applied_ms),
-        },
-        "fee_check": {
-            "state": service.fees.state.value,
-            "text": service.fees.text,
-            "deviation": format_ratio(service.fees.deviation_e9),
-            "fills": service.fees.fills,
-        },
+        "age_ms": _ages(service, now),
+        "fee_check": _fee_check(service),
         "venue": runtime.venue.health(),
         "settings_hash": settings_hash,
     }

@@ -24,6 +24,8 @@ from dita.journal import (
     JournalFull,
     SnapshotFailed,
     SnapshotStore,
+    free_bytes,
+    size_bytes,
 )
 from dita.runtime.begun import hold_to_the_journal
 from dita.runtime.loop import ENGINE_FAULTS, Input
@@ -114,8 +116,8 @@ class Store:
         journal = self.journal
         return {
             "records": journal.last_seq,
-            "bytes": journal.size_bytes(),
-            "free_bytes": journal.free_bytes(),
+            "bytes": size_bytes(journal),
+            "free_bytes": free_bytes(journal),
             "reserve_bytes": self.reserve_bytes,
         }
 
