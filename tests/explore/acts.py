@@ -429,18 +429,20 @@ class Acts(Runtime):
                 self.ask_all(s)
                 s.looking = True
         if stage == 2:
+            # Everything is read past the last answer that showed less.
+            s.book.second += WRITE_OFF_S
+            self.look(s)
+            self.read_income(s)
+        elif stage == 3:
             self._write_off(s)
         s.stage, s.calm = stage + 1, 0
 
     def _write_off(self, s: Scene) -> None:
-        """All is read past the last answer that showed less; then the rest is written off."""
-        s.book.second += WRITE_OFF_S
-        self.look(s)
-        self.read_income(s)
+        """What the last answer lacked is written off."""
         for slot in facts.slots(self.core):
             missing = facts.trade_of(self.core, slot.trade).size - slot.proven
             if slot.stale and missing > 0:
-                self._command(s, Command.WRITE_OFF, slot_id=slot.at, quantity_e8=missing, amount=0)
+                self._command(s, Command.WRITE_OFF, slot_id=slot.at, quantity_e8=missing)
 
 
 _REFUSALS: Final = {

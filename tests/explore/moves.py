@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from explore.book import UNIT, WORKING, Order
+from explore.book import CANCELLED, EXPIRED, UNIT, WORKING, Order
 from explore.runtime import Runtime
 from explore.scene import Post, Scene
 
@@ -18,7 +18,7 @@ CALM: Final = 2
 CALM_MAX: Final = 5
 #: Waits up to this pass while something is still on its way.
 SHORT_MS: Final = 2_000
-STAGES: Final = 3
+STAGES: Final = 4
 
 #: Kinds that are a way for a submit to end.
 _SUBMIT_ENDS: Final = (
@@ -154,7 +154,7 @@ class Moves:
                 continue
             if self._may(s, "late"):
                 moves.append(("ask", at, "late"))
-            if self._may(s, "stale") and found.fills and found.status != WORKING:
+            if self._may(s, "stale") and found.fills and found.status in (CANCELLED, EXPIRED):
                 moves.append(("ask", at, "stale"))
         return moves
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from dita._kernel import Images, Outcome
+from dita.account import AccountConfig
 from dita.contracts import (
     EvidenceSource,
     KernelEventKind,
@@ -49,7 +50,8 @@ class Runtime:
     def __init__(self, world: World) -> None:
         self.world = world
         self.engine = Engine(
-            KernelConfig(slot_limit=world.slots, hedge=world.hedge, seen=64, namespace="x")
+            KernelConfig(slot_limit=world.slots, hedge=world.hedge, seen=64, namespace="x"),
+            AccountConfig(wallet_digit=0),  # this exchange does not round what it answers
         )
         self.kernel = self.engine.kernel
         self.kernel._names.clients, self.kernel._names.orders = NUMBERS, TEXTS
