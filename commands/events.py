@@ -6,7 +6,7 @@ Works while serve runs and when it does not; `--follow` goes on with what comes.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +14,9 @@ import typer
 
 from .completing import trades
 from .options import AsJson, ConfigFile, StateDir
-from .render import emit_json, note, show, speak_of_directory
+from .past import the_past
+from .render import emit_json, note, on_terminal, show
+from .telling import Telling
 
 if TYPE_CHECKING:
     from dita.runtime.eventlog.event import Event
@@ -56,49 +58,44 @@ def events(
     """
     from dita.clock import SystemClock
     from dita.runtime.eventlog.event import Level
-    from dita.runtime.factory import JOURNAL_FOLDER
-    from dita.runtime.history.index import open_index
     from dita.runtime.history.when import moment_ms
+    from dita.runtime.store import JOURNAL_FOLDER
 
     now_ms = SystemClock().now_ms()
     since_ms = moment_ms(since or "1d", now_ms) if since or not trade else 0
     until_ms = moment_ms(until, now_ms, option="--until") if until else 0
-    directory = speak_of_directory(config, state_dir, quiet=as_json)
-    journal = directory / JOURNAL_FOLDER
-    index = open_index(directory, journal)
+    directory, index = the_past(config, state_dir, quiet=as_json)
     level = Level.WARNING if loud else Level.INFO
     told = index.events(since_ms=since_ms, until_ms=until_ms, trade=trade, level=level)
+    line, count = _line(as_json), 0
     if follow:
         with contextlib.suppress(KeyboardInterrupt):  # how one leaves
-            _lines(told, as_json)
-            for event in _coming(index, journal):
+            for event in told:
+                line(event)
+            for event in _coming(index, directory / JOURNAL_FOLDER):
                 if event.level >= level and trade in ("", event.trade):
-                    _line(event, as_json)
+                    line(event)
     elif as_json:
         emit_json({"since_ms": since_ms, "events": [event.plain() for event in told]})
     else:
-        count = _lines(told, as_json)
+        for event in told:
+            line(event)
+            count += 1
         if not count:
             note("nothing in that time; --since 2d looks further back")
     index.close()
 
 
-def _lines(told: Iterator[Event], as_json: bool) -> int:
-    count = 0
-    for event in told:
-        _line(event, as_json)
-        count += 1
-    return count
-
-
-def _line(event: Event, as_json: bool) -> None:
-    """One line; with --follow --json one JSON object a line."""
+def _line(as_json: bool) -> Callable[[Event], None]:
+    """What prints an event: with --follow --json one JSON object a line, on a terminal within its
+    width, in a pipe as the log has it."""
     if as_json:
         import json
 
-        show(json.dumps(event.plain()))
-    else:
-        show(event.line())
+        return lambda event: show(json.dumps(event.plain()))
+    if on_terminal():
+        return Telling().tell
+    return lambda event: show(event.line())
 
 
 def _coming(index: Index, journal: Path) -> Iterator[Event]:

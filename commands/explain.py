@@ -5,7 +5,6 @@ The answer first, then what happened in its order; out of the journal's index.  
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +12,9 @@ import typer
 
 from .completing import trades
 from .options import AsJson, ConfigFile, StateDir
-from .render import emit_json, note, output_width, show, speak_of_directory
+from .past import the_past
+from .render import emit_json, note, show
+from .telling import Telling, wrapped
 
 if TYPE_CHECKING:
     from dita.runtime.eventlog.event import Event
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 Svg = Annotated[
     Path | None, typer.Option("--svg", metavar="FILE", help="Draw it: price, fills, money.")
 ]
-#: Before the words of an event: its time and its name.
-INDENT = 26
 
 
 def explain(
@@ -52,11 +51,9 @@ def explain(
       pink-ctl explain 1767767539205742592 --json
     """
     from dita.runtime.explain import story_of
-    from dita.runtime.factory import JOURNAL_FOLDER
-    from dita.runtime.history.index import open_index
+    from dita.runtime.store import JOURNAL_FOLDER
 
-    directory = speak_of_directory(config, state_dir, quiet=as_json)
-    index = open_index(directory, directory / JOURNAL_FOLDER)
+    directory, index = the_past(config, state_dir, quiet=as_json)
     story = story_of(index, what)
     if svg is not None:
         _draw(story, directory / JOURNAL_FOLDER, svg)
@@ -103,10 +100,11 @@ def headline(row: TradeRow) -> str:
             f" is worth ({parts})"
         )
     word = "lost" if row.net < 0 else "made"
+    held = f" after {duration(row.held_ms)}" if row.held_ms else ""
     how = {Ended.EXIT: "exited"}.get(row.ended, row.ended.value)
     return (
         f"{row.trade} {word} {money(abs(row.net), places)}: {parts};"
-        f" {how} at {utc(row.closed_ms)} after {duration(row.held_ms)}"
+        f" {how} at {utc(row.closed_ms)}{held}"
     )
 
 
@@ -116,7 +114,7 @@ def facts(row: TradeRow) -> list[str]:
 
     leverage = f", leverage {row.leverage}" if row.leverage != 1 else ""
     what = f"{row.side} {quantity(row.entered_e8)} {row.asset}{leverage}"
-    if not row.opened_ms:
+    if not row.entered_e8:
         return [f"{what}; asked for at {utc(row.asked_ms)}{_because(row.why_in)}"]
     lines = [f"{what}: in at {_price(row.entry_price_e10)}, {utc(row.opened_ms)}"
              f"{_because(row.why_in)}"]  # fmt: skip
@@ -150,22 +148,22 @@ def _show(story: Story) -> None:
     row = story.trade
     if row is not None:
         for line in (headline(row), *facts(row)):
-            _wrapped(line, "", "  ")
+            wrapped(line)
         show()
     else:
         show(f"{story.what}: no trade came of it")
         show()
-    day = ""
+    telling = Telling()
     for event, count in folded(story.events):
-        day = _event(event, count, day)
+        telling.tell(event, count)
     if row is not None and row.quiet:
         quiet = ", ".join(f"{n:,} {_quiet_words(kind)}" for kind, n in sorted(row.quiet.items()))
         show()
-        _wrapped(f"and without news: {quiet}", "", "  ")
+        wrapped(f"and without news: {quiet}")
     if story.others:
         others = ", ".join(f"'#{number}'" for number in story.others[-8:])
         note(f"other trades of that id: pink-ctl explain {others}")
-    note("UTC; rounded half-even, --json has every digit, each input and its journal position")
+    note("UTC; money rounded half-even; --json has every digit and every input")
 
 
 def _quiet_words(kind: str) -> str:
@@ -187,27 +185,6 @@ def folded(events: list[Event]) -> list[tuple[Event, int]]:
     return runs
 
 
-def _event(event: Event, count: int, day: str) -> str:
-    from dita import display
-
-    today = display.day(event.time_ms)
-    if today != day:
-        show(today)
-    times = f" ×{count}" if count > 1 else ""
-    head = f"  {display.clock(event.time_ms)}  {event.name.value:<14}"
-    _wrapped(f"{event.text}{times}", head, " " * INDENT)
-    return today
-
-
-def _wrapped(text: str, head: str, indent: str) -> None:
-    """On a terminal within its width; in a pipe as one line."""
-    width = output_width()
-    for line in textwrap.wrap(
-        text, width, initial_indent=head, subsequent_indent=indent, break_long_words=False
-    ):
-        show(line)
-
-
 def _draw(story: Story, journal: Path, file: Path) -> None:
     from dita.errors import UsageError
 
@@ -215,6 +192,8 @@ def _draw(story: Story, journal: Path, file: Path) -> None:
 
     if story.trade is None or not story.trade.opened_ms:
         raise UsageError(
-            "there is nothing to draw", expected="a trade that was filled", found=story.what
+            "there is nothing to draw",
+            expected="a trade that was filled, all of it in the journal that is here",
+            found=story.what,
         )
     file.write_text(picture(story, journal), encoding="utf-8")

@@ -51,24 +51,11 @@ BY_RESULT = {
     "unknown": "not known yet",
 }
 
-#: What a refusal means, and the command that helps.
+#: The command that helps when an intent was refused, where there is a better one than status.
 NEXT = {
-    "ENTRIES_FROZEN": ("entries are frozen", "pink-ctl status"),
-    "ANCHOR_NOT_QUIET": ("money has just moved: try again in a second", ""),
-    "BALANCE_STALE": ("the exchange's balance is too old for an entry", "pink-ctl status"),
-    "SLOT_BUSY": ("that trade id or symbol is in use", "pink-ctl status"),
-    "NO_POSITION": ("no trade of that id is open", "pink-ctl status"),
-    "TERMINAL_STATE": ("it is flat; only its last figures are still read", "pink-ctl status"),
-    "NO_ACTIVE_EXIT_ORDER": ("nothing of that trade is working", "pink-ctl status"),
-    "DUPLICATE_EVENT": ("all of it is on its way out already", "pink-ctl status"),
-    "FOREIGN_POSITION": ("somebody else's position is on that symbol", "pink-ctl reconcile"),
-    "STALE_STATE": ("the slot is in doubt; only an exit is taken", "pink-ctl reconcile"),
-    "LIMIT_REACHED": ("every slot is in use", "pink-ctl status"),
-    "SYMBOL_HELD": ("entries of that symbol are held", "pink-ctl status"),
-    "RISK_LIMIT": ("a limit for new risk keeps it out", "pink-ctl status"),
-    "VENUE_ERRORS": ("the exchange has refused too often: wait some minutes", "pink-ctl status"),
-    "EXPIRED": ("serve took it up too late, so it was dropped", "pink-ctl status"),
-    "NOT_READY": ("serve is not READY", "pink-ctl status"),
+    "ANCHOR_NOT_QUIET": "",
+    "FOREIGN_POSITION": "pink-ctl reconcile",
+    "STALE_STATE": "pink-ctl reconcile",
 }
 
 
@@ -338,7 +325,10 @@ def refusal_text(answer: dict[str, Any]) -> str:
 
 def say_next(code: str) -> None:
     """What a refusal means, and the command that helps."""
-    meaning, command = NEXT.get(code, ("", "pink-ctl status"))
+    from dita.refusals import MEANINGS
+
+    meaning = MEANINGS.get(code, "")
+    command = NEXT.get(code, "pink-ctl status")
     if meaning:
         note(meaning)
     if command:

@@ -232,7 +232,7 @@ def journal_archive(
 ) -> None:
     """Move the oldest segments to a directory, as far as both snapshots know the state behind them.
 
-    While no serve runs. `explain`, `export` and `import` need all segments: copy them back.
+    While no serve runs. `export` and `import` need all segments: copy them back.
 
     \b
     Example:

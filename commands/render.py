@@ -132,6 +132,11 @@ def output_width() -> int:
     return _stdout().width
 
 
+def on_terminal() -> bool:
+    """Does a person look at stdout?"""
+    return _stdout().is_terminal
+
+
 def print_rich(drawn: Callable[[int], Any]) -> None:
     """Print to stdout what a function draws for the width that there is."""
     console = _stdout()

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from dita.clock import SystemClock
-from dita.errors import ExitCode
+from dita.errors import ExitCode, NotRunning, Unanswered
 
 from .options import AsJson, ConfigFile, StateDir
 from .render import (
@@ -26,6 +26,7 @@ from .render import (
     note,
     show,
     speak_of,
+    speak_of_directory,
 )
 
 Watch = Annotated[
@@ -56,7 +57,11 @@ def status(
     from dita.runtime.start import directory_of
 
     directory = directory_of(config, state_dir, os.environ)
-    record = _ask(directory)
+    try:
+        record = _ask(directory)
+    except (NotRunning, Unanswered):
+        speak_of_directory(config, state_dir, quiet=as_json)
+        raise
     speak_of(record["place"], quiet=as_json)
     with _shown(as_json, again=watch) as draw:
         draw(record)
@@ -65,18 +70,14 @@ def status(
             record = _ask(directory)
             draw(record)
     if is_stale(record):
-        note("stale: the exchange's balance is old; next: serve's log, is the venue reachable?")
+        note("stale: the exchange's balance is old; look at serve's log: does the exchange answer?")
         raise typer.Exit(ExitCode.STALE)
 
 
 def _ask(directory: Path) -> Record:
-    from dita.runtime.control import call
+    from dita.runtime.calling import call
 
-    try:
-        answer: Record = call(directory, {"verb": "status"})["status"]
-    except TimeoutError as silent:
-        note("serve does not answer: its loop is stuck; next: look at serve's log, then restart it")
-        raise typer.Exit(ExitCode.STALE) from silent
+    answer: Record = call(directory, {"verb": "status"})["status"]
     return answer
 
 
@@ -90,14 +91,14 @@ def is_stale(record: Record) -> bool:
 @contextlib.contextmanager
 def _shown(as_json: bool, *, again: bool) -> Iterator[Callable[[Record], None]]:
     """How a record is shown: as JSON, as lines into a pipe, or in place on a terminal."""
-    from rich.console import Console
-
-    from .board import board
-
     if as_json:
         with _until_interrupted():
             yield emit_json_line if again else emit_json
         return
+    from rich.console import Console
+
+    from .board import board
+
     if not sys.stdout.isatty():
         width = WIDTH_IN_A_PIPE
         paper = Console(width=width, markup=False, highlight=False, emoji=False, color_system=None)

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .completing import symbols
 from .options import AsJson, ConfigFile, StateDir
-from .render import emit_json, note, show, show_table, speak_of_directory
+from .past import the_past
+from .render import emit_json, note, on_terminal, output_width, show, show_table
 
 if TYPE_CHECKING:
     from dita.runtime.history.totals import Total
@@ -28,8 +30,6 @@ Symbol = Annotated[
     typer.Option("--symbol", help="Only this one, such as FET-USDT.", autocompletion=symbols),
 ]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV with every digit.")]
-#: From this width on there is room for every column.
-WIDE = 132
 COLUMNS = (
     "trade", "number", "symbol", "side", "leverage", "quantity", "entry_price", "exit_price",
     "opened_utc", "closed_utc", "held_s", "gross", "fees", "funding", "net", "ended", "why_in",
@@ -58,8 +58,6 @@ def trades(
     """
     from dita.clock import SystemClock
     from dita.errors import UsageError
-    from dita.runtime.factory import JOURNAL_FOLDER
-    from dita.runtime.history.index import open_index
     from dita.runtime.history.when import day_ms, moment_ms
 
     if (since and day) or (as_csv and as_json):
@@ -74,8 +72,7 @@ def trades(
         since_ms, until_ms = day_ms(day, now_ms)
     else:
         since_ms = moment_ms(since or "7d", now_ms)
-    directory = speak_of_directory(config, state_dir, quiet=as_json or as_csv)
-    index = open_index(directory, directory / JOURNAL_FOLDER)
+    _, index = the_past(config, state_dir, quiet=as_json or as_csv)
     rows = index.trades(since_ms=since_ms, until_ms=until_ms, asset=symbol)
     loose = 0 if symbol else index.loose_funding(since_ms, until_ms)
     index.close()
@@ -97,21 +94,27 @@ def _tables(rows: list[TradeRow], since_ms: int, until_ms: int, loose: int) -> N
 
     over = closed(rows)
     open_now = [row for row in rows if row.ended is Ended.OPEN]
-    span = f"from {utc(since_ms)}" + (f" to {utc(until_ms)}" if until_ms else "") + " UTC"
+    span = f"from {utc(since_ms)} UTC" if since_ms else "since the beginning"
+    span += f" to {utc(until_ms)} UTC" if until_ms else ""
     whole = total("all", over)
-    show(f"{_counted(len(over), 'trade')} closed, net {gain(whole.net)} USDT: {_parts(whole)}")
+    sums = f", net {gain(whole.net)} USDT: {_parts(whole)}" if over else ""
+    show(f"{_counted(len(over), 'trade')} closed{sums}")
     beside = f"; {_counted(len(open_now), 'trade')} open" if open_now else ""
+    unfilled = sum(1 for row in rows if row.ended is Ended.UNFILLED)
+    beside += f"; {unfilled} never filled" if unfilled else ""
     show(f"{whole.won} won, {whole.lost} lost{beside}; {span}")
     if loose:
         show(f"and funding {gain(loose, 4)} of no trade of ours")
     if not rows:
         note("nothing in that time; pink-ctl trades --since 2026-01-01 looks further back")
         return
-    _rows_table(rows)
+    left_out = _rows_table(rows)
     for name, totals in (("day", by_day(rows)), ("symbol", by_symbol(rows))):
         if len(totals) > 1:
             _totals_table(name, totals)
-    note("UTC; money rounded half-even to 4 places, --json and --csv have every digit")
+    if left_out:
+        note(f"on a wider terminal and in a pipe also: {', '.join(reversed(left_out))}")
+    note("UTC; money rounded half-even to 4 places; --json and --csv have every digit")
 
 
 def _counted(count: int, what: str) -> str:
@@ -127,53 +130,89 @@ def _parts(total: Total) -> str:
     return ", ".join(parts)
 
 
-def _rows_table(rows: list[TradeRow]) -> None:
-    from .render import output_width
-
-    wide = output_width() >= WIDE
-    columns = ["trade", "symbol", "side"]
-    columns += ["quantity", "in at", "out at", "opened"] if wide else ["opened"]
-    columns += ["held"]
-    columns += ["price", "fees", "funding"] if wide else []
-    columns += ["net", "ended"]
-    columns += ["figures of"] if wide else []
-    numbers = {"quantity", "in at", "out at", "held", "price", "fees", "funding", "net"}
-    show_table(columns, [_cells(row, wide) for row in rows], right=numbers, tight=not wide)
+def _rows_table(rows: list[TradeRow]) -> list[str]:
+    """Print the trades with as many columns as there is room for; the names of the others."""
+    table = {name: [name, *map(cell, rows)] for name, cell in CELLS.items()}
+    left_out: list[str] = []
+    while _width(table) > output_width() and len(left_out) < len(OPTIONAL):
+        left_out.append(OPTIONAL[len(left_out)])
+        del table[left_out[-1]]
+    cells = zip(*(column[1:] for column in table.values()), strict=True)
+    show_table(list(table), list(cells), right=NUMBERS, tight=True)
+    return left_out
 
 
-def _cells(row: TradeRow, wide: bool) -> list[str]:
-    from dita.display import duration, gain, money, quantity, utc
-    from dita.runtime.history.trades import Ended
+def _width(table: dict[str, list[str]]) -> int:
+    return sum(1 + max(map(len, column)) for column in table.values()) + 1
 
-    filled = row.ended is not Ended.UNFILLED
+
+def _opened(row: TradeRow) -> str:
+    from dita.display import utc
+
     opened = utc(row.opened_ms or row.asked_ms)
-    cells = [row.trade, row.asset, row.side]
-    if wide:
-        cells += [quantity(row.entered_e8), _price(row.entry_price_e10), _price(row.exit_price_e10)]
-    cells += [opened if wide else opened[5:16]]
-    cells += [duration(row.held_ms) if row.closed_ms and filled else ""]
-    if wide:
-        cells += [gain(row.gross, 4), money(row.fees, 4), gain(row.funding, 4)]
-    cells += [gain(row.net, 4), row.ended.value]
-    if wide:
-        source = {"exchange": "exchange", "operator": "operator"}.get(row.source, "ours")
-        cells.append(source if filled else "")
-    return cells
+    return opened[5:16] if on_terminal() and len(opened) > 1 else opened
 
 
-def _price(price_e10: int) -> str:
+def _held(row: TradeRow) -> str:
+    from dita.display import duration
+
+    return duration(row.held_ms) if row.held_ms else ""
+
+
+def _quantity(row: TradeRow) -> str:
+    from dita.display import quantity
+
+    return quantity(row.entered_e8) if row.entered_e8 else ""
+
+
+def _source(row: TradeRow) -> str:
+    if not row.closed_ms:
+        return ""
+    return row.source if row.source in ("exchange", "operator") else "ours"
+
+
+def _gain(amount: int, row: TradeRow) -> str:
+    from dita.display import gain
+
+    return gain(amount, 4) if row.entered_e8 else ""
+
+
+def _price(price_e10: int, row: TradeRow) -> str:
     from dita.display import price
 
-    return price(price_e10) if price_e10 else "–"
+    if price_e10:
+        return price(price_e10)
+    return "–" if row.entered_e8 else ""
+
+
+CELLS: dict[str, Callable[[TradeRow], str]] = {
+    "trade": lambda row: row.trade,
+    "symbol": lambda row: row.asset,
+    "side": lambda row: row.side,
+    "quantity": _quantity,
+    "in at": lambda row: _price(row.entry_price_e10, row),
+    "out at": lambda row: _price(row.exit_price_e10, row),
+    "opened": _opened,
+    "held": _held,
+    "price": lambda row: _gain(row.gross, row),
+    "fees": lambda row: _gain(-row.fees, row),
+    "funding": lambda row: _gain(row.funding, row),
+    "net": lambda row: _gain(row.net, row),
+    "ended": lambda row: row.ended.value,
+    "figures of": _source,
+}
+NUMBERS = {"quantity", "in at", "out at", "held", "price", "fees", "funding", "net"}
+#: What is left out first where there is no room for all.
+OPTIONAL = ("figures of", "funding", "fees", "price", "out at", "in at", "quantity")
 
 
 def _totals_table(name: str, totals: list[Total]) -> None:
-    from dita.display import gain, money
+    from dita.display import gain
 
     show_table(
         (name, "trades", "won", "lost", "price", "fees", "funding", "net"),
         [
-            (t.name, t.trades, t.won, t.lost, gain(t.gross, 4), money(t.fees, 4),
+            (t.name, t.trades, t.won, t.lost, gain(t.gross, 4), gain(-t.fees, 4),
              gain(t.funding, 4), gain(t.net, 4))
             for t in totals
         ],

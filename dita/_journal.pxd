@@ -37,6 +37,26 @@ cdef struct Header:             # 32 bytes
     uint8_t version
     uint16_t zero
 
+cdef packed struct Slot:        # of the high-water mark; highwater.py says what the fields are
+    char magic[8]
+    uint8_t version
+    uint8_t zero[7]
+    uint64_t generation
+    uint64_t namespace_hash
+    uint64_t epoch
+    char identity[16]
+    uint64_t first_seq
+    uint64_t seq
+    uint32_t crc                # of record seq
+    uint32_t zero_too
+    uint64_t segment
+    uint64_t end
+    int64_t record_ms
+    int64_t boottime_ns
+    int64_t wall_ms
+    char boot_id[40]
+    uint32_t check              # over everything before it
+
 cdef class Writer:
     cdef unsigned char* buffer
     cdef Py_ssize_t used

@@ -23,6 +23,7 @@ HEADER_SIZE: Final[int]
 INPUT_SIZE: Final[int]
 PAYLOAD_LIMIT: Final[int]
 PAYLOAD_VERSION: Final[int]
+SLOT_SIZE: Final[int]
 
 def crc32c(data: Buffer, crc: int = 0, table: bool = False) -> int: ...
 def has_instruction() -> bool: ...
@@ -40,6 +41,17 @@ class Writer:
     @property
     def pending_bytes(self) -> int: ...
 
+def stamp(
+    slot: bytes,
+    generation: int,
+    seq: int,
+    crc: int,
+    segment: int,
+    end: int,
+    record_ms: int,
+    boottime_ns: int,
+    wall_ms: int,
+) -> bytes: ...
 def fit(batch: bytes, start: int, room: int) -> tuple[int, int, int]: ...
 def scan(
     data: Buffer,

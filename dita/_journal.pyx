@@ -38,6 +38,7 @@ HEADER_SIZE = sizeof(Header)
 INPUT_SIZE = sizeof(Input)
 PAYLOAD_LIMIT = PAYLOAD_MAX
 PAYLOAD_VERSION = VERSION
+SLOT_SIZE = sizeof(Slot)
 
 cdef enum:
     CRC_AT = 4                  # of the checksum within the header
@@ -231,6 +232,25 @@ def fit(bytes batch not None, Py_ssize_t start, Py_ssize_t room) -> tuple:
         last = h.seq
         crc = h.crc
     return at, last, crc
+
+
+def stamp(bytes slot not None, uint64_t generation, uint64_t seq, uint32_t crc, uint64_t segment,
+          uint64_t end, int64_t record_ms, int64_t boottime_ns, int64_t wall_ms) -> bytes:
+    """A slot of the high-water mark with other figures; every commit writes one."""
+    cdef Slot s
+    if PyBytes_GET_SIZE(slot) != sizeof(Slot):
+        raise BadField("slot", PyBytes_GET_SIZE(slot), f"{sizeof(Slot)} bytes")
+    memcpy(&s, PyBytes_AS_STRING(slot), sizeof(Slot))
+    s.generation = generation
+    s.seq = seq
+    s.crc = crc
+    s.segment = segment
+    s.end = end
+    s.record_ms = record_ms
+    s.boottime_ns = boottime_ns
+    s.wall_ms = wall_ms
+    s.check = crc32c_of(0, <unsigned char*>&s, sizeof(Slot) - sizeof(uint32_t))
+    return PyBytes_FromStringAndSize(<char*>&s, sizeof(Slot))
 
 
 # -- reading ---------------------------------------------------------------------------------------

@@ -85,8 +85,8 @@ def _rounded(value: int, digits: int, places: int) -> str:
 
 
 def utc(at_ms: int) -> str:
-    """Date and time to the second, in UTC."""
-    return _moment(at_ms).strftime("%Y-%m-%d %H:%M:%S")
+    """Date and time to the second, in UTC; a dash for 0, a time that is not known."""
+    return "–" if at_ms == 0 else _moment(at_ms).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def stamp(at_ms: int) -> str:

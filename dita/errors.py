@@ -249,6 +249,11 @@ def _repr(value: object, limit: int) -> str:
         return f"a {type(value).__name__} whose repr fails"
 
 
+#: How the engine ends when an invariant is broken: by its own word, or as pure code does that was
+#: handed something it does not expect.
+ENGINE_FAULTS = (KernelFault, ArithmeticError, AssertionError, LookupError, TypeError, ValueError)
+
+
 class BadField(ValueError):
     """A value that no packed record can hold; the kernel's border turns it into a refusal.
 

@@ -280,7 +280,7 @@ class ExecutionKernel:
         if order_event:
             odd = e.amount is not None or e.available_margin != 0 or e.balance_reason is not _UNSAID
         else:
-            odd = e.realized is not None or e.reject is not _OTHER
+            odd = e.realized is not None or e.reject is not _OTHER or e.available_margin is None
         if odd or e.message != "" or (e.increment is not False and e.increment is not True):
             _check_types(e)
         if venue_key >= HASHED:

@@ -78,6 +78,28 @@ EXPECTED: Final = {
     "limit of the day's loss": "a day's loss below the limit",
 }
 
+#: What a refusal means to a person, by its code.
+MEANINGS: Final = {
+    "ENTRIES_FROZEN": "entries are frozen",
+    "ANCHOR_NOT_QUIET": "money has just moved: try again in a second",
+    "BALANCE_STALE": "the exchange's balance is too old for an entry",
+    "SLOT_BUSY": "that trade id or symbol is in use",
+    "NO_POSITION": "no trade of that id is open",
+    "TERMINAL_STATE": "it is flat; only its last figures are still read",
+    "NO_ACTIVE_EXIT_ORDER": "nothing of that trade is working",
+    "DUPLICATE_EVENT": "it was taken before, or all of it is on its way out already",
+    "FOREIGN_POSITION": "somebody else's position is on that symbol",
+    "STALE_STATE": "the slot is in doubt; only an exit is taken",
+    "LIMIT_REACHED": "every slot is in use",
+    "SYMBOL_HELD": "entries of that symbol are held",
+    "RISK_LIMIT": "a limit for new risk keeps it out",
+    "VENUE_ERRORS": "the exchange has refused too often: wait some minutes",
+    "EXPIRED": "it was taken up too late, so it was dropped",
+    "NOT_READY": "serve is not READY",
+    "OLD_ANCHOR": "a newer balance is known",
+    "UNRESOLVED_SLOT": "it is about nothing of ours",
+}
+
 FREEZE_CAUSES: Final = (
     (1, "hold"),
     (2, "draining"),

@@ -110,6 +110,15 @@ class BingxStand:
     async def fail_questions(self, count: int) -> None:
         self.fault(FaultKind.REQUEST_LOST, "GET *", times=count)
 
+    async def damage_answers(self) -> None:
+        await self.empty_answers()
+        row = f'{{"symbol":"{FET}","status":"HALTED","positionAmt":"many"}}'
+        self.fault(FaultKind.ODD_ROW, "GET *", msg=row, times=0)
+
+    async def empty_answers(self) -> None:
+        for path in ("user/positions", "trade/openOrders", "trade/allOrders", "trade/fillHistory"):
+            self.fault(FaultKind.EMPTY, f"GET */{path}", times=0)
+
     async def fund(self, rate_e9: int) -> None:
         self.exchange.pay_funding(FET, rate_e9, self.clock.now_ms())
         self.session.push_events()

@@ -624,7 +624,6 @@ def test_a_liquidation_closes_what_was_ours() -> None:
     assert (slot.size_e8, slot.state) == (q(40), TradeStage.STALE_STATE_RECONCILING)
 
 
-@pytest.mark.skip(reason="until the kernel looks at position sides")
 def test_in_hedge_mode_a_foreign_opening_is_no_close_of_ours() -> None:
     """A SELL that opens a short must not be booked as a close of our long."""
     desk = opened(hedge=True)

@@ -20,6 +20,7 @@ from dita.runtime.status import slot_row
 BOARDS = Path(__file__).parent / "data" / "boards"
 board: Any = importlib.import_module("dita.commands.board")
 render: Any = importlib.import_module("dita.commands.render")
+typed: Any = importlib.import_module("dita.commands.typed")
 PLACE = {
     "venue": "bingx", "money": "live", "host": "https://open-api.bingx.com", "key": "env:KEY",
     "namespace": "test", "directory": "/var/lib/pink", "config": "/etc/pink/pink.toml",
@@ -100,6 +101,7 @@ def drawn(status: dict[str, Any], width: int) -> list[str]:
 def by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if it had been found on the PATH: hints repeat how the program was started."""
     monkeypatch.setattr("sys.argv", ["pink-ctl", "status"])
+    typed.use(None, None)
 
 
 SCENES = {"calm": record, "trouble": in_trouble}

@@ -135,6 +135,7 @@ def test_start_up_loads_nothing_heavy(tmp_path: Path) -> None:
         "--help",
         "hold --reason x --state-dir none",
         "hold --reason x --config pink.toml",
+        "status --config pink.toml",
         "intent cancel --trade T --reason x --config pink.toml",
     ],
 )

@@ -47,7 +47,7 @@ class Night:
         return found[0]
 
 
-def play(desk: TradingDesk) -> None:
+def play(desk: TradingDesk, log: Path) -> None:
     """The night."""
     exchange = desk.exchange
     exchange.control("POST", "price", symbol=BTC, price="60000", mark="60000")
@@ -79,11 +79,18 @@ def play(desk: TradingDesk) -> None:
     exchange.control("POST", "act", kind="socket_closed")
     desk.until("gap healed", lambda s: s["venue"]["connects"] > 1 and s["entries"]["allowed"])
 
+    # Money goes and nobody says so: not the stream, and income only after the balance has shown it.
     dropped = {"kind": "event_dropped", "on": "ACCOUNT_UPDATE *", "times": 1}
-    exchange.control("POST", "faults", fault=[dropped])
+    later = {
+        "kind": "refused",
+        "on": "GET */user/income",
+        "code": 109500,
+        "msg": "busy",
+        "times": 2,
+    }
+    exchange.control("POST", "faults", fault=[dropped, later])
     exchange.control("POST", "deposit", amount="-100")
-    desk.until("frozen", lambda s: s["entries_frozen"])
-    desk.until("thawed", lambda s: not s["entries_frozen"])
+    desk.until("frozen and thawed", lambda s: "THAWED" in log.read_text())
     assert desk.type("hold", "--reason", "going to bed", "--apply").code == 0
 
 
@@ -98,7 +105,7 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
         text = desk.config.read_text().replace("positions_check_s = 1\n", QUICK)
         desk.config.write_text(f'{text}[alerts]\ncommand = "{pager}"\n')
         with log.open("wb") as stderr, serving(desk, stderr) as serve:
-            play(desk)
+            play(desk, log)
             serve.send_signal(signal.SIGTERM)
             assert serve.wait(30) == 0
         yield Night(desk, log.read_text(), called.read_text())

@@ -110,6 +110,7 @@ class MockStand:
 
     def __init__(self, config: MockConfig) -> None:
         self.clock = ManualClock(START_MS)
+        self.hedge = config.hedge
         self.mock = MockVenue(config, self.clock)
         self.venue: Venue = self.mock
 
@@ -135,6 +136,12 @@ class MockStand:
     async def fail_questions(self, count: int) -> None:
         self.mock.set_script([Rule(verb=Verb.QUERY, do=Do.FAIL, times=count)])
 
+    async def damage_answers(self) -> None:
+        self.mock.set_script([Rule(verb=Verb.QUERY, do=Do.ODD, about=FET, times=0)])
+
+    async def empty_answers(self) -> None:
+        self.mock.set_script([Rule(verb=Verb.QUERY, do=Do.EMPTY, times=0)])
+
     async def fund(self, rate_e9: int) -> None:
         self.mock.fund(FET, rate_e9)
 
@@ -153,6 +160,7 @@ class RemoteStand:
 
     def __init__(self, folder: Path, config: MockConfig) -> None:
         self.folder = folder
+        self.hedge = config.hedge
         self.server = Server(ServeConfig(mock=config, start_ms=START_MS))
         self.remote = RemoteVenue(folder / "venue")
         self.venue: Venue = self.remote
@@ -181,6 +189,12 @@ class RemoteStand:
     async def fail_questions(self, count: int) -> None:
         await self.remote.set_script((Rule(verb=Verb.QUERY, do=Do.FAIL, times=count),))
 
+    async def damage_answers(self) -> None:
+        await self.remote.set_script((Rule(verb=Verb.QUERY, do=Do.ODD, about=FET, times=0),))
+
+    async def empty_answers(self) -> None:
+        await self.remote.set_script((Rule(verb=Verb.QUERY, do=Do.EMPTY, times=0),))
+
     async def fund(self, rate_e9: int) -> None:
         await self.remote.fund(FET, rate_e9)
 
@@ -196,9 +210,11 @@ class RemoteStand:
 STANDS: dict[str, MakeStand] = {
     "mock": lambda: MockStand.make(fet_config()),
     "mock-in-parts": lambda: MockStand.make(fet_config(parts=3, slip_ticks=2)),
+    "mock-hedge": lambda: MockStand.make(fet_config(hedge=True)),
     "mock-as-bingx": lambda: MockStand.make(fet_config(style=BINGX_STYLE)),
     "mock-other-clock": lambda: MockStand.make(fet_config(clock_skew_ms=-90_000)),
     "remote": lambda: RemoteStand.make(fet_config()),
+    "remote-hedge": lambda: RemoteStand.make(fet_config(hedge=True)),
     "remote-as-bingx": lambda: RemoteStand.make(fet_config(style=BINGX_STYLE)),
 }
 

@@ -37,11 +37,13 @@ from dita.journal import (
     Journal,
     JournalReader,
     Note,
+    OsDisk,
     Snapshot,
     SnapshotStore,
     export_json,
     import_json,
 )
+from dita.journal.highwater import HighWaterFile
 from dita.kernel import KernelConfig
 from dita.runtime.begun import hold_to_the_journal
 from dita.runtime.loop import Runtime
@@ -61,8 +63,8 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ids = [POISON]
     single, batch = Engine.apply, Engine.apply_batch
 
-    def apply(self: Engine, record: Input) -> Outcome:
-        outcome = single(self, record)  # the state is half changed when it faults
+    def apply(self: Engine, record: Input, packed: bytes = b"") -> Outcome:
+        outcome = single(self, record, packed)  # the state is half changed when it faults
         if record.venue_order_id in ids or record.asset in ids:
             raise KernelFault("kernel invariant broken", found=f"poison at {record.received_ms}")
         return outcome
@@ -419,9 +421,13 @@ def test_a_process_that_died_before_it_could_say_so_is_followed_by_one_that_does
     in_the_shop(tmp_path, scene)
     newest = JournalReader.open(tmp_path / "journal").report.last_seq
 
+    before = HighWaterFile(OsDisk(), str(tmp_path / "journal")).read()
+
     async def again(shop: Shop) -> None:
         assert shop.store.journal.quarantined == (newest,)
         assert shop.store.journal.last_seq == newest + 1
+        # Time goes on from the input, not from its quarantine, which has the same time much later.
+        assert before is not None and shop.store.journal.resume_point == before.resume
         assert shop.slot().state is TradeStage.STALE_STATE_RECONCILING
         assert "quarantine" in shop.store.engine.kernel.freeze_causes()
         await shop.ask(poisoned(1))

@@ -42,7 +42,9 @@ from dita.venues import (
     OrderRef,
     OrderReport,
     PositionReport,
+    Rows,
     SubmitOrder,
+    UnreadableRow,
     Venue,
 )
 from dita.venues.mock import Do, MockConfig, MockVenue, Rule, Verb, fet_config
@@ -238,15 +240,15 @@ class Answers:
         self.report = report
         self.asked: list[OrderRef] = []
 
-    async def open_orders(self, asset: str) -> tuple[OrderReport, ...]:
-        return (replace(self.report, client_order_id="", venue_order_id="77"),)
+    async def open_orders(self, asset: str) -> Rows[OrderReport]:
+        return Rows((replace(self.report, client_order_id="", venue_order_id="77"),))
 
     async def order(self, ref: OrderRef) -> OrderReport:
         self.asked.append(ref)
         return replace(self.report, status=VenueOrderStatus.CANCELLED)
 
-    async def positions(self) -> tuple[PositionReport, ...]:
-        return ()
+    async def positions(self) -> Rows[PositionReport]:
+        return Rows()
 
     async def balance(self) -> BalanceReport:
         return BalanceReport(wallet=1, available_margin=1, requested_ms=1, answered_ms=2)
@@ -303,6 +305,31 @@ def test_open_orders_are_asked_before_positions(
             "open_orders FET-USDT", "positions", "open_orders TRX-USDT", "positions", "balance",
         ]  # fmt: skip
         assert seen.theirs.assets == ("FET-USDT", "TRX-USDT")
+
+    play(scene)
+
+
+@pytest.mark.parametrize("name", ["positions", "open_orders"])
+def test_a_row_that_cannot_be_read_ends_a_look_only_when_it_is_about_ours(
+    play: Callable[..., None], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look that left it out would call the position or the order gone."""
+
+    async def scene(stage: Stage) -> None:
+        await stage.enter()
+        engine, real = stage.bundle.runtime.engine, getattr(stage.venue, name)
+        odd = ""
+
+        async def answer(*asked: str) -> Rows[Any]:
+            row = UnreadableRow(why="as damaged", asset=odd)
+            return Rows(await real(*asked), (row,))
+
+        monkeypatch.setattr(stage.venue, name, answer)
+        odd = "TRX-USDT"
+        assert len((await look(engine, stage.venue)).theirs.positions) == 1
+        odd = "FET-USDT"
+        with pytest.raises(VenueError, match="a row about FET-USDT cannot be read"):
+            await look(engine, stage.venue)
 
     play(scene)
 
@@ -809,7 +836,7 @@ def test_smoke_sees_money_that_the_trade_did_not_make(
     async def scene(stage: Stage) -> None:
         real, asked = stage.venue.positions, []
 
-        async def positions() -> tuple[PositionReport, ...]:
+        async def positions() -> Rows[PositionReport]:
             asked.append(1)
             if len(asked) == 2:
                 stage.venue.transfer(m("-0.01"))

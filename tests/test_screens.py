@@ -144,7 +144,6 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "other-settings": ("hold --reason x --apply --config {config}", {}),
     "config-show": ("config show --config demo", {}),
     "golden": ("golden --case fet-clean --case trx-legs", {}),
-    "runbook": ("runbook", {}),
     "intent-help": ("intent --help", {}),
     "enter-help": ("intent enter --help", {}),
     "exit-help": ("intent exit --help", {}),
@@ -250,7 +249,7 @@ def test_a_screen_is_as_it_was_looked_at(answers: Answers, name: str) -> None:
     assert text == path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", [n for n in CASES if "help" not in n and n != "runbook"])
+@pytest.mark.parametrize("name", [n for n in CASES if "help" not in n])
 def test_a_screen_is_one_object_for_programs(answers: Answers, name: str) -> None:
     """--json: one object, its version first, errors too, and the place where there is one."""
     line, answers.given = CASES[name]

@@ -18,6 +18,7 @@ from dita.contracts import (
     KernelEventKind,
     OrderSide,
     OrderType,
+    PositionSide,
     RejectReason,
     VenueEvent,
     VenueOrderStatus,
@@ -32,9 +33,10 @@ from dita.venues import (
     QueryFailed,
     SubmitOrder,
     Venue,
+    unreadable_in,
 )
 from dita.venues.absence import AbsenceProof, Verdict
-from dita.venues.evidence import fills_of, final_event
+from dita.venues.evidence import fills_of, final_event, position_events
 
 BUY, SELL = OrderSide.BUY, OrderSide.SELL
 Kind = KernelEventKind
@@ -50,6 +52,8 @@ class Stand(Protocol):
     asset: str
     #: The venue's answers round money to this, its stream does not; 1 where nothing is rounded.
     money_step: int
+    #: Positions have sides of their own.
+    hedge: bool
 
     async def pass_ms(self, step_ms: int) -> None:
         """Let the venue's time pass."""
@@ -65,6 +69,12 @@ class Stand(Protocol):
 
     async def fail_questions(self, count: int) -> None:
         """The next questions, whatever they are, get no answer."""
+
+    async def damage_answers(self) -> None:
+        """Whatever an answer says of the asset cannot be read from now on."""
+
+    async def empty_answers(self) -> None:
+        """Questions for lists are answered as if there were nothing from now on."""
 
     async def fund(self, rate_e9: int) -> None:
         """Funding is paid at this rate."""
@@ -476,6 +486,89 @@ async def the_price_is_the_one_of_now(stand: Stand) -> None:
         await stand.venue.price(stand.asset)
 
 
+async def an_order_at_once_never_rests(stand: Stand) -> None:
+    """What cannot fill at the limit ends by itself, and is told to have ended."""
+    listener = Listener(stand.venue.events())
+    at_once = {"order_type": OrderType.LIMIT_IOC}
+    below = msgspec.structs.replace(limit_of(stand, "28", BUY, 50, "0.4"), **at_once)
+    await stand.venue.submit(below)
+    report = await report_of(stand, below)
+    assert (report.status, report.filled_e8) in (
+        (VenueOrderStatus.EXPIRED, 0),
+        (VenueOrderStatus.CANCELLED, 0),
+    )
+    assert (await listener.ended(report))[-1].quantity_e8 == 0
+    above = msgspec.structs.replace(limit_of(stand, "29", BUY, 50, "0.6"), **at_once)
+    await stand.venue.submit(above)
+    filled = await report_of(stand, above)
+    assert (filled.status, filled.filled_e8) == (VenueOrderStatus.FILLED, above.quantity_e8)
+    assert 0 < filled.average_price_e10 <= above.limit_price_e10
+    assert not await stand.venue.open_orders(stand.asset)
+
+
+async def everything_told_of_an_order_names_its_position_side(stand: Stand) -> None:
+    """In hedge mode a SELL is an entry or an exit by nothing else; in one-way mode it has none."""
+    listener = Listener(stand.venue.events())
+    entry = order_of(stand, "30", SELL, 60)
+    leave = order_of(stand, "31", BUY, 60, reduce_only=True)
+    side = PositionSide.SHORT if stand.hedge else PositionSide.UNKNOWN
+    for order in (entry, leave):
+        await stand.venue.submit(order)
+        report = await report_of(stand, order)
+        frames = await listener.ended(report)
+        fills = fills_of(report, await stand.venue.fills(stand.asset, 0))
+        told = [report.position_side, *(f.position_side for f in fills)]
+        told += [e.position_side for e in frames]
+        told += [o.position_side for o in await stand.venue.all_orders(stand.asset, 0)]
+        assert fills and set(told) == {side}
+    assert not await stand.venue.positions()
+
+
+async def a_refusal_carries_the_venue_s_words(stand: Stand) -> None:
+    (rejected,) = await stand.venue.submit(order_of(stand, "32", BUY, 10_000_000))
+    assert rejected.kind is Kind.ORDER_REJECT
+    assert 0 < len(rejected.message) <= 500
+    assert rejected.error_code != 0
+
+
+async def what_cannot_be_read_is_neither_there_nor_gone(stand: Stand) -> None:
+    """Rows about the asset are damaged: nobody concludes from their absence."""
+    venue = stand.venue
+    await venue.submit(order_of(stand, "33", BUY, 100))
+    await venue.submit(resting := limit_of(stand, "34", BUY, 50, "0.4"))
+    await stand.damage_answers()
+    proof = await proof_for(stand, resting)
+    await stand.pass_ms(venue.receive_window_ms + 60_000)
+    for rows in (
+        await venue.positions(),
+        await venue.open_orders(stand.asset),
+        await venue.all_orders(stand.asset, 0),
+        await venue.fills(stand.asset, 0),
+    ):
+        assert not rows
+        assert unreadable_in(rows)
+        with pytest.raises(QueryFailed, match=stand.asset):
+            rows.about(stand.asset)
+        rows.about("TRX-USDT")
+    assert not position_events(await venue.positions(), [stand.asset], 1, 1, stand.hedge)
+    proof.server_time(await venue.server_time_ms())
+    for _ in range(2):  # nothing but the damaged rows speaks against absence
+        proof.order(None)
+        proof.open_orders(await venue.open_orders(stand.asset))
+        proof.all_orders(await venue.all_orders(stand.asset, 0))
+        proof.fills(await venue.fills(stand.asset, 0))
+    assert proof.verdict is not Verdict.PROVEN
+
+
+async def an_empty_answer_is_an_answer(stand: Stand) -> None:
+    """What stands behind it is not this module's to know: whoever asks may ask again."""
+    await stand.venue.submit(order_of(stand, "35", BUY, 100))
+    await stand.empty_answers()
+    assert (await stand.venue.positions(), await stand.venue.open_orders(stand.asset)) == ((), ())
+    assert (await stand.venue.all_orders(stand.asset, 0)).whole() == ()
+    assert await stand.venue.fills(stand.asset, 0) == ()
+
+
 async def health_is_plain_and_never_a_question(stand: Stand) -> None:
     await stand.fail_questions(1)
     assert msgspec.json.decode(msgspec.json.encode(stand.venue.health())) == stand.venue.health()
@@ -504,5 +597,10 @@ CHECKS: Final[tuple[Check, ...]] = (
     closing_twice_is_closing_once,
     an_unknown_symbol_is_an_error,
     the_price_is_the_one_of_now,
+    an_order_at_once_never_rests,
+    everything_told_of_an_order_names_its_position_side,
+    a_refusal_carries_the_venue_s_words,
+    what_cannot_be_read_is_neither_there_nor_gone,
+    an_empty_answer_is_an_answer,
     health_is_plain_and_never_a_question,
 )

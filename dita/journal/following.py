@@ -8,12 +8,13 @@ Reads only; what matters is the caller's to say.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Final, NamedTuple
 
 from dita import _journal
 from dita.contracts import KernelIntent, VenueEvent
 from dita.engine import Engine, Outcome
+from dita.errors import ENGINE_FAULTS
 from dita.journal.chunks import INPUTS, Chunk
 from dita.journal.reader import JournalReader
 from dita.journal.records import Entry, Input, Note
@@ -46,21 +47,47 @@ class Follower:
     def __init__(self, engine: Engine, choose: Callable[[list[Look]], list[int]]) -> None:
         self.engine = engine
         self._choose = choose
+        #: The newest record that was gone through.
+        self.reached = 0
         #: Runs ahead by a chunk, to find out which inputs matter.
         self._scout = Engine.restore(engine.save())
 
     def follow(self, reader: JournalReader, from_seq: int) -> Iterator[Step]:
-        """Apply every input from a record on; yields those that matter, and every note."""
-        for chunk in reader.chunks(from_seq):
-            yield from self._chunk(reader, chunk)
+        """Apply every input from a record on; yields those that matter, and every note.
 
-    def _chunk(self, reader: JournalReader, chunk: Chunk) -> Iterator[Step]:
+        The newest input may break an invariant, and the record that takes it out may be yet to
+        come: it ends there, before that input.
+        """
+        self.reached = from_seq - 1
+        for chunk in reader.chunks(from_seq):
+            last = chunk.first_seq + chunk.noted - 1
+            newest = reader.newest_input if chunk.first_seq <= reader.newest_input <= last else 0
+            if (yield from self._chunk(reader, chunk, newest)):
+                self.reached = last
+            else:
+                self.reached = newest - 1
+                return
+
+    def _chunk(
+        self, reader: JournalReader, chunk: Chunk, newest: int
+    ) -> Generator[Step, None, bool]:
+        """Go through a chunk; False when its newest input cannot be applied and was left out."""
         chunk.bring_up_to_date()
-        packed = bytes(memoryview(chunk.inputs)[: chunk.inputs_count * _INPUT_SIZE])
-        _, outcomes = self._scout.apply_batch(packed)
+        count, whole = chunk.inputs_count, True
+        packed = bytes(memoryview(chunk.inputs)[: count * _INPUT_SIZE])
+        try:
+            _, outcomes = self._scout.apply_batch(packed)
+        except ENGINE_FAULTS:
+            if not newest:
+                raise
+            whole, count, packed = False, count - 1, packed[:-_INPUT_SIZE]
+            self._scout = Engine.restore(self.engine.save())
+            _, outcomes = self._scout.apply_batch(packed)
         chosen = self._choose(list(_LOOK.iter_unpack(outcomes)))
         done = 0
         for number, index in _stops(chunk, chosen):
+            if not whole and chunk.first_seq + index > newest:
+                break
             if number > done:
                 self.engine.apply_batch(packed[done * _INPUT_SIZE : number * _INPUT_SIZE])
                 done = number
@@ -71,8 +98,9 @@ class Follower:
             start = done * _INPUT_SIZE
             done += 1
             yield self._step(entry, packed[start : start + _INPUT_SIZE])
-        if done < chunk.inputs_count:
+        if done < count:
             self.engine.apply_batch(packed[done * _INPUT_SIZE :])
+        return whole
 
     def _step(self, entry: Entry, packed: bytes) -> Step:
         record = entry.record

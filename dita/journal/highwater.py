@@ -16,7 +16,9 @@ import contextlib
 import os
 import struct
 import threading
-from typing import Any, Final
+from typing import Final
+
+from msgspec import structs
 
 from dita import _journal
 from dita.clock import BootClock
@@ -82,42 +84,19 @@ class HighWater(Record, frozen=True, kw_only=True):
     end: int
     resume: ResumePoint
 
-    def fields(self) -> tuple[Any, ...]:
-        """In the order of a slot, from the namespace on."""
+    def slot(self, generation: int = 0) -> bytes:
+        """As it is stored."""
         resume = self.resume
-        return (
-            self.namespace_hash, self.epoch, self.identity, self.first_seq, self.seq, self.crc,
-            self.segment, self.end, resume.record_ms, resume.boottime_ns, resume.wall_ms,
-            _boot_bytes(resume.boot_id),
+        body = _SLOT.pack(
+            _MAGIC, _VERSION, generation, self.namespace_hash, self.epoch, self.identity,
+            self.first_seq, self.seq, self.crc, self.segment, self.end, resume.record_ms,
+            resume.boottime_ns, resume.wall_ms, _boot_bytes(resume.boot_id),
         )  # fmt: skip
-
-    @classmethod
-    def of(cls, fields: tuple[Any, ...]) -> HighWater:
-        """And back."""
-        space, epoch, identity, first_seq, seq, crc, segment, end, record_ms, boottime_ns = fields[
-            :10
-        ]
-        wall_ms, boot = fields[10:]
-        resume = ResumePoint(
-            record_ms=record_ms,
-            boot_id=boot.rstrip(b"\0").decode("ascii", "replace"),
-            boottime_ns=boottime_ns,
-            wall_ms=wall_ms,
-        )
-        return cls(
-            namespace_hash=space, epoch=epoch, identity=identity, first_seq=first_seq, seq=seq,
-            crc=crc, segment=segment, end=end, resume=resume,
-        )  # fmt: skip
+        return body + _journal.crc32c(body).to_bytes(4, "little")
 
 
 def _boot_bytes(boot_id: str) -> bytes:
     return boot_id.encode("ascii", "replace")[:_BOOT_ID_BYTES]
-
-
-def _encode(generation: int, fields: tuple[Any, ...]) -> bytes:
-    """One slot."""
-    body = _SLOT.pack(_MAGIC, _VERSION, generation, *fields)
-    return body + _journal.crc32c(body).to_bytes(4, "little")
 
 
 def _decode(data: bytes) -> tuple[int, HighWater] | None:
@@ -125,10 +104,23 @@ def _decode(data: bytes) -> tuple[int, HighWater] | None:
     body = data[:-4]
     if len(data) != _SLOT_BYTES or _journal.crc32c(body).to_bytes(4, "little") != data[-4:]:
         return None
-    magic, version, generation, *fields = _SLOT.unpack(body)
+    (
+        magic, version, generation, space, epoch, identity, first_seq, seq, crc, segment, end,
+        record_ms, boottime_ns, wall_ms, boot,
+    ) = _SLOT.unpack(body)  # fmt: skip
     if magic != _MAGIC or version != _VERSION:
         return None
-    return generation, HighWater.of(tuple(fields))
+    resume = ResumePoint(
+        record_ms=record_ms,
+        boot_id=boot.rstrip(b"\0").decode("ascii", "replace"),
+        boottime_ns=boottime_ns,
+        wall_ms=wall_ms,
+    )
+    found = HighWater(
+        namespace_hash=space, epoch=epoch, identity=identity, first_seq=first_seq, seq=seq,
+        crc=crc, segment=segment, end=end, resume=resume,
+    )  # fmt: skip
+    return generation, found
 
 
 class HighWaterFile:
@@ -174,7 +166,7 @@ class HighWaterFile:
         fd = self._disk.create(path)
         try:
             self._disk.fallocate(fd, _FILE_BYTES)
-            write_all(self._disk, fd, _encode(1, water.fields()), 0)
+            write_all(self._disk, fd, water.slot(1), 0)
             publish(self._disk, directory, fd, temporary, name)
         finally:
             self._disk.close(fd)
@@ -184,13 +176,22 @@ class HighWaterFile:
         """Open what was read or created, for writing.  OSError."""
         self._fd = self._disk.open(self.path)
 
-    def write(self, fields: tuple[Any, ...]) -> None:
-        """Replace the content, safe from the end of this process at once.  OSError."""
+    def write(
+        self, slot: bytes, seq: int, crc: int, segment: int, end: int,
+        record_ms: int, boottime_ns: int, wall_ms: int,
+    ) -> bytes:  # fmt: skip
+        """Replace the content by a slot with other figures, which is returned.  OSError.
+
+        It is safe from the end of this process at once.
+        """
         with self._lock:
             self._generation += 1
-            slot = _encode(self._generation, fields)
-            write_all(self._disk, self._fd, slot, self._writing * _APART)
+            new = _journal.stamp(
+                slot, self._generation, seq, crc, segment, end, record_ms, boottime_ns, wall_ms
+            )
+            write_all(self._disk, self._fd, new, self._writing * _APART)
             self._is_dirty = True
+            return new
 
     def sync(self) -> None:
         """Make durable what was written before this call.  Blocks.  OSError."""
@@ -232,13 +233,14 @@ class Marker:
         self._file = file
         self._clock = clock
         self._boot_id = clock.boot_id()
-        self._boot_bytes = _boot_bytes(self._boot_id)
         self._identity = identity
-        #: What was written last, as ``HighWater.fields`` has it: every commit makes a new one.
-        self._fields: tuple[Any, ...] = ()
+        #: What was written last.  Every commit makes a new one, so it stays packed.
+        self._slot = b""
         #: Time of the newest input that was appended, and when that was; then of the batch's.
         self._appended: tuple[int, int] | None = None
         self._sealed: tuple[int, int] | None = None
+        #: What the wall clock is ahead of the boot's.  It decides only after another boot.
+        self._ahead_ms = self._read_ahead_ms()
 
     def begin(self, namespace_hash: int, epoch: int) -> HighWater:
         """Make the file for a journal whose first segment comes next.  OSError.
@@ -272,13 +274,15 @@ class Marker:
                 seq=0, crc=0, segment=1, end=0, resume=unknown,
             )  # fmt: skip
             self._file.create(water)
-        self._fields = water.fields()
+        self._slot = water.slot()
         self._file.open()
 
     @property
     def water(self) -> HighWater:
         """What was written last."""
-        return HighWater.of(self._fields)
+        found = _decode(self._slot)
+        assert found is not None, "adopt comes first"
+        return found[1]
 
     def appended(self, record_ms: int) -> None:
         """An input was taken just now; it counts once it is in a batch that was synced."""
@@ -286,27 +290,35 @@ class Marker:
 
     def seal(self) -> None:
         """What was appended goes into a batch."""
+        if self._sealed is None and self._appended is not None:  # the first of this process
+            resume = structs.replace(self.water.resume, boot_id=self._boot_id)
+            self._slot = structs.replace(self.water, resume=resume).slot()
         self._sealed = self._appended
 
     def synced(self, seq: int, crc: int, segment: int, end: int) -> None:
         """Write that all up to ``seq`` was synced; others may act upon it then.  OSError."""
-        fields = self._fields
-        when = fields[8:]
-        if self._sealed is not None:
-            record_ms, taken_ns = self._sealed
-            when = record_ms, taken_ns, self._wall_ms(record_ms, taken_ns), self._boot_bytes
-        self._fields = (*fields[:4], seq, crc, segment, end, *when)
-        self._file.write(self._fields)
+        if self._sealed is None:  # no input of this process yet
+            resume = self.water.resume
+            when = resume.record_ms, resume.boottime_ns, resume.wall_ms
+        else:
+            when = *self._sealed, self._wall_ms(*self._sealed)
+        self._slot = self._file.write(self._slot, seq, crc, segment, end, *when)
+
+    def sync(self) -> None:
+        """Make durable what was written before this call.  Blocks.  OSError."""
+        self._ahead_ms = self._read_ahead_ms()
+        self._file.sync()
 
     def archived(self, first_seq: int) -> None:
         """Write, durably, that records before this one need not be here.  OSError."""
-        fields = self._fields
-        self._fields = (*fields[:3], first_seq, *fields[4:])
-        self._file.write(self._fields)
+        water = structs.replace(self.water, first_seq=first_seq)
+        self._slot = water.slot()
+        self.synced(water.seq, water.crc, water.segment, water.end)
         self._file.sync()
 
     def _wall_ms(self, record_ms: int, taken_ns: int) -> int:
         """The wall's time when a record was taken; its own when that is not known."""
-        if not self._boot_id:
-            return record_ms
-        return self._clock.now_ms() - (self._clock.boottime_ns() - taken_ns) // _NS_PER_MS
+        return taken_ns // _NS_PER_MS + self._ahead_ms if self._boot_id else record_ms
+
+    def _read_ahead_ms(self) -> int:
+        return self._clock.now_ms() - self._clock.boottime_ns() // _NS_PER_MS

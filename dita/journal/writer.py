@@ -234,9 +234,9 @@ class Journal(JournalReader):
             seq = self._writer.put_input(packed, texts, quarantines)
         except BufferError:
             raise self._full("an input was not accepted: too many wait already") from None
-        if not quarantines:
+        if not quarantines:  # that one has the time of what it takes out, which may be long ago
             self.newest_input = seq
-        self._marker.appended(record.received_ms)
+            self._marker.appended(record.received_ms)
         return seq
 
     def append_mark(self, state_hash: str) -> int:
@@ -346,7 +346,7 @@ class Journal(JournalReader):
         JournalFault when that fails, and nothing is tried again.
         """
         try:
-            self._water.sync()
+            self._marker.sync()
         except OSError as bad:
             raise self._break(f"a failed sync of {self._water.path}: {bad}") from bad
 

@@ -5,11 +5,13 @@ Called by `pink-ctl journal archive`; which segments may go is the journal's own
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 from dita.engine import Engine
-from dita.errors import UsageError
+from dita.errors import OperatorError, UsageError
 from dita.journal import Journal, JournalReader, SnapshotStore, archivable, archive
+from dita.runtime.history.index import FILE, Index
 from dita.runtime.lock import StateLock
 from dita.runtime.store import JOURNAL_FOLDER, SNAPSHOT_FOLDER
 
@@ -33,12 +35,29 @@ def archive_segments(directory: Path, target: Path, *, apply: bool) -> tuple[str
         try:
             names = archivable(journal, snapshots)
             if apply and names:
+                _remember(directory)
                 archive(journal, names, str(target))
             return names
         finally:
             journal.close()
     finally:
         lock.release()
+
+
+def _remember(directory: Path) -> None:
+    """Bring the index of trades and events up to date, so that it goes on knowing what they were.
+
+    OperatorError when that fails: nothing is archived then.
+    """
+    try:
+        Index.open(directory).close()
+    except sqlite3.Error as bad:
+        raise OperatorError(
+            "the index of trades was not brought up to date",
+            expected=f"a file that can be written: {directory / FILE}",
+            found=str(bad),
+            action="make room, or remove that file: it is made anew",
+        ) from bad
 
 
 def _opened(folder: Path, snapshots: SnapshotStore) -> Journal:

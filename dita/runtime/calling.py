@@ -117,7 +117,7 @@ def _unanswered(timeout_s: float) -> Unanswered:
         "serve does not answer",
         expected=f"an answer within {timeout_s:g} s",
         found="none",
-        action="its loop is stuck or very slow: look at its log; pink-ctl status",
+        action="its loop is stuck or very slow: look at its log, and restart it if it stays so",
     )
 
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
+from dita.display import amount
 from dita.errors import UsageError
-from dita.runtime.eventlog.event import Event
+from dita.runtime.eventlog.event import Event, EventName
 from dita.runtime.history.index import Index
 from dita.runtime.history.trades import TradeRow
+from dita.units import parse_money
 
 
 class Story(NamedTuple):
@@ -33,7 +37,7 @@ def story_of(index: Index, wanted: str) -> Story:
     trade_no, links = index.links(wanted)
     if trade_no:
         row = index.trade(trade_no)
-        events = list(index.events(trade_no=trade_no))
+        events = _merged_funding(list(index.events(trade_no=trade_no)), index, trade_no)
         name = row.trade if row is not None else ""
         if wanted == name:
             # A refused intent has no trade number: it is found by its name, from the last one on.
@@ -49,6 +53,17 @@ def story_of(index: Index, wanted: str) -> Story:
             action="`pink-ctl trades` lists them, `pink-ctl status` what is open",
         )
     return Story(wanted, None, events, links, [])
+
+
+def _merged_funding(events: list[Event], index: Index, trade_no: int) -> list[Event]:
+    """With the payments that were booked on the symbol while the trade held it, or its parts."""
+    for seq, part in index.funding(trade_no):
+        for event in index.events(after_seq=seq - 1, until_seq=seq):
+            if event.name is EventName.FUNDING:
+                whole = parse_money(event.fields["amount"])
+                words = f"{amount(part, sign=True)} of it: " if part != whole else ""
+                events.append(replace(event, text=words + event.text, trade_no=trade_no))
+    return sorted(events, key=lambda e: e.seq)
 
 
 def _merged(events: list[Event], named: Any, row: TradeRow | None) -> list[Event]:

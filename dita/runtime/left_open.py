@@ -12,10 +12,9 @@ from typing import Final
 
 from dita.display import quantity
 from dita.engine import Engine
-from dita.errors import DitaError
+from dita.errors import ENGINE_FAULTS, DitaError
 from dita.journal import JournalReader, SnapshotStore
 from dita.kernel import ExecutionKernel
-from dita.runtime.loop import ENGINE_FAULTS
 from dita.runtime.store import JOURNAL_FOLDER, SNAPSHOT_FOLDER
 
 #: A disk that hangs must not keep the page waiting.

@@ -30,6 +30,7 @@ from dita.venues import (
     OrderRef,
     OrderReport,
     PositionReport,
+    Rows,
     UnknownSymbol,
     Venue,
 )
@@ -142,13 +143,13 @@ async def their_view(kernel: ExecutionKernel, venue: Venue, assets: Iterable[str
     wanted = _once((*sorted(symbols), *assets))
     working = await _working(venue, wanted)
     looked_up = await _looked_up(kernel, venue, mine, working)
-    asked, positions = wanted, await answered("positions", venue.positions())
+    asked, positions = wanted, await positions_of(venue, wanted)
     for _ in range(ROUNDS_MAX):
         wanted = _once((*asked, *sorted(p.asset for p in positions)))
         if wanted == asked:
             break
         working += await _working(venue, wanted[len(asked) :])
-        asked, positions = wanted, await answered("positions", venue.positions())
+        asked, positions = wanted, await positions_of(venue, wanted)
     balance = await answered("balance", venue.balance())
     return TheirView(
         assets=asked,
@@ -163,8 +164,25 @@ async def their_view(kernel: ExecutionKernel, venue: Venue, assets: Iterable[str
 async def _working(venue: Venue, assets: Iterable[str]) -> list[OrderReport]:
     found: list[OrderReport] = []
     for asset in assets:
-        found += await answered(f"open orders of {asset}", venue.open_orders(asset))
+        found += await open_orders_of(venue, asset)
     return found
+
+
+async def open_orders_of(venue: Venue, asset: str) -> Rows[OrderReport]:
+    """Every working order of a symbol.  VenueError, also for a row that cannot be read."""
+    return await answered(f"open orders of {asset}", _read(venue.open_orders(asset), (asset,)))
+
+
+async def positions_of(venue: Venue, assets: Iterable[str]) -> Rows[PositionReport]:
+    """Every position of these symbols, and what can be read of others.  VenueError."""
+    return await answered("positions", _read(venue.positions(), assets))
+
+
+async def _read(question: Awaitable[Rows[T]], assets: Iterable[str]) -> Rows[T]:
+    rows = await question
+    for asset in assets:
+        rows.about(asset)
+    return rows
 
 
 def _once(assets: Iterable[str]) -> tuple[str, ...]:

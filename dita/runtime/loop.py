@@ -28,6 +28,7 @@ from dita.contracts import (
 )
 from dita.engine import Engine, Outcome
 from dita.errors import (
+    ENGINE_FAULTS,
     BadField,
     DitaError,
     KernelFault,
@@ -40,10 +41,6 @@ from dita.runtime.alarms import Alarms, call_each
 from dita.venues import Venue
 
 Input = KernelIntent | VenueEvent
-
-#: How the engine ends when an invariant is broken: by its own word, or as pure code does that was
-#: handed something it does not expect.
-ENGINE_FAULTS = (KernelFault, ArithmeticError, AssertionError, LookupError, TypeError, ValueError)
 
 INBOX_MAX = 65_536
 BATCH_MAX = 512

@@ -53,7 +53,11 @@ def known_by(replayed: Replayed, *, ahead_ms: int, hedge: bool) -> Known:
 
 
 def said(position: PositionReport, quantity_e8: int, orders: Iterable[OrderReport]) -> Known:
-    """What a person says of a position, with every order of ours up to now in it."""
+    """What a person says of a position, with every order of ours up to now in it.
+
+    QueryFailed while an order that may be ours cannot be read.
+    """
+    _all_of_ours_readable(orders)
     filled = {o.client_order_id.lower(): o.filled_e8 for o in orders if is_ours(o.client_order_id)}
     sizes = {(plain_symbol(position.asset), 0): position.side * quantity_e8}
     return Known(sizes, filled, frozenset())
@@ -62,6 +66,12 @@ def said(position: PositionReport, quantity_e8: int, orders: Iterable[OrderRepor
 def is_ours(client_order_id: str) -> bool:
     """Has a client order id the form of one of ours?"""
     return is_own_client_id(client_order_id) or is_emergency_client_id(client_order_id)
+
+
+def _all_of_ours_readable(orders: Iterable[OrderReport]) -> None:
+    for row in unreadable_in(orders):
+        if not row.client_order_id or is_ours(row.client_order_id):
+            raise QueryFailed("an order that may be ours cannot be read", found=row.why)
 
 
 async def own_size(position: PositionReport, known: Known, orders_of: Orders) -> int:
@@ -74,9 +84,7 @@ async def own_size(position: PositionReport, known: Known, orders_of: Orders) ->
     place = (plain_symbol(position.asset), int(position.side) if known.hedge else 0)
     size_e8 = known.sizes.get(place, 0)
     orders = await orders_of(position.asset, 0)
-    for row in unreadable_in(orders):
-        if not row.client_order_id or is_ours(row.client_order_id):
-            raise QueryFailed("an order that may be ours cannot be read", found=row.why)
+    _all_of_ours_readable(orders)
     for order in orders:
         moved_e8 = _moved(order, known)
         if not moved_e8:

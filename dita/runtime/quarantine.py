@@ -7,7 +7,7 @@ What that record does to slots and entries is the kernel's matter.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol
 
 from msgspec.structs import replace
@@ -73,6 +73,9 @@ class Quarantine:
         self.repeated = 0
         #: The newest one, in words; "" for none.
         self.last = ""
+        self._listener: Callable[[KernelIntent, Outcome, int], None] | None = None
+        #: What was taken out while nobody listened yet.
+        self._untold: list[tuple[KernelIntent, Outcome, int]] = []
         for fault, control in _found(store.journal):
             self._remember(fault, control)
 
@@ -98,11 +101,23 @@ class Quarantine:
         slot = slot_of(store.engine.kernel, record)
         control = _control(record, seq, slot, fault)
         packed = store.engine.kernel.pack(control).pack()
-        store.journal.append_quarantine(control, packed)
+        control_seq = store.journal.append_quarantine(control, packed)
         done = store.engine.apply(control)
+        self._untold.append((control, done, control_seq))
+        self._tell()
         self._remember(record, control)
         self._hold_to_the_limits(record, slot, fault)
         return self._refused(record, done.effects, control.reason)
+
+    def listen(self, listener: Callable[[KernelIntent, Outcome, int], None]) -> None:
+        """Tell of each record that takes an input out: the record, what it did, its number; also
+        of those of the recovery.  The listener must not raise."""
+        self._listener = listener
+        self._tell()
+
+    def _tell(self) -> None:
+        while self._listener is not None and self._untold:
+            self._listener(*self._untold.pop(0))
 
     def status(self) -> dict[str, Any]:
         """For an operator, in plain values."""

@@ -27,7 +27,7 @@ from dita.engine import Outcome
 from dita.errors import RefusedForSafety, UsageError, VenueError
 from dita.identity import plain_symbol
 from dita.runtime.factory import Bundle
-from dita.runtime.looking import answered
+from dita.runtime.looking import answered, open_orders_of, positions_of
 from dita.settings import VenueEnvironment
 from dita.units import MONEY_ONE, format_money, format_price, format_quantity, parse_price
 from dita.venues import OrderRef, OrderReport
@@ -131,8 +131,8 @@ class RoundTrip:
         await self._size()
 
     async def _check_free(self) -> None:
-        positions = await answered("positions", self.venue.positions())
-        orders = await answered(f"open orders of {self.asset}", self.venue.open_orders(self.asset))
+        positions = await positions_of(self.venue, (self.asset,))
+        orders = await open_orders_of(self.venue, self.asset)
         taken = [
             f"position {p.side.name}" for p in positions if plain_symbol(p.asset) == self._plain
         ]
@@ -222,7 +222,7 @@ class RoundTrip:
         self._check_fill("fill", report)
         held = [
             p
-            for p in await answered("positions", self.venue.positions())
+            for p in await positions_of(self.venue, (self.asset,))
             if plain_symbol(p.asset) == self._plain
         ]
         slot = next((s for s in self.kernel.active_slots() if s.trade_id == self.trade_id), None)
@@ -249,10 +249,10 @@ class RoundTrip:
     async def _check_flat(self, name: str) -> None:
         held = [
             p
-            for p in await answered("positions", self.venue.positions())
+            for p in await positions_of(self.venue, (self.asset,))
             if plain_symbol(p.asset) == self._plain
         ]
-        orders = await answered(f"open orders of {self.asset}", self.venue.open_orders(self.asset))
+        orders = await open_orders_of(self.venue, self.asset)
         self._check(
             name,
             not held and not orders and not self._in_a_slot(),

@@ -266,7 +266,8 @@ async def _served(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop_requested.set)
     loop.add_signal_handler(signal.SIGHUP, chronicle.note, "TERMINAL")
-    chronicle.attach(bundle.runtime, bundle.store.journal.append_note)
+    store = bundle.store
+    chronicle.attach(bundle.runtime, store.journal.append_note, store.quarantine)
     bundle.log_status = chronicle.status
     chronicle.note("STARTED", **_start_of(bundle))
     control = ControlServer(

@@ -15,7 +15,7 @@ from typing import Final
 from dita.clock import MachineClock
 from dita.contracts import KernelIntent, VenueEvent
 from dita.engine import Engine
-from dita.errors import JournalFault, RefusedForSafety
+from dita.errors import ENGINE_FAULTS, JournalFault, RefusedForSafety
 from dita.journal import (
     Disk,
     Epoch,
@@ -28,7 +28,7 @@ from dita.journal import (
     size_bytes,
 )
 from dita.runtime.begun import hold_to_the_journal
-from dita.runtime.loop import ENGINE_FAULTS, Input
+from dita.runtime.loop import Input
 from dita.runtime.quarantine import Quarantine
 from dita.settings import Settings
 

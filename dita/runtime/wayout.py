@@ -195,7 +195,8 @@ class WayOut:
             hedge = self.settings.kernel.hedge
             return known_by(self.replayed, ahead_ms=ahead_ms, hedge=hedge)
         symbol = plain_symbol(self.symbols[0])
-        found = [p for p in await venue.positions() if plain_symbol(p.asset) == symbol]
+        positions = (await venue.positions()).about(symbol)
+        found = [p for p in positions if plain_symbol(p.asset) == symbol]
         if len(found) != 1:
             raise UsageError(
                 "--quantity refused",

@@ -15,6 +15,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from dita.clock import Clock
+from dita.contracts import KernelIntent
 from dita.engine import Engine, Outcome
 from dita.errors import DitaError
 from dita.journal import Note
@@ -24,6 +25,7 @@ from dita.runtime.eventlog.event import Event, EventName, Level
 from dita.runtime.eventlog.output import Output
 from dita.runtime.eventlog.teller import Teller
 from dita.runtime.loop import Input, RunState, Runtime
+from dita.runtime.quarantine import Quarantine
 
 #: Words that wait for their commit; more only when something is badly wrong.
 PENDING_MAX = 65_536
@@ -42,11 +44,18 @@ class Chronicle:
         self._namespace = ""
         self._journal_note: Callable[[Note], int] | None = None
         self._pending: deque[tuple[Outcome, tuple[Event, ...]]] = deque(maxlen=PENDING_MAX)
+        #: What took an input out of the state, in words; told in that input's place.
+        self._aside: tuple[Event, ...] = ()
         self._gap_ms = 0
         #: What could not be put into words.
         self.failures = 0
 
-    def attach(self, runtime: Runtime, journal_note: Callable[[Note], int]) -> None:
+    def attach(
+        self,
+        runtime: Runtime,
+        journal_note: Callable[[Note], int],
+        quarantine: Quarantine | None = None,
+    ) -> None:
         """Listen to a runtime.  ``journal_note`` appends to its journal."""
         engine: Engine = runtime.engine
         self._teller = Teller(engine, trace=self._trace, detail=self._detail)
@@ -57,12 +66,25 @@ class Chronicle:
         runtime.on_state.append(self.entered)
         runtime.alarms.listeners.append(self.alarmed)
         self._now_ms = runtime.time.now_ms  # that of the inputs, whatever the wall clock does
+        if quarantine is not None:
+            quarantine.listen(self.set_aside)
+            self._tell_aside()  # of the recovery
 
     # -- inputs ------------------------------------------------------------------------------------
 
     def applied(self, record: Input, outcome: Outcome) -> None:
         """An input was applied: put it into words while the kernel stands as it left it."""
-        self._pending.append((outcome, self._words(record, outcome)))
+        aside, self._aside = self._aside, ()
+        self._pending.append((outcome, aside or self._words(record, outcome)))
+
+    def set_aside(self, control: KernelIntent, outcome: Outcome, seq: int) -> None:
+        """An input was taken out of the state by a record of its own: that one is told."""
+        self._aside += tuple(replace(e, seq=seq) for e in self._words(control, outcome))
+
+    def _tell_aside(self) -> None:
+        aside, self._aside = self._aside, ()
+        for event in aside:
+            self._tell(event)
 
     def publish(self, record: Input, outcome: Outcome, seq: int) -> None:
         """It is durable: tell it."""
@@ -71,7 +93,7 @@ class Chronicle:
         else:  # refused before it was applied
             events = self._words(record, outcome)
         for event in events:
-            self._tell(replace(event, seq=seq))
+            self._tell(replace(event, seq=event.seq or seq))
 
     def _words(self, record: Input, outcome: Outcome) -> tuple[Event, ...]:
         if self._teller is None:
@@ -137,6 +159,7 @@ class Chronicle:
 
     def close(self) -> None:
         """Last lines and last alerts, within a few seconds."""
+        self._tell_aside()  # if its process ends because of it
         if self.alerter is not None:
             self.alerter.close()
         self.output.close()

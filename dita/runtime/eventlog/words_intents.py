@@ -15,6 +15,7 @@ from dita.contracts import (
     RiskLimit,
 )
 from dita.display import amount, price, quantity
+from dita.refusals import MEANINGS
 from dita.runtime.eventlog.event import EventName, Level
 from dita.runtime.eventlog.page import ROLES, Page
 from dita.units import QUANTITY_MAX, format_quantity
@@ -139,7 +140,8 @@ def is_no_news(page: Page) -> bool:
     """Is it a refused event that changes nothing and that nobody has to hear of?"""
     if isinstance(page.record, KernelIntent):
         return page.record.command is Command.MARK_PRICE
-    return page.code in NO_NEWS
+    # What was taken out of the state before and is told again is counted in status.
+    return page.code in NO_NEWS or KernelDiagnosticCode.QUARANTINED in page.outcome.kernel.notes
 
 
 def tell_refusal(page: Page, times: int = 1) -> None:
@@ -157,8 +159,6 @@ def tell_refusal(page: Page, times: int = 1) -> None:
         level = Level.DEBUG if is_no_news(page) else Level.WARNING
         if code is KernelDiagnosticCode.ANCHOR_NOT_QUIET:
             level = Level.INFO  # money has just moved: whoever asked tries again in a second
-        if code is KernelDiagnosticCode.DUPLICATE_EVENT:
-            why += " (this intent was taken before)"
         if times > 1:
             why += f", {times} times by now"
         page.add(
@@ -174,6 +174,14 @@ def tell_refusal(page: Page, times: int = 1) -> None:
 
 
 def refusal_words(code: KernelDiagnosticCode, details: dict[str, str | int | bool]) -> str:
-    """A refusal's code with its details: SLOT_BUSY, or INVALID_INTENT (field …, expected …)."""
-    told = ", ".join(f"{name} {value}" for name, value in details.items())
-    return f"{code.name} ({told})" if told else code.name
+    """What a refusal means, with its figures, and its code for who looks it up."""
+    rest = dict(details)
+    told = [MEANINGS.get(code.name, "")]
+    if "field" in rest:
+        expected = rest.pop("expected", "")
+        field = f"{rest.pop('field')} {rest.pop('value', '')}".rstrip()
+        told = [": ".join(filter(None, (told[0], field))), f"expected {expected}"]
+    elif "causes" in rest:
+        told[0] += f": {rest.pop('causes')}"
+    told += [f"{name.replace('_', ' ')} {value}" for name, value in rest.items()]
+    return f"{', '.join(filter(None, told))} [{code.name}]".lstrip()

@@ -352,7 +352,7 @@ def _flat(page: Page, name: str) -> None:
     gross = trade.realized + trade.trueup
     net = gross - trade.fees
     text = (
-        f"{name}: {_won(net)} so far: price {amount(gross, sign=True)},"
+        f"{name}: {_won(net)} so far, before funding: price {amount(gross, sign=True)},"
         f" fees {amount(-trade.fees, sign=True)}"
     )
     page.add(
@@ -373,7 +373,7 @@ def _done(page: Page, effect: Effect) -> None:
         gross, fees, source = trade.realized + trade.trueup, trade.fees, trade.pnl_source
     words = "the exchange's figures" if source == "exchange" else "partly our own estimate"
     text = (
-        f"{effect.trade_id}: {_won(gross - fees)}: price {amount(gross, sign=True)},"
+        f"{effect.trade_id}: {_won(gross - fees)} before funding: price {amount(gross, sign=True)},"
         f" fees {amount(-fees, sign=True)}; {words}"
     )
     page.add_effect(

@@ -7,6 +7,7 @@ and made anew.  A directory that cannot be written to gets an index in memory.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import stat
@@ -17,50 +18,48 @@ from typing import Any, Final
 import msgspec
 
 from dita import __version__
-from dita.contracts import (
-    EffectKind,
-    KernelDiagnosticCode,
-    KernelEventKind,
-    KernelIntent,
-    KernelTransition,
-    OrderSide,
-    TradeSide,
-    TradeStage,
-    VenueEvent,
-)
-from dita.engine import Engine, Outcome
-from dita.journal import JournalReader
+from dita.contracts import KernelIntent, VenueEvent
+from dita.engine import Engine
+from dita.errors import JournalFault, OperatorError
+from dita.journal import JournalReader, SnapshotStore
 from dita.journal.following import Follower, Step
-from dita.journal.records import Input
-from dita.runtime.eventlog.event import Event, EventName, Level
+from dita.runtime.eventlog.event import Event, Level
 from dita.runtime.eventlog.teller import Teller
+from dita.runtime.history.rows import Kept, event_of, event_row, kept, link_of, link_row
 from dita.runtime.history.trades import TradeBook, TradeRow
-from dita.units import format_money, format_price, format_quantity
+from dita.runtime.store import JOURNAL_FOLDER, SNAPSHOT_FOLDER
 
 FILE: Final = "index.sqlite"
 #: Rises with every change of what is kept or how it reads.
-VERSION: Final = f"1 {__version__}"
+VERSION: Final = f"2 {__version__}"
 BATCH: Final = 5_000
+#: So long another command may make it; then one is made in memory.
+PATIENCE_S: Final = 20.0
+_BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+#: So many rows are asked for at once: who reads slowly must not lock it.
+PAGE: Final = 2_000
 
 _TABLES: Final = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS trades (
+CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
+CREATE TABLE trades (
   trade_no INTEGER PRIMARY KEY, trade TEXT, asset TEXT, asked_ms INTEGER, opened_ms INTEGER,
-  closed_ms INTEGER, row BLOB);
-CREATE INDEX IF NOT EXISTS trades_by_name ON trades (trade);
-CREATE INDEX IF NOT EXISTS trades_by_end ON trades (closed_ms);
-CREATE TABLE IF NOT EXISTS funding (
+  over_ms INTEGER, row BLOB);
+CREATE INDEX trades_by_name ON trades (trade);
+CREATE INDEX trades_by_end ON trades (over_ms);
+CREATE TABLE funding (
   seq INTEGER, asset TEXT, time_ms INTEGER, amount TEXT, trade_no INTEGER);
-CREATE TABLE IF NOT EXISTS events (
+CREATE INDEX funding_by_trade ON funding (trade_no);
+CREATE TABLE events (
   seq INTEGER, time_ms INTEGER, level INTEGER, name TEXT, trade_no INTEGER, trade TEXT,
   slot INTEGER, order_no INTEGER, asset TEXT, text TEXT, fields BLOB);
-CREATE INDEX IF NOT EXISTS events_by_time ON events (time_ms);
-CREATE INDEX IF NOT EXISTS events_by_trade ON events (trade_no);
-CREATE INDEX IF NOT EXISTS events_by_name ON events (trade);
-CREATE TABLE IF NOT EXISTS links (
+CREATE INDEX events_by_seq ON events (seq);
+CREATE INDEX events_by_time ON events (time_ms);
+CREATE INDEX events_by_trade ON events (trade_no);
+CREATE INDEX events_by_name ON events (trade);
+CREATE TABLE links (
   seq INTEGER, trade_no INTEGER, trade TEXT, slot INTEGER, order_no INTEGER, ids TEXT, row BLOB);
-CREATE INDEX IF NOT EXISTS links_by_trade ON links (trade_no);
-CREATE INDEX IF NOT EXISTS links_by_ids ON links (ids);
+CREATE INDEX links_by_trade ON links (trade_no);
+CREATE INDEX links_by_ids ON links (ids);
 """
 
 
@@ -70,12 +69,21 @@ _NAMES: Final = ("meta", "trades", "funding", "events", "links")
 class Index:
     """The index of one state directory, brought up to date when it is opened."""
 
-    def __init__(self, base: sqlite3.Connection, reader: JournalReader, kept: str) -> None:
+    def __init__(
+        self,
+        base: sqlite3.Connection,
+        reader: JournalReader,
+        snapshots: SnapshotStore,
+        kept: str,
+    ) -> None:
         self._base = base
         self._reader = reader
+        self._snapshots = snapshots
         #: Where it is kept; "" in memory.
         self.kept = kept
         self._last_seq = 0
+        #: What came up to this record is not in here: it was archived. 0: everything is.
+        self.begins_behind = 0
         self._engine: Engine
         self._teller: Teller
         self._book: TradeBook
@@ -83,28 +91,33 @@ class Index:
         self._rows: dict[str, list[tuple[Any, ...]]] = {"events": [], "links": []}
 
     @classmethod
-    def open(cls, directory: Path, reader: JournalReader) -> Index:
-        """The index of a journal, up to date.  Slow when there is none yet: it reads everything."""
+    def open(cls, directory: Path) -> Index:
+        """The index of a state directory, up to date.  Slow when there is none yet: it reads
+        everything.  OperatorError without a journal."""
         path = directory / FILE
-        kept = _usable(path)
-        try:
-            return cls._of(path if kept else None, reader)
-        except sqlite3.DatabaseError:  # damaged: what it said is all in the journal
-            if not kept:
-                raise
-        path.unlink(missing_ok=True)
-        return cls._of(path if _usable(path) else None, reader)
+        for _ in range(2):
+            if not _usable(path):
+                break
+            try:
+                return cls._of(str(path), directory)
+            except sqlite3.DatabaseError as bad:
+                if getattr(bad, "sqlite_errorcode", 0) & 0xFF in _BUSY:
+                    break
+            with contextlib.suppress(OSError):
+                path.unlink()  # damaged, or no room for it: what it said is all in the journal
+        return cls._of("", directory)
 
     @classmethod
-    def _of(cls, path: Path | None, reader: JournalReader) -> Index:
-        base = sqlite3.connect(
-            ":memory:" if path is None else path, timeout=5.0, isolation_level="IMMEDIATE"
-        )
+    def _of(cls, path: str, directory: Path) -> Index:
+        base = sqlite3.connect(path or ":memory:", timeout=PATIENCE_S, isolation_level=None)
         try:
-            base.execute("PRAGMA synchronous = OFF")  # it can be made again at any time
-            index = cls(base, reader, "" if path is None else str(path))
+            base.execute("BEGIN IMMEDIATE")  # one at a time, and what follows is done or not
+            # Opened behind the lock: whoever had it may have seen more of a growing journal.
+            reader = JournalReader.open(directory / JOURNAL_FOLDER)
+            index = cls(base, reader, SnapshotStore(directory / SNAPSHOT_FOLDER), path)
             index._begin()
             index.update()
+            base.execute("COMMIT")
         except BaseException:
             base.close()
             raise
@@ -119,22 +132,47 @@ class Index:
     def _begin(self) -> None:
         """Go on from what is kept, if it is of this journal and of this release."""
         found = self._base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        whole = {name for (name,) in found} >= set(_NAMES)
-        self._base.executescript(_TABLES)
-        kept = dict(self._base.execute("SELECT key, value FROM meta"))
-        if not whole or not kept or not self._fits(kept):
-            for table in _NAMES:
-                self._base.execute(f"DELETE FROM {table}")
-            self._resume(self._reader.epoch.engine())
+        tables = {name for (name,) in found}
+        kept: dict[str, Any] = {}
+        if tables == set(_NAMES):
+            kept = dict(self._base.execute("SELECT key, value FROM meta"))
+        if not kept or not self._fits(kept):
+            for table in tables:
+                self._base.execute(f'DROP TABLE "{table}"')
+            for statement in filter(str.strip, _TABLES.split(";")):
+                self._base.execute(statement)
+            self._beginning()
             return
         self._last_seq = int(kept["last_seq"])
+        self.begins_behind = int(kept["begins_behind"])
         self._resume(Engine.restore(kept["engine"]))
         self._teller.remember(kept["teller"])
         for (row,) in self._base.execute(
             f"SELECT row FROM trades WHERE trade_no IN ({self._known_trades()})"
         ):
-            trade = msgspec.msgpack.decode(row, type=_Kept).row()
+            trade = msgspec.msgpack.decode(row, type=Kept).row()
             self._book.open[trade.trade_no] = trade
+
+    def _beginning(self) -> None:
+        """Go on from nothing; of an archived journal from the oldest state that is known of it."""
+        reader = self._reader
+        if not reader.is_archived:
+            self._resume(reader.epoch.engine())
+            return
+        for snapshot in reversed(list(self._snapshots.sound())):
+            if snapshot.epoch == reader.report.epoch and snapshot.seq >= reader.first_seq - 1:
+                with contextlib.suppress(OperatorError):  # of another release
+                    self._resume(Engine.restore(snapshot.state))
+                    self._last_seq = self.begins_behind = snapshot.seq
+                    self._book.begin()
+                    return
+        raise JournalFault(
+            "nothing says what came before the segments that are here",
+            expected=f"a sound snapshot of record {reader.first_seq - 1} or later in"
+            f" {self._snapshots.directory}",
+            found="; ".join(self._snapshots.problems) or "none",
+            action=f"copy the archived segments back into {reader.directory}",
+        )
 
     def _fits(self, kept: dict[str, Any]) -> bool:
         if kept.get("version") != VERSION or kept.get("epoch") != self._reader.report.epoch:
@@ -159,13 +197,12 @@ class Index:
         last = self._reader.report.last_seq
         if last <= self._last_seq:
             return
-        with self._base:
-            for step in self._follower.follow(self._reader, self._last_seq + 1):
-                self._take(step)
-                if len(self._rows["events"]) > BATCH:
-                    self._write()
-            self._write()
-            self._keep(last)
+        for step in self._follower.follow(self._reader, self._last_seq + 1):
+            self._take(step)
+            if len(self._rows["events"]) > BATCH:
+                self._write()
+        self._write()
+        self._keep(self._follower.reached)
 
     def news(self, reader: JournalReader) -> list[Event]:
         """The events that the journal has more than before; nothing is kept of them."""
@@ -174,7 +211,7 @@ class Index:
             return []
         steps = self._follower.follow(reader, self._last_seq + 1)
         found = [event for step in steps for event in self._take(step)]
-        self._last_seq = last
+        self._last_seq = self._follower.reached
         for rows in self._rows.values():
             rows.clear()
         return found
@@ -187,9 +224,9 @@ class Index:
         else:
             events = self._teller.tell(record, outcome, step.seq)
             if outcome.kernel.transition is not None or isinstance(record, KernelIntent):
-                self._rows["links"].append(_link_row(step.seq, record, outcome))
+                self._rows["links"].append(link_row(step.seq, record, outcome))
             self._book.take(step)
-        self._rows["events"] += [_event_row(event) for event in events]
+        self._rows["events"] += [event_row(event) for event in events]
         return events
 
     def _write(self) -> None:
@@ -204,7 +241,7 @@ class Index:
         self._base.executemany(
             "INSERT OR REPLACE INTO trades VALUES (?, ?, ?, ?, ?, ?, ?)",
             [
-                (t.trade_no, t.trade, t.asset, t.asked_ms, t.opened_ms, t.closed_ms, _kept(t))
+                (t.trade_no, t.trade, t.asset, t.asked_ms, t.opened_ms, t.over_ms, kept(t))
                 for t in trades
             ],
         )
@@ -217,6 +254,7 @@ class Index:
             "version": VERSION,
             "epoch": self._reader.report.epoch,
             "last_seq": last,
+            "begins_behind": self.begins_behind,
             "crc": chunk.crc(0),
             "engine": self._engine.save(),
             "teller": self._teller.memory(),
@@ -230,9 +268,9 @@ class Index:
         self, *, since_ms: int = 0, until_ms: int = 0, asset: str = "", trade: str = ""
     ) -> list[TradeRow]:
         """Trades that ended in a time, and those that have not; oldest first."""
-        where, values = ["(closed_ms >= ? OR closed_ms = 0)"], [since_ms]
+        where, values = ["(over_ms >= ? OR over_ms = 0)"], [since_ms]
         if until_ms:
-            where.append("(closed_ms < ? AND COALESCE(NULLIF(opened_ms, 0), asked_ms) < ?)")
+            where.append("(over_ms < ? AND COALESCE(NULLIF(opened_ms, 0), asked_ms) < ?)")
             values += [until_ms, until_ms]
         names: list[Any] = []
         if asset:
@@ -245,13 +283,20 @@ class Index:
             f"SELECT row FROM trades WHERE {' AND '.join(where)} ORDER BY trade_no",
             (*values, *names),
         )
-        return [msgspec.msgpack.decode(row, type=_Kept).row() for (row,) in rows]
+        return [msgspec.msgpack.decode(row, type=Kept).row() for (row,) in rows]
 
     def trade(self, trade_no: int) -> TradeRow | None:
         """One trade by its number."""
         found = self._base.execute("SELECT row FROM trades WHERE trade_no = ?", (trade_no,))
         row = found.fetchone()
-        return msgspec.msgpack.decode(row[0], type=_Kept).row() if row else None
+        return msgspec.msgpack.decode(row[0], type=Kept).row() if row else None
+
+    def funding(self, trade_no: int) -> list[tuple[int, int]]:
+        """Payments that a trade had a part in: record and that part."""
+        rows = self._base.execute(
+            "SELECT seq, amount FROM funding WHERE trade_no = ? ORDER BY seq", (trade_no,)
+        )
+        return [(seq, int(amount)) for seq, amount in rows]
 
     def loose_funding(self, since_ms: int = 0, until_ms: int = 0) -> int:
         """Funding of no trade of ours, as its sum."""
@@ -271,6 +316,7 @@ class Index:
         trade_no: int = 0,
         level: Level = Level.INFO,
         after_seq: int = 0,
+        until_seq: int = 0,
     ) -> Iterator[Event]:
         """Events in their order."""
         where = "time_ms >= ? AND level >= ? AND seq > ?"
@@ -279,14 +325,21 @@ class Index:
             ("time_ms <", until_ms),
             ("trade =", trade),
             ("trade_no =", trade_no),
+            ("seq <=", until_seq),
         ):
             if value:
                 where += f" AND {column} ?"
                 values.append(value)
-        for row in self._base.execute(
-            f"SELECT * FROM events WHERE {where} ORDER BY seq, rowid", values
-        ):
-            yield _event_of(row)
+        last = 0
+        while True:
+            page = self._base.execute(
+                f"SELECT rowid, * FROM events WHERE {where} AND rowid > ? ORDER BY rowid LIMIT ?",
+                (*values, last, PAGE),
+            ).fetchall()
+            for last, *row in page:  # noqa: B007 - where the next page goes on
+                yield event_of(tuple(row))
+            if len(page) < PAGE:
+                return
 
     def links(self, wanted: str) -> tuple[int, list[dict[str, Any]]]:
         """The trade number that a trade id, an order id or ``#number`` or a slot means, and every
@@ -343,125 +396,3 @@ def _usable(path: Path) -> bool:
         return stat.S_ISREG(found.st_mode) and found.st_uid == owner and os.access(path, os.W_OK)
     except OSError:
         return False
-
-
-# -- rows ------------------------------------------------------------------------------------------
-
-
-class _Kept(msgspec.Struct):
-    """A trade as it is kept: money passes 64 bits, so it is text."""
-
-    plain: dict[str, Any]
-    money: dict[str, str]
-
-    def row(self) -> TradeRow:
-        """The trade again."""
-        whole = {**self.plain, **{name: int(text) for name, text in self.money.items()}}
-        return msgspec.convert(whole, TradeRow)
-
-
-_MONEY: Final = ("gross", "fees", "funding")
-
-
-def _kept(row: TradeRow) -> bytes:
-    plain = msgspec.to_builtins(row)
-    money = {name: str(plain.pop(name)) for name in _MONEY}
-    return msgspec.msgpack.encode(_Kept(plain, money))
-
-
-def _event_row(e: Event) -> tuple[Any, ...]:
-    return (
-        e.seq, e.time_ms, int(e.level), e.name.value, e.trade_no, e.trade, e.slot, e.order_no,
-        e.asset, e.text, msgspec.json.encode(e.fields),
-    )  # fmt: skip
-
-
-def _event_of(row: tuple[Any, ...]) -> Event:
-    seq, time_ms, level, name, trade_no, trade, slot, order_no, asset, text, fields = row
-    return Event(
-        time_ms=time_ms, name=EventName(name), level=Level(level), text=text, seq=seq,
-        trade=trade, trade_no=trade_no, slot=slot, order_no=order_no, asset=asset,
-        fields=msgspec.json.decode(fields),
-    )  # fmt: skip
-
-
-def _link_row(seq: int, record: Input, outcome: Outcome) -> tuple[Any, ...]:
-    kernel = outcome.kernel
-    done = kernel.transition or _NO_TRANSITION
-    if isinstance(record, KernelIntent):
-        trade, ids, told, words = record.trade_id, record.intent_id, record.reason, ""
-        price_e10 = record.reference_price_e10
-    else:
-        trade, told, words = "", record.venue_order_id, record.message
-        ids, price_e10 = told or record.client_order_id, record.price_e10
-    raw = _Link(
-        seq, record.received_ms, kernel.trigger.name, told, int(kernel.code), int(done.before),
-        int(done.after), int(record.side), price_e10, done.size_e8, done.quantity_delta_e8,
-        str(done.realized_delta), str(done.trueup_delta), str(done.fee_delta),
-        [int(effect.kind) for effect in outcome.effects], [int(note) for note in kernel.notes],
-        words, str(outcome.account.capital), kernel.transition is not None,
-    )  # fmt: skip
-    packed = msgspec.msgpack.encode(raw)
-    return seq, done.trade_no, trade, done.slot_id, done.order_no, ids, packed
-
-
-class _Link(msgspec.Struct, array_like=True):
-    """One input as it is kept; written out only for who asks."""
-
-    seq: int
-    time_ms: int
-    trigger: str
-    told: str
-    code: int
-    before: int
-    after: int
-    side: int
-    price_e10: int
-    size_e8: int
-    delta_e8: int
-    realized: str
-    trueup: str
-    fee: str
-    effects: list[int]
-    notes: list[int]
-    words: str
-    capital: str
-    moved: bool
-
-
-_NO_TRANSITION: Final = KernelTransition(
-    KernelEventKind.TICK, TradeStage.IDLE, TradeStage.IDLE, -1, 0, 0, 0, 0, 0, 0, 0, 0
-)
-
-
-def link_of(packed: bytes) -> dict[str, Any]:
-    """One input with its transition, money and effects, as plain values."""
-    raw = msgspec.msgpack.decode(packed, type=_Link)
-    moved = raw.moved
-    return {
-        "seq": raw.seq,
-        "time_ms": raw.time_ms,
-        "input": raw.trigger,
-        "told": raw.told,
-        "code": KernelDiagnosticCode(raw.code).name,
-        "before": TradeStage(raw.before).name if moved else "",
-        "after": TradeStage(raw.after).name if moved else "",
-        "side": OrderSide(raw.side).name
-        if raw.trigger in KernelEventKind.__members__
-        else TradeSide(raw.side).name,
-        "price": format_price(raw.price_e10) if raw.price_e10 else "",
-        "size": format_quantity(abs(raw.size_e8)) if moved else "",
-        "filled": format_quantity(abs(raw.delta_e8)) if moved else "",
-        "realized": format_money(int(raw.realized)),
-        "trueup": format_money(int(raw.trueup)),
-        "fee": format_money(int(raw.fee)),
-        "asked": [EffectKind(kind).name for kind in raw.effects],
-        "notes": [KernelDiagnosticCode(note).name for note in raw.notes],
-        "words": raw.words,
-        "capital": format_money(int(raw.capital)),
-    }
-
-
-def open_index(directory: Path, journal: Path) -> Index:
-    """The index of a state directory's journal.  OperatorError without one."""
-    return Index.open(directory, JournalReader.open(journal))

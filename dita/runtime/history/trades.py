@@ -81,9 +81,16 @@ class TradeRow(msgspec.Struct):
         return self.gross - self.fees + self.funding
 
     @property
+    def over_ms(self) -> int:
+        """When it ended, whatever it was; 0 while it is open."""
+        return self.asked_ms if self.ended is Ended.UNFILLED else self.closed_ms
+
+    @property
     def held_ms(self) -> int:
-        """From the first fill to the last; 0 while it is open or when it never filled."""
-        return max(0, self.closed_ms - self.opened_ms) if self.closed_ms else 0
+        """From the first fill to the last; 0 while it is open, when it never filled, and when its
+        beginning is not known."""
+        known = self.closed_ms and self.opened_ms
+        return max(0, self.closed_ms - self.opened_ms) if known else 0
 
 
 class Funding(msgspec.Struct):
@@ -114,6 +121,13 @@ class TradeBook:
         self._quiet: Counter[tuple[int, int]] = Counter()
 
     # -- in ----------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Begin in the middle of a history: a row for each trade that is known, without times."""
+        for trade in self._kernel.trades():
+            row = self._row(trade.trade_no, 0)
+            if row is not None:
+                self._refresh(row)
 
     def choose(self, looks: list[Look]) -> list[int]:
         """The inputs that matter; of the others each trade's are counted."""
@@ -204,11 +218,14 @@ class TradeBook:
             and row.opened_ms <= at_ms + _NEAR_MS
             and (not row.closed_ms or at_ms <= row.closed_ms + _NEAR_MS)
         ]
-        total = sum(row.entered_e8 for row in holders)
-        left = amount
-        for number, row in enumerate(holders, 1):
-            last = number == len(holders)
-            part = left if last or not total else amount * row.entered_e8 // total
+        for row in holders:
+            self._refresh(row)
+        # What is flat by now was whole then: funding is booked within seconds.
+        held = [max(0, row.entered_e8 - row.exited_e8) or row.entered_e8 for row in holders]
+        total, left = sum(held), amount
+        for number, row in enumerate(holders):
+            last = number == len(holders) - 1
+            part = left if last or not total else amount * held[number] // total
             left -= part
             row.funding += part
             self._changed[row.trade_no] = row

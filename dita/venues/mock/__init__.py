@@ -4,16 +4,7 @@
 script of faults.  It knows nothing of slots or trades.
 """
 
-from dita.venues.mock.book import (
-    Book,
-    Dump,
-    Fact,
-    Fill,
-    Order,
-    Position,
-    half_even,
-    split,
-)
+from dita.venues.mock.book import Book
 from dita.venues.mock.config import (
     BINGX_STYLE,
     Chance,
@@ -23,6 +14,15 @@ from dita.venues.mock.config import (
     Style,
     fet_config,
     read_tape,
+)
+from dita.venues.mock.records import (
+    Dump,
+    Fact,
+    Fill,
+    Order,
+    Position,
+    half_even,
+    split,
 )
 from dita.venues.mock.script import ALLOWED, Do, Rule, Script, Verb
 from dita.venues.mock.stream import Session

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
 from dita.contracts import Record, RejectReason
 from dita.errors import SettingsError
+from dita.venues import Rows, UnreadableRow
+
+T = TypeVar("T")
 
 
 class Verb(StrEnum):
@@ -127,3 +130,27 @@ class Script:
             if found is None and self._calls[i] >= rule.nth and not late:
                 found = rule
         return found
+
+
+def answered(rule: Rule, rows: Iterable[T]) -> Rows[T]:
+    """The rows, or none, or some of them unreadable, as the script says."""
+    if rule.do is Do.EMPTY:
+        return Rows()
+    found = tuple(rows)
+    if rule.do is not Do.ODD:
+        return Rows(found)
+    odd = [row for row in found if not rule.about or _asset_of(row) == rule.about]
+    unreadable = [
+        UnreadableRow(
+            asset=_asset_of(row),
+            venue_order_id=getattr(row, "venue_order_id", ""),
+            client_order_id=getattr(row, "client_order_id", ""),
+            why="scripted",
+        )
+        for row in odd
+    ]
+    return Rows((row for row in found if row not in odd), unreadable)
+
+
+def _asset_of(row: object) -> str:
+    return str(getattr(row, "asset", ""))

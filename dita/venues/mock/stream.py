@@ -21,8 +21,9 @@ from dita.contracts import (
     PositionSide,
     VenueEvent,
 )
-from dita.venues.mock.book import Book, Fact, Order
+from dita.venues.mock.book import Book
 from dita.venues.mock.config import Chance, Noise, Style
+from dita.venues.mock.records import Fact, Order
 from dita.venues.mock.script import Do, Script, Verb
 
 _HELD_MAX_MS: Final = 1_000  # a frame that is held back for others waits no longer than this

@@ -13,12 +13,8 @@ from typing import Any, Final, TypeVar
 
 from dita.clock import Clock
 from dita.contracts import (
-    BalanceReason,
     ContractRules,
     KernelEventKind,
-    OrderSide,
-    OrderType,
-    PositionSide,
     RejectReason,
     VenueEvent,
     VenueOrderStatus,
@@ -27,7 +23,6 @@ from dita.errors import VenueError
 from dita.venues import (
     BalanceReport,
     FillReport,
-    IncomeKind,
     IncomeReport,
     NotSent,
     OrderRef,
@@ -39,11 +34,12 @@ from dita.venues import (
     StreamState,
     SubmitOrder,
     UnknownSymbol,
-    UnreadableRow,
 )
-from dita.venues.mock.book import Book, Dump, Order, Refusal
+from dita.venues.mock.book import Book
 from dita.venues.mock.config import Chance, MockConfig, Noise
-from dita.venues.mock.script import Do, Rule, Script, Verb
+from dita.venues.mock.hands import Hands
+from dita.venues.mock.records import Dump, Order, Refusal
+from dita.venues.mock.script import Do, Rule, Script, Verb, answered
 from dita.venues.mock.stream import Session, Stream
 
 T = TypeVar("T")
@@ -56,7 +52,7 @@ def _wake(sleeper: asyncio.Future[None]) -> None:
         sleeper.set_result(None)
 
 
-class MockVenue:
+class MockVenue(Hands):
     """The protocol before a Book, with a stream, a script and noise.
 
     Time passes when anything is called, or in ``run``; with ``pulse_ms`` it also passes by itself
@@ -393,7 +389,7 @@ class MockVenue:
         rule = await self._question(Verb.OPEN_ORDERS, asset)
         orders = self.book.orders
         found = (o.report() for o in orders if o.asset == asset and o.works and self._shown(o))
-        return _answered(rule, found)
+        return answered(rule, found)
 
     async def all_orders(self, asset: str, since_ms: int) -> Rows[OrderReport]:
         """Orders in any state."""
@@ -403,7 +399,7 @@ class MockVenue:
             for o in self.book.orders
             if o.asset == asset and o.updated_ms >= since_ms and self._shown(o)
         )
-        return _answered(rule, found)
+        return answered(rule, found)
 
     async def fills(self, asset: str, since_ms: int) -> Rows[FillReport]:
         """Fills, oldest first; those of a hidden order are hidden too."""
@@ -417,12 +413,12 @@ class MockVenue:
             and fill.filled_ms >= since_ms
             and fill.venue_order_id not in hidden
         )
-        return _answered(rule, found)
+        return answered(rule, found)
 
     async def positions(self) -> Rows[PositionReport]:
         """Every position that is not flat."""
         rule = await self._question(Verb.POSITIONS)
-        return _answered(rule, self.book.position_reports())
+        return answered(rule, self.book.position_reports())
 
     async def balance(self) -> BalanceReport:
         """The wallet."""
@@ -439,7 +435,7 @@ class MockVenue:
     async def income(self, since_ms: int) -> Rows[IncomeReport]:
         """Income rows, oldest first."""
         rule = await self._question(Verb.INCOME)
-        return _answered(rule, (row for row in self.book.income if row.time_ms >= since_ms))
+        return answered(rule, (row for row in self.book.income if row.time_ms >= since_ms))
 
     def stream_state(self) -> StreamState:
         """Heard at any time, as long as it was not lost."""
@@ -454,85 +450,7 @@ class MockVenue:
         """Nothing: it is in this process."""
         return {}
 
-    # -- verbs for tests --
-
-    def advance(self, asset: str, price_e10: int) -> None:
-        """Move the price now."""
-        self.run()
-        self.book.set_price(asset, price_e10)
-
-    def fill(self, order: OrderRef, quantity_e8: int = 0) -> None:
-        """Fill a working order now, at its limit or at the price; 0 = all that is left."""
-        self.run()
-        found = self.book.find(order)
-        if found is None or not found.works:
-            raise VenueError("no such working order", found=order.client_order_id)
-        price = found.limit_price_e10 or self.book.prices[found.asset]
-        maker = found.order_type is OrderType.LIMIT
-        self.book.take(found, quantity_e8 or found.left_e8, price, maker)
-
-    def fund(self, asset: str, rate_e9: int) -> int:
-        """Pay funding now; the balance is told on the stream, the rows are read as income."""
-        self.run()
-        paid = self.book.fund(asset, rate_e9)
-        self.stream.tell_balance(BalanceReason.FUNDING)
-        return paid
-
-    def transfer(self, amount: int) -> None:
-        """Money goes into or out of the wallet."""
-        self.run()
-        self.book.flow(IncomeKind.TRANSFER, "", amount)
-        self.stream.tell_balance(BalanceReason.TRANSFER)
-
-    def liquidate(self, asset: str, adl: bool = False) -> None:
-        """The venue closes our positions of a symbol."""
-        self.run()
-        self.book.liquidate(asset, KernelEventKind.ADL if adl else KernelEventKind.LIQUIDATION)
-
-    def trade_by_hand(
-        self,
-        asset: str,
-        side: OrderSide,
-        quantity_e8: int,
-        position_side: PositionSide = PositionSide.UNKNOWN,
-    ) -> None:
-        """Somebody trades on the same account at the venue's own screen.
-
-        In hedge mode the position side says whether it opens or closes; without one it opens.
-        """
-        self.run()
-        order = SubmitOrder(
-            client_order_id="",
-            asset=asset,
-            side=side,
-            order_type=OrderType.MARKET,
-            quantity_e8=quantity_e8,
-            reduce_only=int(position_side) == -int(side),
-        )
-        self.book.place(order)
-
-    def pay(self, kind: IncomeKind, asset: str, amount: int, word: str = "") -> None:
-        """Money of any kind moves, with its income row."""
-        self.run()
-        self.book.flow(kind, asset, amount, word=word)
-        self.stream.tell_balance(BalanceReason.UNKNOWN)
-
-    def vanish(self, asset: str) -> None:
-        """The positions of a symbol are gone: no order, no fill, no row."""
-        self.run()
-        self.book.vanish(asset)
-
-    def lock(
-        self, asset: str, quantity_e8: int, position_side: PositionSide = PositionSide.UNKNOWN
-    ) -> None:
-        """A stop set by hand locks this much of a position; 0 lifts it."""
-        self.run()
-        self.book.locked[asset, int(position_side)] = quantity_e8
-
-    def suspend(self, asset: str, suspended: bool = True) -> None:
-        """Nothing trades on a symbol, or it does again."""
-        self.run()
-        (self.book.suspended.add if suspended else self.book.suspended.discard)(asset)
+    # -- what only tests do --
 
     def end_stream(self) -> None:
         """Every stream is lost; frames are lost too until somebody listens again."""
@@ -546,27 +464,3 @@ class MockVenue:
         """Everything that the venue knows."""
         self.run()
         return self.book.dump()
-
-
-def _answered(rule: Rule, rows: Iterable[T]) -> Rows[T]:
-    """The rows, or none, or some of them unreadable, as the script says."""
-    if rule.do is Do.EMPTY:
-        return Rows()
-    found = tuple(rows)
-    if rule.do is not Do.ODD:
-        return Rows(found)
-    odd = [row for row in found if not rule.about or _asset_of(row) == rule.about]
-    unreadable = [
-        UnreadableRow(
-            asset=_asset_of(row),
-            venue_order_id=getattr(row, "venue_order_id", ""),
-            client_order_id=getattr(row, "client_order_id", ""),
-            why="scripted",
-        )
-        for row in odd
-    ]
-    return Rows((row for row in found if row not in odd), unreadable)
-
-
-def _asset_of(row: object) -> str:
-    return str(getattr(row, "asset", ""))
