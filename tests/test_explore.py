@@ -1,7 +1,7 @@
-"""The exploration itself: small worlds whole, what is planted is found, and what was seen stays seen.
+"""The exploration: small worlds whole, what is planted is found, and what was seen stays seen.
 
-`make explore` walks through every world; here are the small ones, and the proof that the search would
-notice: a kernel or a runtime with a defect planted in it has to be found out by the shortest way.
+`make explore` walks through every world; here are the small ones, and the proof that the search
+would notice: a kernel or a runtime with a defect planted in it has to be found out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 from explore.acts import Acts
 from explore.book import UNIT
 from explore.record import Record, all_cells, compare, never_reached, row_of
-from explore.search import Search, replay
+from explore.search import Result, Search, replay
 from explore.story import read, saved, told
 from explore.unreached import UNREACHED
 from explore.world import KINDS, Entry, World
@@ -74,10 +74,8 @@ class Deaf(Acts):
         super().post(s, post)  # type: ignore[arg-type]
 
 
-def _search(world: World, acts: type[Acts]) -> object:
-    search = Search(world)
-    search.use(acts(world))
-    return search.run()
+def _search(world: World, acts: type[Acts]) -> Result:
+    return Search(world, acts(world)).run()
 
 
 def test_an_order_that_nobody_asks_about_has_no_way_home() -> None:
@@ -128,7 +126,7 @@ def test_the_same_world_is_the_same_search() -> None:
 
 
 def test_a_situation_leaves_out_what_only_numbers() -> None:
-    """An exit refused once or three times is the same situation, apart from its counts of errors."""
+    """An exit refused once or three times is the same situation, but for its counts of errors."""
     acts = Acts(World("x", (Entry("T1"),), {"exit": 1, "unsent": 2}))
     s = acts.first()
     for move in (("enter", 0), ("arrive", 0, ""), ("fill", 1, 2 * UNIT), ("hear", 0), ("exit", 0)):

@@ -1,10 +1,10 @@
 """`python -m explore`: walk through the worlds, print what was seen, and fail when a promise broke.
 
-    python -m explore                        every world, in two processes
-    python -m explore alone flip             these worlds
-    python -m explore --save build/explore   violations as JSON and text
-    python -m explore --play FILE            tell the story of a saved violation
-    python -m explore --record               take the counts of this run as the committed ones
+python -m explore                        every world, in two processes
+python -m explore alone flip             these worlds
+python -m explore --save build/explore   violations as JSON and text
+python -m explore --play FILE            tell the story of a saved violation
+python -m explore --record               take the counts of this run as the committed ones
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from explore.record import Record, Row, compare, row_of, table
@@ -68,12 +68,15 @@ def _run(names: Sequence[str], processes: int) -> tuple[list[Row], list[Violatio
     with ProcessPoolExecutor(processes) as pool:
         # The largest first: the last one to end should be a small one.
         order = sorted(names, key=lambda name: -Record.read(RECORD).states(name))
-        for result in pool.map(explore, order):
+        for done in as_completed([pool.submit(explore, name) for name in order]):
+            result = done.result()
             row = row_of(result)
             rows.append(row)
             violations += result.violations
             _show(row.line())
-    return sorted(rows, key=lambda row: names.index(row.world)), violations
+    rows.sort(key=lambda row: names.index(row.world))
+    violations.sort(key=lambda violation: names.index(violation.world))
+    return rows, violations
 
 
 def _play(file: Path) -> int:

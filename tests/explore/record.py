@@ -1,4 +1,4 @@
-"""What explorations have seen: counts per world, and which cells of the transition table were reached.
+"""What explorations have seen: counts per world, and cells of the transition table reached.
 
 The committed record is what a run is compared with: a count that falls means that something is no
 longer looked at, and has to be explained by whoever writes a new record.

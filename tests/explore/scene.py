@@ -62,8 +62,8 @@ class Scene:
 
     __slots__ = (
         "account", "answers", "asking", "book", "calm", "closed", "entered", "fed", "image",
-        "intents", "left", "looking", "posts", "rejected", "spent", "stage", "stream", "ticked", "told",
-        "trades", "wanted",
+        "intents", "left", "looking", "posts", "rejected", "spent", "stage", "stream", "ticked",
+        "told", "trades", "wanted",
     )  # fmt: skip
 
     def __init__(self, image: bytes, account: bytes, left: tuple[int, ...]) -> None:
