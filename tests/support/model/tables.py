@@ -12,6 +12,15 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Final, NamedTuple
 
+from dita.contracts import (
+    EffectKind,
+    KernelIntent,
+    OrderRole,
+    RiskLimit,
+    VenueEvent,
+)
+from dita.identity import plain_symbol
+from dita.kernel import KernelConfig
 from support.model.orders import (
     Code,
     Level,
@@ -34,16 +43,6 @@ from support.model.trades import (
     by_venue,
     sums_in_range,
 )
-
-from dita.contracts import (
-    EffectKind,
-    KernelIntent,
-    OrderRole,
-    RiskLimit,
-    VenueEvent,
-)
-from dita.identity import plain_symbol
-from dita.kernel import KernelConfig
 
 Record = KernelIntent | VenueEvent
 
@@ -341,9 +340,9 @@ class Tables:
             self._note(Code.OVERFILL)
         told = level.realized_rank > 0 and not level.priceless
         expected = trade.pnl_of(level) if is_exit else 0
-        if (told or not is_exit) and now.trueup != was.trueup:
-            if self._deviates(level.realized, expected):
-                self._note(Code.FIGURE_DEVIATES)
+        moved = (told or not is_exit) and now.trueup != was.trueup
+        if moved and self._deviates(level.realized, expected):
+            self._note(Code.FIGURE_DEVIATES)
 
     def _deviates(self, figure: int, ours: int) -> bool:
         """Beyond the configured amount and 1 % of the leg's own result."""
