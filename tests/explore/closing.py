@@ -32,15 +32,18 @@ class Closing:
         acts.go(scene)
         left, foreign = shares(s.book, s.trades, acts.world)
         heard = {o.vid for o in s.book.orders if acts.core.order_of_venue(o.vid)}
+        kindly, _ = shares(s.book, s.trades, acts.world, kindly=True)
         left_of_heard, _ = shares(s.book, s.trades, acts.world, heard)
+        kindly_heard, _ = shares(s.book, s.trades, acts.world, heard, kindly=True)
         found = []
         for at, quantity in enumerate(left):
             entry = acts.world.entries[s.trades[at]]
             side = entry.side if acts.world.hedge else 0
+            quantity = min(quantity, kindly[at])
             if quantity > 0 and s.book.closable(entry.symbol, -entry.side, side) >= quantity:
                 found.append(Finding("left behind", f"{entry.trade}: {quantity // UNIT}"))
-            if left_of_heard[at] < 0:
-                taken = -left_of_heard[at] // UNIT
+            taken = -max(left_of_heard[at], kindly_heard[at]) // UNIT
+            if taken > 0:
                 found.append(Finding("taken from strangers", f"{entry.trade}: {taken}"))
         for _ in range(3):
             s.book.second += LONG_S
@@ -56,7 +59,7 @@ class Closing:
         others = {c: a for c, a in causes.items() if c not in _EXPECTED}
         if others:
             found.append(Finding("money with a lasting excuse", _told(others)))
-        clear = left == left_of_heard and not _netted(s.book)
+        clear = left == left_of_heard == kindly and not _netted(s.book)
         if abs(ledger.foreign - foreign) > ROUNDING and clear:
             found.append(
                 Finding("strangers' money is not theirs", f"{ledger.foreign}, in truth {foreign}")

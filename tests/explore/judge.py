@@ -196,23 +196,36 @@ class Judge:
 
 
 def shares(
-    book: Book, trades: Sequence[int], world: World, known: Collection[int] | None = None
+    book: Book,
+    trades: Sequence[int],
+    world: World,
+    known: Collection[int] | None = None,
+    kindly: bool = False,
 ) -> tuple[list[int], int]:
     """(what is left of each trade of ours, the flows of others), by the exchange's times.
 
-    A stranger's fill, or a forced one, against a trade of ours closes as much of it as is left; the
-    profit of its closing part and its fee are shared by quantity.  With ``known`` only orders with
-    these ids of the exchange are taken to have closed something of ours.
+    A stranger sells his own first, as far as he has any, and then what is ours; the profit of the
+    closing part and the fee are shared by quantity.  With ``known`` only orders with these ids of
+    the exchange are taken to have closed something of ours.  ``kindly`` reads it as if he had
+    bought before he sold: a position shows the sum of his acts and not their order, so by what a
+    kernel is told both readings are right.
     """
     left = [0] * len(trades)
+    theirs = [0] * len(book.positions)
     foreign = sum(flow.amount for flow in book.flows if flow.kind and not flow.ours)
-    fills = sorted((fill.ms, order, fill) for order in book.orders for fill in order.fills)
-    for _, order, fill in fills:
+    fills = sorted(
+        (fill.ms if not kindly or not _opens(order, trades, world) else 0, fill.ms, order, fill)
+        for order in book.orders
+        for fill in order.fills
+    )
+    for *_, order, fill in fills:
         if order.who == Who.OURS:
             left[order.trade - 1] += fill.quantity if order.role == 1 else -fill.quantity
             continue
+        at = 2 * order.symbol + (order.position_side < 0)
+        own = min(fill.quantity, max(0, -theirs[at] * order.side))
         taken = 0
-        for at, entry in enumerate(trades):
+        for number, entry in enumerate(trades):
             terms = world.entries[entry]
             if terms.symbol != order.symbol or order.side == terms.side:
                 continue
@@ -220,10 +233,19 @@ def shares(
                 continue
             if known is not None and order.vid not in known:
                 continue
-            part = max(0, min(left[at], fill.quantity - taken))
-            left[at] -= part
+            part = max(0, min(left[number], fill.quantity - own - taken))
+            left[number] -= part
             taken += part
+        theirs[at] += order.side * (fill.quantity - taken)
         closed = max(fill.closed, taken)
         profit = fill.realized - (fill.realized * taken // closed if closed else 0)
         foreign += profit - (fill.fee - fill.fee * taken // fill.quantity)
     return left, foreign
+
+
+def _opens(order: Order, trades: Sequence[int], world: World) -> bool:
+    """Is it a stranger's, on the side of a trade of ours?"""
+    if order.who == Who.OURS:
+        return False
+    entries = [world.entries[at] for at in trades]
+    return any(e.symbol == order.symbol and e.side == order.side for e in entries)
