@@ -54,6 +54,8 @@ class Acts(Runtime):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self.moves = Moves(self)
+        #: What strangers had done to the wallet when it was read first.
+        self.foreign_before = 0
 
     # -- scenes ------------------------------------------------------------------------------------
 
@@ -63,6 +65,7 @@ class Acts(Runtime):
         self.go(s)
         for hand in self.world.held_before:
             self._trade_by_hand(s, hand, heard=False)
+        self.foreign_before = shares(s.book, s.trades, self.world)[1]
         self.read_balance(s)
         self.read_income(s)
         s.book.second += 60
@@ -285,6 +288,7 @@ class Acts(Runtime):
         if how:
             self.spend(s, how)
         if order is None:
+            s.calm = s.stage = 0
             self.about(s, own, Kind.ORDER_ABSENT)
         elif how == "late":
             told = (order.vid, len(order.fills), order.status)

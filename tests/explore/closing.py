@@ -31,6 +31,7 @@ class Closing:
         acts, s = self.acts, scene.copy()
         acts.go(scene)
         left, foreign = shares(s.book, s.trades, acts.world)
+        foreign -= acts.foreign_before
         heard = {o.vid for o in s.book.orders if acts.core.order_of_venue(o.vid)}
         kindly, _ = shares(s.book, s.trades, acts.world, kindly=True)
         left_of_heard, _ = shares(s.book, s.trades, acts.world, heard)
@@ -39,9 +40,9 @@ class Closing:
         for at, quantity in enumerate(left):
             entry = acts.world.entries[s.trades[at]]
             side = entry.side if acts.world.hedge else 0
-            quantity = min(quantity, kindly[at])
-            if quantity > 0 and s.book.closable(entry.symbol, -entry.side, side) >= quantity:
-                found.append(Finding("left behind", f"{entry.trade}: {quantity // UNIT}"))
+            behind = min(quantity, kindly[at])
+            if behind > 0 and s.book.closable(entry.symbol, -entry.side, side) >= behind:
+                found.append(Finding("left behind", f"{entry.trade}: {behind // UNIT}"))
             taken = -max(left_of_heard[at], kindly_heard[at]) // UNIT
             if taken > 0:
                 found.append(Finding("taken from strangers", f"{entry.trade}: {taken}"))

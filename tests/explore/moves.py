@@ -55,7 +55,14 @@ class Moves:
         at = self.world.index.get(kind)
         if at is None or s.left[at] <= 0:
             return False
-        return not self.world.together or kind == "exit" or s.spent < self.world.together
+        world = self.world
+        if not world.together or kind == "exit":
+            return True
+        if s.spent + 1 < world.together or not world.focus or kind in world.focus:
+            return s.spent < world.together
+        return s.spent < world.together and any(
+            s.left[world.index[one]] < world.kinds[one] for one in world.focus
+        )
 
     # -- what goes on by itself --------------------------------------------------------------------
 

@@ -68,7 +68,8 @@ class Runtime:
         return self.world.entries[s.trades[trade - 1]]
 
     def spend(self, s: Scene, kind: str) -> None:
-        """One of a kind's budget is used up."""
+        """One of a kind's budget is used up: something has happened."""
+        s.calm = s.stage = 0
         at = self.world.index[kind]
         s.left = (*s.left[:at], s.left[at] - 1, *s.left[at + 1 :])
         s.spent += kind != "exit"

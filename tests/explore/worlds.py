@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from explore.book import UNIT
-from explore.world import Entry, Hand, World
+from explore.world import KINDS, Entry, Hand, World
 
 LONG, SHORT = 1, -1
 ONE: Final = (Entry("T1"),)
@@ -29,24 +29,50 @@ def _world(name: str, *kinds: str, **fields: object) -> World:
     return World(name, entries, budget, **fields)  # type: ignore[arg-type]
 
 
+
+def _pairs(name: str, *focus: str, without: tuple[str, ...] = (), **fields: object) -> World:
+    """Every pair with one of these kinds in it, whatever the other is, but for some."""
+    kinds = [kind for kind in KINDS if kind not in without]
+    return _world(name, *kinds, together=2, focus=focus, hands=(FLIPS,), **fields)
+
+
+OTHERS: Final = ("hand", "liquidation", "adl")
+CLOSED_SHOPS: Final = ("lock", "suspended", "mismatch", "limited")
+BEGINNINGS: Final = ("crash", "gap", "late", "reconcile")
+WORDS: Final = ("maker", "piece", "part", "urgent", "cancel")
+
+#: Every two kinds in any order, beside an EXIT: nothing else happens in these.
+PAIRS: Final = (
+    _pairs("pairs-others", *OTHERS),
+    _pairs("pairs-shops", *CLOSED_SHOPS, without=OTHERS),
+    _pairs("pairs-beginnings", *BEGINNINGS, without=OTHERS + CLOSED_SHOPS),
+    _pairs("pairs-words", *WORDS, without=OTHERS + CLOSED_SHOPS + BEGINNINGS),
+    _pairs("pairs", without=OTHERS + CLOSED_SHOPS + BEGINNINGS + WORDS),
+)
+
 ALL: Final = (
+    *PAIRS,
     _world("alone", "exit", "part", "cancel", "expire", "repeat", "overtake"),
     _world("stream", "exit", "part", "lose", "repeat", "overtake", "gap"),
     _world("nameless", "exit", "part", "lose", "late", "unheard", named_frames=False),
     _world("answers", "exit", "late:2", "lost", "unheard", "lose"),
-    _world("refused", "exit", "reject", "mismatch", "limited", "unsent", "crash"),
+    _world("refused", "exit", "reject", "mismatch", "limited", "unsent", "crash", together=4),
     _world("small", "exit", "minimum", "part:2", "piece", "cancel"),
-    _world("shut", "exit", "suspended", "lock", "deaf", "hand", hands=(SELLS,)),
-    _world("crash", "exit", "crash", "lost", "unheard", "part", "lose"),
-    _world("forgotten", "exit", "forget", "lose", "cancel", "crash", "hand", hands=(SELLS,)),
-    _world("company", "exit", "hand:2", "part", hands=(SELLS, BUYS)),
+    _world("shut", "exit", "suspended", "deaf", "hand", hands=(SELLS,)),
+    _world("crash", "exit", "crash", "lost", "unheard", "part", "lose", together=4),
+    _world("forgotten", "exit", "forget", "lose", "hand", hands=(SELLS,)),
+    _world("forgotten-crash", "exit", "forget", "lose", "cancel", "crash", together=3),
+    _world("company", "exit", "hand:2", hands=(SELLS, BUYS)),
     _world("flip", "exit", "hand", "lose", "part", "overtake", hands=(FLIPS,)),
-    _world("trimmed", "exit", "hand:2", "lose", "empty", hands=(TRIMS, BUYS)),
-    _world("forced", "exit", "liquidation", "adl", "part", "lose"),
-    _world("money", "exit", "hand", "funding", "steal", "lose", hands=(FLIPS, BUYS)),
-    _world("doubt", "exit", "look", "empty", "late", "hand", "stale", hands=(SELLS,)),
-    _world("operator", "exit", "urgent", "cancel", "hold", "resume", "reconcile", "mark"),
-    _world("maker", "maker", "urgent", "part", "expire", "lose", "cancel"),
+    _world("trimmed", "exit", "hand:2", "lose", hands=(TRIMS, BUYS)),
+    _world("liquidated", "exit", "liquidation", "part", "lose"),
+    _world("deleveraged", "exit", "adl", "part", "lose"),
+    _world("money", "exit", "hand", "funding", "steal", "lose", hands=(FLIPS,)),
+    _world("doubt", "exit", "empty", "late", "hand", "stale", "expire", "part", hands=(SELLS,),
+           together=3),
+    _world("operator", "exit", "urgent", "cancel", "hold", "resume", "reconcile", "mark",
+           together=3),
+    _world("maker", "maker", "urgent", "part", "expire", "lose", "cancel", together=3),
     _world(
         "legs", "exit:2", "part", "lose", "reject",
         entries=(Entry("T1", quantity=3 * UNIT, legs=(500_000_000, 10**9)),),
@@ -55,25 +81,26 @@ ALL: Final = (
         "working", "exit", "part:2", "cancel", "expire", "hold",
         entries=(Entry("T1", limited=True, working_ms=3_000),),
     ),
-    _world("again", "exit:2", "stale", "lose", entries=(Entry("T1"), Entry("T2", side=SHORT))),
+    _world("again", "exit:2", "expire", "part", "stale", "lose", together=3,
+           entries=(Entry("T1"), Entry("T2", side=SHORT))),
     _world(
-        "pair", "exit:2", "hand", "lose", slots=2, hedge=True,
+        "pair", "exit:2", "hand", "lose", slots=2, hedge=True, together=1,
         entries=(Entry("T1", quantity=UNIT), Entry("T2", side=SHORT, quantity=UNIT)),
         hands=(Hand(-1, UNIT, 0, 1), Hand(1, UNIT, 0, 1)),
     ),
     _world(
-        "hedge", "exit", "hand:2", "lose", hedge=True,
+        "hedge", "exit", "hand:2", hedge=True,
         hands=(Hand(-1, UNIT, 0, 1), Hand(-1, 2 * UNIT, 0, -1), Hand(1, UNIT, 0, 1)),
     ),
+    _world("hedge-forced", "exit", "adl", "lose", "part", hedge=True),
+    _world("hedge-crash", "exit", "liquidation", "crash", hedge=True),
     _world(
-        "hedge-forced", "exit", "liquidation", "adl", "lose", "crash", hedge=True,
-    ),
-    _world(
-        "two-symbols", "exit:2", "reject", "crash", slots=2,
+        "two-symbols", "exit:2", "reject", "crash", slots=2, together=1,
         entries=(Entry("T1", quantity=UNIT), Entry("T2", quantity=UNIT, symbol=1)),
     ),
     _world("first", "exit", "hand", "lose", hands=(SELLS, BUYS), strangers_first=True),
-    _world("guest", "exit", "hand", held_before=(BUYS,), hands=(SELLS,), strangers_first=True),
+    _world("guest", "exit", "hand:2", "look:2", held_before=(BUYS,), hands=(TRIMS, BUYS),
+           strangers_first=True, entries=(Entry("T1", quantity=UNIT),)),
 )  # fmt: skip
 
 NAMES: Final = {world.name: world for world in ALL}
