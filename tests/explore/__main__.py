@@ -45,16 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := [name for name in names if name not in NAMES]:
         parser.error(f"no such world: {', '.join(unknown)}; there are: {', '.join(NAMES)}")
     started = time.monotonic()
-    rows, violations = _run(names, options.processes)
-    for number, violation in enumerate(violations, 1):
-        _show(told(violation, NAMES[violation.world]))
-        if options.save:
-            _save(options.save, number, violation)
+    rows = _run(names, options.processes, options.save)
+    violations = sum(row.violations for row in rows)
     record = Record.read(RECORD)
     fallen = compare(record, rows)
     for text in fallen:
         _show(f"fallen: {text}")
-    _show(f"{len(rows)} worlds, {len(violations)} violations, {time.monotonic() - started:.0f} s")
+    _show(f"{len(rows)} worlds, {violations} violations, {time.monotonic() - started:.0f} s")
     if options.record:
         record.merged(rows).write(RECORD)
         TABLE.write_text(table(rows, time.monotonic() - started), "utf-8")
@@ -62,21 +59,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if violations or fallen else 0
 
 
-def _run(names: Sequence[str], processes: int) -> tuple[list[Row], list[Violation]]:
+def _run(names: Sequence[str], processes: int, folder: Path | None) -> list[Row]:
     rows: list[Row] = []
-    violations: list[Violation] = []
     with ProcessPoolExecutor(processes) as pool:
         # The largest first: the last one to end should be a small one.
         order = sorted(names, key=lambda name: -Record.read(RECORD).states(name))
         for done in as_completed([pool.submit(explore, name) for name in order]):
-            result = done.result()
-            row = row_of(result)
-            rows.append(row)
-            violations += result.violations
-            _show(row.line())
-    rows.sort(key=lambda row: names.index(row.world))
-    violations.sort(key=lambda violation: names.index(violation.world))
-    return rows, violations
+            rows.append(row_of(done.result()))
+            _show(rows[-1].line())
+            for number, violation in enumerate(done.result().violations, 1):
+                _show(told(violation, NAMES[violation.world]))
+                if folder:
+                    _save(folder, number, violation)
+    return sorted(rows, key=lambda row: names.index(row.world))
 
 
 def _play(file: Path) -> int:

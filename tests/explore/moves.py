@@ -106,7 +106,7 @@ class Moves:
         if self.core.due_ms > now_ms:
             due.append(self.core.due_ms)
         waits = min(due, default=0) - now_ms
-        if due and waits <= SHORT_MS:
+        if due and waits <= SHORT_MS and not (busy and self.world.brisk):
             return [("wait", waits)]
         if busy:
             return []

@@ -103,6 +103,8 @@ class World:
     together: int = 0
     #: With ``together``: one of what happens is one of these.
     focus: tuple[str, ...] = ()
+    #: Time passes only when nothing else goes on by itself: fewer orders of the same things.
+    brisk: bool = False
     states_max: int = 3_000_000
     index: dict[str, int] = field(init=False, repr=False, compare=False)
 
