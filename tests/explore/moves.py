@@ -42,6 +42,8 @@ class Moves:
         moves = self._ways_on(s)
         patient = len(s.answers) + sum(1 for o in s.book.orders if _rests(o))
         moves += self._time(s, slots, len(moves) > patient)
+        if self.world.orderly:
+            del moves[1:]
         self.fair = len(moves)
         moves += self._stream(s)
         for at, post in enumerate(s.posts):

@@ -105,6 +105,8 @@ class World:
     focus: tuple[str, ...] = ()
     #: Time passes only when nothing else goes on by itself: fewer orders of the same things.
     brisk: bool = False
+    #: What goes on by itself goes on in one order, the fair one; all else comes at any moment.
+    orderly: bool = False
     states_max: int = 3_000_000
     index: dict[str, int] = field(init=False, repr=False, compare=False)
 

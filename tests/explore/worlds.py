@@ -21,6 +21,7 @@ ONE: Final = (Entry("T1"),)
 SELLS: Final = Hand(-1, 2 * UNIT)
 FLIPS: Final = Hand(-1, 3 * UNIT)
 BUYS: Final = Hand(1, UNIT)
+BOTH_WAYS: Final = (Entry("T1", quantity=UNIT), Entry("T2", side=SHORT, quantity=UNIT))
 TRIMS: Final = Hand(-1, UNIT)
 
 
@@ -34,10 +35,15 @@ def _world(name: str, *kinds: str, **fields: object) -> World:
     return World(name, entries, budget, **fields)  # type: ignore[arg-type]
 
 
+def _brisk(name: str, *kinds: str, **fields: object) -> World:
+    """A world where time passes only when nothing else goes on by itself."""
+    return _world(name, *kinds, brisk=True, **fields)
+
+
 def _pairs(name: str, *focus: str, without: tuple[str, ...] = ()) -> World:
     """Every pair with one of these kinds in it, whatever the other is, but for some."""
     kinds = [kind for kind in KINDS if kind not in without]
-    return _world(name, *kinds, together=2, focus=focus, hands=(FLIPS,), brisk=True)
+    return _world(name, *kinds, together=2, focus=focus, hands=(FLIPS,), brisk=True, orderly=True)
 
 
 OTHERS: Final = ("hand", "liquidation", "adl")
@@ -57,61 +63,57 @@ PAIRS: Final = (
 ALL: Final = (
     _world("once", *KINDS, together=1, hands=(FLIPS, BUYS)),
     *PAIRS,
-    _world("alone", "exit", "part", "cancel", "expire", "repeat", "overtake"),
-    _world("stream", "exit", "part", "lose", "repeat", "overtake", "gap"),
-    _world("nameless", "exit", "part", "lose", "late", "unheard", named_frames=False),
-    _world("answers", "exit", "late", "lost", "unheard", "lose"),
-    _world("refused", "exit", "reject", "mismatch", "limited", "unsent", "crash", together=4,
-           brisk=True),
-    _world("small", "exit", "minimum", "part:2", "piece", "cancel"),
-    _world("shut", "exit", "suspended", "deaf", "hand", hands=(SELLS,)),
-    _world("crash", "exit", "crash", "lost", "unheard", "part", "lose", together=4,
-           brisk=True),
-    _world("forgotten", "exit", "forget", "lose", "hand", hands=(SELLS,)),
-    _world("forgotten-crash", "exit", "forget", "lose", "cancel", "crash", together=3, brisk=True),
-    _world("company", "exit", "hand:2", hands=(SELLS, BUYS), brisk=True),
-    _world("flip", "exit", "hand", "lose", "part", "overtake", hands=(FLIPS,)),
-    _world("trimmed", "exit", "hand:2", "lose", hands=(TRIMS, BUYS), brisk=True),
-    _world("liquidated", "exit", "liquidation", "part", "lose"),
-    _world("deleveraged", "exit", "adl", "part", "lose", brisk=True),
-    _world("money", "exit", "hand", "funding", "steal", "lose", hands=(FLIPS,), brisk=True),
-    _world("doubt", "exit", "empty", "late", "hand", "stale", "expire", "part", hands=(SELLS,),
-           together=3, brisk=True),
-    _world("operator", "exit", "urgent", "cancel", "hold", "resume", "reconcile", "mark",
-           together=3, brisk=True),
-    _world("maker", "maker", "urgent", "part", "expire", "lose", "cancel", together=3, brisk=True),
-    _world(
+    _brisk("alone", "exit", "part", "cancel", "expire", "repeat", "overtake"),
+    _brisk("stream", "exit", "part", "lose", "repeat", "overtake", "gap"),
+    _brisk("nameless", "exit", "part", "lose", "late", "unheard", named_frames=False),
+    _brisk("answers", "exit", "late", "lost", "unheard", "lose"),
+    _brisk("refused", "exit", "reject", "mismatch", "limited", "unsent", "crash"),
+    _brisk("small", "exit", "minimum", "part", "piece", "cancel"),
+    _brisk("shut", "exit", "suspended", "deaf", "hand", hands=(SELLS,)),
+    _brisk("crash", "exit", "crash", "lost", "unheard", "lose"),
+    _brisk("forgotten", "exit", "forget", "lose", "hand", hands=(SELLS,)),
+    _brisk("forgotten-crash", "exit", "forget", "cancel", "crash"),
+    _brisk("company", "exit", "hand:2", "part", hands=(SELLS, BUYS)),
+    _brisk("flip", "exit", "hand", "lose", "part", "overtake", hands=(FLIPS,)),
+    _brisk("trimmed", "exit", "hand:2", "lose", hands=(TRIMS, BUYS)),
+    _brisk("liquidated", "exit", "liquidation", "part", "lose"),
+    _brisk("deleveraged", "exit", "adl", "part", "lose"),
+    _brisk("money", "exit", "hand", "funding", "steal", "lose", hands=(FLIPS,)),
+    _brisk("doubt", "exit", "empty", "hand", "stale", "expire", "part", together=3, hands=(SELLS,)),
+    _brisk("operator", "exit", "urgent", "cancel", "hold", "resume"),
+    _brisk("maker", "maker", "part", "cancel"),
+    _brisk(
         "legs", "exit:2", "part", "lose", "reject",
-        entries=(Entry("T1", quantity=3 * UNIT, legs=(500_000_000, 10**9)),), brisk=True,
+        entries=(Entry("T1", quantity=3 * UNIT, legs=(500_000_000, 10**9)),),
     ),
-    _world(
-        "working", "exit", "part:2", "cancel", "expire", "hold",
+    _brisk(
+        "working", "exit", "part", "cancel", "expire", "hold",
         entries=(Entry("T1", limited=True, working_ms=3_000),),
     ),
-    _world("again", "exit:2", "expire", "part", "stale", "lose", together=3,
-           entries=(Entry("T1"), Entry("T2", side=SHORT)), brisk=True),
-    _world(
-        "pair", "exit:2", "hand", "lose", slots=2, hedge=True, together=1,
-        entries=(Entry("T1", quantity=UNIT), Entry("T2", side=SHORT, quantity=UNIT)),
-        hands=(Hand(-1, UNIT, 0, 1), Hand(1, UNIT, 0, 1)), brisk=True,
+    _brisk(
+        "again", "exit:2", "expire", "part", "stale", "lose", together=2,
+        entries=(Entry("T1"), Entry("T2", side=SHORT)),
     ),
-    _world(
+    _brisk("opposite", "exit:2", "lose", slots=2, entries=BOTH_WAYS),
+    _brisk(
+        "pair", "exit:2", "hand", "lose", slots=2, hedge=True, orderly=True, entries=BOTH_WAYS,
+        hands=(Hand(-1, UNIT, 0, 1), Hand(1, UNIT, 0, 1)),
+    ),
+    _brisk(
+        "two-symbols", "exit:2", "reject", "crash", slots=2, orderly=True,
+        entries=(Entry("T1", quantity=UNIT), Entry("T2", quantity=UNIT, symbol=1)),
+    ),
+    _brisk(
         "hedge", "exit", "hand:2", hedge=True,
-        hands=(Hand(-1, UNIT, 0, 1), Hand(-1, 2 * UNIT, 0, -1), Hand(1, UNIT, 0, 1)), brisk=True,
+        hands=(Hand(-1, UNIT, 0, 1), Hand(-1, 2 * UNIT, 0, -1), Hand(1, UNIT, 0, 1)),
     ),
-    _world("hedge-forced", "exit", "adl", "lose", "part", hedge=True, brisk=True),
-    _world("hedge-crash", "exit", "liquidation", "crash", hedge=True, brisk=True),
-    _world(
-        "two-symbols", "exit:2", "reject", "crash", slots=2, together=1,
-        entries=(Entry("T1", quantity=UNIT), Entry("T2", quantity=UNIT, symbol=1)), brisk=True,
-    ),
-    _world(
-        "opposite", "exit:2", "lose", slots=2, brisk=True,
-        entries=(Entry("T1", quantity=UNIT), Entry("T2", side=SHORT, quantity=UNIT)),
-    ),
+    _brisk("hedge-forced", "exit", "adl", "lose", "part", hedge=True),
+    _brisk("hedge-crash", "exit", "liquidation", "crash", hedge=True),
     _world("first", "exit", "hand", "lose", hands=(SELLS, BUYS), strangers_first=True),
-    _world("guest", "exit", "hand:2", "look:2", held_before=(BUYS,), hands=(TRIMS, BUYS),
-           strangers_first=True, entries=(Entry("T1", quantity=UNIT),)),
+    _world(
+        "guest", "exit", "hand:2", "look:2", held_before=(BUYS,), hands=(TRIMS, BUYS),
+        strangers_first=True, entries=(Entry("T1", quantity=UNIT),),
+    ),
 )  # fmt: skip
 
 #: Walked through by the tests as well.
