@@ -65,7 +65,7 @@ class Acts(Runtime):
         self.go(s)
         for hand in self.world.held_before:
             self._trade_by_hand(s, hand, heard=False)
-        self.foreign_before = shares(s.book, s.trades, self.world)[1]
+        self.foreign_before = shares(s.book, s.trades, self.world).foreign
         self.read_balance(s)
         self.read_income(s)
         s.book.second += 60
@@ -266,7 +266,7 @@ class Acts(Runtime):
 
     def do_funding(self, s: Scene, at: int) -> None:
         self.spend(s, "funding")
-        ours = any(shares(s.book, s.trades, self.world)[0])
+        ours = any(shares(s.book, s.trades, self.world).left)
         flow = Flow(int(IncomeKind.FUNDING), at // 2, -(10**17), ours, s.book.act())
         s.book.flows = (*s.book.flows, flow)
 

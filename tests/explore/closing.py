@@ -30,14 +30,14 @@ class Closing:
         """What is wrong in the end.  The kernel is left in another state."""
         acts, s = self.acts, scene.copy()
         acts.go(scene)
-        left, foreign = shares(s.book, s.trades, acts.world)
-        foreign -= acts.foreign_before
-        heard = {o.vid for o in s.book.orders if acts.core.order_of_venue(o.vid)}
-        kindly, _ = shares(s.book, s.trades, acts.world, kindly=True)
-        left_of_heard, _ = shares(s.book, s.trades, acts.world, heard)
-        kindly_heard, _ = shares(s.book, s.trades, acts.world, heard, kindly=True)
+        book, trades, world = s.book, s.trades, acts.world
+        heard = {o.vid for o in book.orders if acts.core.order_of_venue(o.vid)}
+        truth = shares(book, trades, world)
+        kindly = shares(book, trades, world, kindly=True).left
+        left_of_heard = shares(book, trades, world, heard).left
+        kindly_heard = shares(book, trades, world, heard, kindly=True).left
         found = []
-        for at, quantity in enumerate(left):
+        for at, quantity in enumerate(truth.left):
             entry = acts.world.entries[s.trades[at]]
             side = entry.side if acts.world.hedge else 0
             behind = min(quantity, kindly[at])
@@ -60,7 +60,10 @@ class Closing:
         others = {c: a for c, a in causes.items() if c not in _EXPECTED}
         if others:
             found.append(Finding("money with a lasting excuse", _told(others)))
-        clear = left == left_of_heard == kindly and not _netted(s.book)
+        # Whose an act was that nobody has told, or that came before another, only its row knows.
+        told = truth.closers <= heard and not _netted(book)
+        clear = told and truth.left == left_of_heard == kindly
+        foreign = truth.foreign - acts.foreign_before
         if abs(ledger.foreign - foreign) > ROUNDING and clear:
             found.append(
                 Finding("strangers' money is not theirs", f"{ledger.foreign}, in truth {foreign}")

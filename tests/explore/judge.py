@@ -151,7 +151,7 @@ class Judge:
 
     def stuck(self, s: Scene) -> str:
         """What it looks like where nothing goes on and no command helps."""
-        left, _ = shares(s.book, s.trades, self.world)
+        left = shares(s.book, s.trades, self.world).left
         parts = []
         for slot in facts.slots(self.core):
             size = facts.trade_of(self.core, slot.trade).size // UNIT
@@ -180,7 +180,7 @@ class Judge:
         trade = facts.slot_at(self.core, at).trade
         if s.answers or self.core.due_ms > s.book.now_ms:
             return  # a bounded wait
-        left = shares(s.book, s.trades, self.world)[0][trade - 1]
+        left = shares(s.book, s.trades, self.world).left[trade - 1]
         if s.wanted[trade - 1] and left >= self.world.min_quantity:
             entry = self.world.entries[s.trades[trade - 1]]
             side = entry.side if self.world.hedge else 0
@@ -195,14 +195,22 @@ class Judge:
             self.found("a restored engine differs", "save, restore, save")
 
 
+class Shares(NamedTuple):
+    """Whose was what."""
+
+    left: list[int]  # of each trade of ours
+    foreign: int  # the flows of others
+    closers: set[int]  # ids of orders of others that closed something of ours
+
+
 def shares(
     book: Book,
     trades: Sequence[int],
     world: World,
     known: Collection[int] | None = None,
     kindly: bool = False,
-) -> tuple[list[int], int]:
-    """(what is left of each trade of ours, the flows of others), by the exchange's times.
+) -> Shares:
+    """What the exchange's book says of whose was what, by the exchange's times.
 
     A stranger sells his own first, as far as he has any, and then what is ours; the profit of the
     closing part and the fee are shared by quantity.  With ``known`` only orders with these ids of
@@ -212,6 +220,7 @@ def shares(
     """
     left = [0] * len(trades)
     theirs = [0] * len(book.positions)
+    closers = set()
     foreign = sum(flow.amount for flow in book.flows if flow.kind and not flow.ours)
     fills = sorted(
         (fill.ms if not kindly or not _opens(order, trades, world) else 0, fill.ms, order, fill)
@@ -236,11 +245,13 @@ def shares(
             part = max(0, min(left[number], fill.quantity - own - taken))
             left[number] -= part
             taken += part
+        if taken:
+            closers.add(order.vid)
         theirs[at] += order.side * (fill.quantity - taken)
         closed = max(fill.closed, taken)
         profit = fill.realized - (fill.realized * taken // closed if closed else 0)
         foreign += profit - (fill.fee - fill.fee * taken // fill.quantity)
-    return left, foreign
+    return Shares(left, foreign, closers)
 
 
 def _opens(order: Order, trades: Sequence[int], world: World) -> bool:

@@ -148,6 +148,19 @@ def test_every_two_kinds_meet_in_a_world() -> None:
     assert not missing
 
 
+def test_budgets_are_small() -> None:
+    """Two acts of a stranger, one crash, one of each fault; what is no fault may come twice."""
+    twice = {"hand", "exit", "look"}
+    for world in ALL:
+        assert all(count == 1 or kind in twice for kind, count in world.kinds.items()), world.name
+        assert max(world.kinds.values()) <= 2
+
+
+def test_there_are_worlds_of_every_shape() -> None:
+    shapes = {(world.hedge, world.slots) for world in ALL}
+    assert shapes == {(False, 1), (True, 1), (False, 2), (True, 2)}
+
+
 def test_every_cell_is_reached_or_has_a_reason() -> None:
     reached = set(RECORD.cells)
     assert set(never_reached(reached)) == set(UNREACHED)
