@@ -13,6 +13,7 @@ FIELDS: Final[tuple[str, ...]]
 INPUT_SIZE: Final[int]
 OUTCOME_SIZE: Final[int]
 SAVE_VERSION: Final[int]
+LAYOUT: Final[tuple[int, ...]]
 MONEY_RANGE: Final[str]
 NUMBERS: Final[dict[str, dict[str, int]]]
 

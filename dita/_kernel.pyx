@@ -21,6 +21,11 @@ from dita.errors import BadField, OperatorError
 INPUT_SIZE = sizeof(Input)
 OUTCOME_SIZE = sizeof(Result)
 SAVE_VERSION = 3
+# What a saved state is made of: its version, then the bytes of each struct in it.
+LAYOUT = (
+    SAVE_VERSION, sizeof(Config), sizeof(Ledger), COUNTERS, sizeof(Flow), sizeof(Foreign),
+    sizeof(Rejection), sizeof(Input), sizeof(Slot), sizeof(Trade), sizeof(Order),
+)
 
 
 class Fault(Exception):

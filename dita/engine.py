@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 SAVE_VERSION: Final = 2
+#: Raised whenever the same inputs can lead to another state than before: a journal is replayed only
+#: by the rules that wrote it.  A test tells when that is due.
+RULES_VERSION: Final = 1
 
 
 class SizerFeedback(Record, frozen=True, kw_only=True):

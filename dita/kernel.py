@@ -65,6 +65,8 @@ from dita.refusals import EXPECTED, FREEZE_CAUSES, field_of, value_of
 from dita.transitions import RULES, TRANSITIONS
 from dita.units import format_money, format_quantity
 
+#: Which tables a saved state is made of: two kernels with the same one can read each other's.
+LAYOUT: Final = hashlib.blake2b(repr(_kernel.LAYOUT).encode(), digest_size=6).hexdigest()
 #: An ENTER is refused when the newest balance is older than this (design §7).
 BALANCE_MAX_AGE_MS: Final = 60_000
 _DUST: Final = 2

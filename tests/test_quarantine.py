@@ -30,7 +30,7 @@ from dita.contracts import (
     TradeStage,
     VenueEvent,
 )
-from dita.engine import Engine, Outcome
+from dita.engine import RULES_VERSION, Engine, Outcome
 from dita.errors import ExitCode, KernelFault
 from dita.journal import (
     GroupCommit,
@@ -47,7 +47,7 @@ from dita.journal.highwater import HighWaterFile
 from dita.kernel import KernelConfig
 from dita.runtime.begun import hold_to_the_journal
 from dita.runtime.loop import Runtime
-from dita.runtime.quarantine import AGAIN_MS, RULES_VERSION, slot_of
+from dita.runtime.quarantine import AGAIN_MS, slot_of
 from dita.runtime.store import JournalLog, Store
 from dita.settings import Settings, load
 from dita.venues.mock import MockVenue, fet_config

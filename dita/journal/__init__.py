@@ -17,6 +17,7 @@ from dita.journal.lines import export_json, import_json
 from dita.journal.reader import JournalReader
 from dita.journal.records import UPCASTERS, Entry, Epoch, Input, Mark, Note
 from dita.journal.report import Report
+from dita.journal.rules import OtherRules, Rules
 from dita.journal.salvage import Replayed, Salvage
 from dita.journal.snapshots import Snapshot, SnapshotFailed, SnapshotStore
 from dita.journal.upkeep import free_bytes, missing, size_bytes
@@ -37,9 +38,11 @@ __all__ = [
     "Mark",
     "Note",
     "OsDisk",
+    "OtherRules",
     "Replayed",
     "Report",
     "ResumePoint",
+    "Rules",
     "Salvage",
     "Snapshot",
     "SnapshotFailed",

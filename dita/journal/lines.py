@@ -38,6 +38,7 @@ from dita.journal.disk import Disk, OsDisk
 from dita.journal.highwater import SUFFIX
 from dita.journal.reader import JournalReader
 from dita.journal.records import Entry, Epoch, Input, Mark, Note
+from dita.journal.rules import OF_BEFORE, Rules
 from dita.journal.writer import SEGMENT_BYTES, Journal
 from dita.kernel import ExecutionKernel, KernelConfig
 from dita.units import format_money, parse_money
@@ -139,7 +140,8 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
                 "kernel": _plain(record.kernel, brief=False),
                 "account": _plain(record.account, brief=False),
             }
-            return cls(entry.seq, "epoch", {"created_ms": record.created_ms, **parts})
+            of = {"rules": _plain(record.rules, brief=False)} if record.rules.version else {}
+            return cls(entry.seq, "epoch", {"created_ms": record.created_ms, **parts, **of})
         kind = "event" if isinstance(record, VenueEvent) else "intent"
         if entry.quarantines:
             kind = "quarantine"
@@ -151,7 +153,8 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         kernel = _struct(self.record["kernel"], KernelConfig)
         account = _struct(self.record["account"], AccountConfig)
         created_ms = msgspec.convert(self.record["created_ms"], type=int, strict=True)
-        return Epoch(created_ms=created_ms, kernel=kernel, account=account)
+        rules = _struct(self.record["rules"], Rules) if "rules" in self.record else OF_BEFORE
+        return Epoch(created_ms=created_ms, kernel=kernel, account=account, rules=rules)
 
 
 def export_json(journal: JournalReader, stream: TextIO, from_seq: int = 1) -> int:

@@ -93,6 +93,12 @@ class JournalReader:
             )
         return self._epoch
 
+    def hold_to_rules(self) -> None:
+        """OtherRules when other rules than these wrote it.  Of what was archived only a snapshot
+        says which they were."""
+        if self._epoch is not None:
+            self._epoch.rules.hold(f"journal {self._epoch.number} in {self.directory}")
+
     @property
     def is_archived(self) -> bool:
         """Were the oldest segments moved elsewhere, so that only a snapshot knows their state?"""
@@ -361,7 +367,8 @@ class JournalReader:
 
     def chunks(self, from_seq: int) -> Iterator[Chunk]:
         """What is applied from a number on, in pieces, for whoever applies many at once; marks and
-        notes are among it."""
+        notes are among it.  OtherRules when it was written by another release's."""
+        self.hold_to_rules()
         return self._walk(from_seq, self._until, applied=True)
 
     def entry(self, chunk: Chunk, index: int) -> Entry:
@@ -403,6 +410,7 @@ class JournalReader:
         the newest record, its quarantine was not yet written when the process died.
         """
         done = 0
+        self.hold_to_rules()
         for chunk in self._walk(from_seq, until or self._until, applied=True, stop_at_mark=True):
             names = chunk.bring_up_to_date()
             if chunk.inputs_count:

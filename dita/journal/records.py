@@ -34,6 +34,7 @@ from dita.contracts import (
 )
 from dita.engine import Engine
 from dita.errors import BadField
+from dita.journal.rules import OF_BEFORE, Rules
 from dita.kernel import KernelConfig
 from dita.units import MONEY_MAX
 
@@ -76,6 +77,7 @@ class Epoch(Record, frozen=True, kw_only=True):
     created_ms: int
     kernel: KernelConfig
     account: AccountConfig
+    rules: Rules = Rules()
 
     @property
     def namespace(self) -> str:
@@ -88,7 +90,8 @@ class Epoch(Record, frozen=True, kw_only=True):
         return self.kernel.epoch
 
     def engine(self) -> Engine:
-        """An engine as it was before the first input."""
+        """An engine as it was before the first input.  OtherRules when it was another release's."""
+        self.rules.hold(f"journal {self.number}")
         return Engine(self.kernel, self.account)
 
 
@@ -128,17 +131,23 @@ def epoch_payload(epoch: Epoch) -> bytes:
     """The first record's payload."""
     # The configurations as JSON within: money passes 64 bits, which msgpack cannot hold.
     kernel, account = msgspec.json.encode(epoch.kernel), msgspec.json.encode(epoch.account)
-    return _encode((epoch.created_ms, kernel, account))
+    return _encode((epoch.created_ms, kernel, account, msgspec.structs.asdict(epoch.rules)))
 
 
 def epoch_of(payload: bytes) -> Epoch:
-    """And back."""
-    created_ms, kernel, account = msgspec.msgpack.decode(payload, type=tuple[int, bytes, bytes])
-    return Epoch(
-        created_ms=created_ms,
-        kernel=msgspec.json.decode(kernel, type=KernelConfig),
-        account=msgspec.json.decode(account, type=AccountConfig),
-    )
+    """And back.  OtherRules when a newer release wrote it so that it cannot be read here."""
+    created_ms, kernel, account, *more = msgspec.msgpack.decode(payload)
+    rules = msgspec.convert(more[0], type=Rules) if more else OF_BEFORE
+    try:
+        return Epoch(
+            created_ms=msgspec.convert(created_ms, type=int),
+            kernel=msgspec.json.decode(kernel, type=KernelConfig),
+            account=msgspec.json.decode(account, type=AccountConfig),
+            rules=rules,
+        )
+    except msgspec.MsgspecError:
+        rules.hold(f"journal {created_ms}")
+        raise
 
 
 def note_payload(note: Note) -> bytes:

@@ -146,6 +146,7 @@ class Journal(JournalReader):
         if created:
             self._create(epoch)
         self._survey(vouched)
+        self.hold_to_rules()
         if known_epoch not in (0, self.report.epoch):
             found = f"journal {self.report.epoch}; journal {known_epoch} was begun here"
             raise self._damage(self._segments[0].name, 0, 1, found)
