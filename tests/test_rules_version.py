@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 from make_sample import EXPECTED, KEPT, SAMPLE, golden_hashes, replayed
 from msgspec.structs import replace
-from test_journal import opened, put, tick
+from support.journal_days import opened, put, tick
 from typer.testing import Result
 
 from dita import __version__, _journal
@@ -34,7 +34,7 @@ from dita.journal.following import Follower
 from dita.journal.rules import OF_BEFORE
 from dita.kernel import LAYOUT, KernelConfig
 from dita.runtime.history.index import Index
-from dita.runtime.retiring import problem_of
+from dita.runtime.state.retiring import problem_of
 
 Cli = Callable[..., Result]
 expected: Final[dict[str, Any]] = json.loads((SAMPLE / EXPECTED).read_text())
