@@ -1,6 +1,6 @@
 """The sample of a journal's format and rules: made by hand with each of them, replayed ever after.
 
-    .venv/bin/python -P tests/make_sample.py
+    .venv/bin/python -P tests/support/sample_journal.py
 
 runs the packaged demo and keeps what it leaves behind: trades, makers, ticks and balances, over
 several segments, with two snapshots.  Beside it stands what it has to replay to, and what the
@@ -23,7 +23,7 @@ from dita.engine import RULES_VERSION, Engine
 from dita.journal import JournalReader
 from dita.kernel import LAYOUT
 
-SAMPLE: Final = Path(__file__).parent / "data" / "journal-v2"
+SAMPLE: Final = Path(__file__).parent.parent / "data" / "journal-v2"
 EXPECTED: Final = "expected.json"
 KEPT: Final = ("journal", "journal.high-water", "snapshots")
 SETTINGS: Final = {

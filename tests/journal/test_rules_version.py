@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from make_sample import EXPECTED, KEPT, SAMPLE, golden_hashes, replayed
 from msgspec.structs import replace
-from support.journal_days import opened, put, tick
+from support.journal_days import opened, tick
+from support.sample_journal import EXPECTED, KEPT, SAMPLE, golden_hashes, replayed
 from typer.testing import Result
 
 from dita import __version__, _journal
@@ -32,13 +32,14 @@ from dita.journal import (
 )
 from dita.journal.following import Follower
 from dita.journal.rules import OF_BEFORE
-from dita.kernel import LAYOUT, KernelConfig
+from dita.kernel import LAYOUT, ExecutionKernel, KernelConfig
 from dita.runtime.history.index import Index
 from dita.runtime.state.retiring import problem_of
 
 Cli = Callable[..., Result]
 expected: Final[dict[str, Any]] = json.loads((SAMPLE / EXPECTED).read_text())
 
+PACKED: Final = ExecutionKernel().pack(tick(1)).pack()
 OLDER: Final = OF_BEFORE
 NEWER: Final = Rules(version=RULES_VERSION + 1, layout=LAYOUT, release="9.8.7")
 LAID_OUT: Final = Rules(layout="0123456789ab", release="0.1.9")
@@ -59,8 +60,9 @@ def sample(folder: Path) -> Path:
 RAISE: Final = """
 The same inputs lead to another state than in the release that wrote the sample, so its journals
 must not be replayed by this one.  If that is what you want: raise RULES_VERSION in dita/engine.py
-(once per release is enough), make the sample anew with `.venv/bin/python -P tests/make_sample.py`,
-and say in CHANGELOG.md that journals of before are to be closed at a flat moment."""
+(once per release is enough), make the sample anew with
+`.venv/bin/python -P tests/support/sample_journal.py`, and say in CHANGELOG.md that
+journals of before are to be closed at a flat moment."""
 
 
 def test_the_rules_have_the_version_and_layout_that_the_sample_was_made_with() -> None:
@@ -125,7 +127,7 @@ def state(tmp_path: Path, by: Rules, monkeypatch: pytest.MonkeyPatch) -> Path:
         patched.setattr(JournalReader, "hold_to_rules", lambda self: None)
         journal = Journal._locked(folder / "journal", OsDisk(), 65_536, None, b"x")
         journal._start(epoch, 0, 0)
-        put(journal, tick(1))
+        journal.append(tick(1), PACKED)
         journal.write_and_sync()
         taken = Snapshot.of(opened(tmp_path / "other").epoch.engine(), journal)
         SnapshotStore(folder / "snapshots").write(replace(taken, epoch=7, rules=by))
@@ -213,7 +215,7 @@ def test_it_can_be_set_aside_for_a_new_one(state: Path, by: Rules, cli: Cli) -> 
 
 def test_a_damaged_byte_is_damage_and_not_another_release(tmp_path: Path) -> None:
     journal = opened(tmp_path / "journal")
-    put(journal, tick(1))
+    journal.append(tick(1), PACKED)
     journal.close()
     (segment,) = (tmp_path / "journal").glob("journal-*.seg")
     data = bytearray(segment.read_bytes())
