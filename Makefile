@@ -56,6 +56,7 @@ explore: build ## walk through small worlds to their ends, and judge every state
 bench: build ## measure speed and size, quickly
 	$(PY) -m benchmarks.run --peers
 	$(PY) -m benchmarks.journal --quick
+	$(PY) -m benchmarks.snapshots
 	$(PY) -m benchmarks.frames --quick
 	$(PY) -m benchmarks.start_up
 	$(PY) -m benchmarks.reconcile

@@ -227,11 +227,25 @@ class Engine:
 
     def save(self) -> bytes:
         """Everything; equal states give equal bytes."""
+        return self.save_and_hash()[0]
+
+    def save_and_hash(self) -> tuple[bytes, str]:
+        """Everything, and its ``state_hash``, at the price of one."""
         with self._alone():
             kernel, account = self.kernel.save(), self.account.save()
-        return msgspec.msgpack.encode(
-            _Saved(SAVE_VERSION, kernel, account, _digest(kernel, account))
-        )
+        digest = _digest(kernel, account)
+        state = msgspec.msgpack.encode(_Saved(SAVE_VERSION, kernel, account, digest))
+        return state, digest.hex()
+
+    def copy_from(self, other: Engine) -> None:
+        """Be in the same state as another engine; quick, so that the copy can be saved elsewhere.
+
+        OperatorError for one with other settings.
+        """
+        with self._alone(), other._alone():
+            self.kernel.copy_from(other.kernel)
+            self.account = AccountProjection.restore(other.account.save())
+            self.snapshot = other.snapshot
 
     @classmethod
     def restore(cls, saved: bytes) -> Engine:

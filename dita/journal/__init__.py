@@ -20,6 +20,7 @@ from dita.journal.report import Report
 from dita.journal.rules import OtherRules, Rules
 from dita.journal.salvage import Replayed, Salvage
 from dita.journal.snapshots import Snapshot, SnapshotFailed, SnapshotStore
+from dita.journal.taking import SnapshotTaker
 from dita.journal.upkeep import free_bytes, missing, size_bytes
 from dita.journal.writer import Journal
 
@@ -47,6 +48,7 @@ __all__ = [
     "Snapshot",
     "SnapshotFailed",
     "SnapshotStore",
+    "SnapshotTaker",
     "archivable",
     "archive",
     "export_json",

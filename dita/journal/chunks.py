@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from dita import _journal
 from dita.errors import SettingsError
-from dita.journal.records import UPCASTERS
+from dita.journal.records import LATE_MARK_BYTES, UPCASTERS, Mark, mark_of
 
 #: Kinds of records that hold an input.
 INPUTS: Final = frozenset({_journal.INPUT, _journal.QUARANTINE})
@@ -96,6 +96,17 @@ class Chunk(NamedTuple):
                 self.inputs[place : place + _journal.INPUT_SIZE] = payload[: _journal.INPUT_SIZE]
                 found.append((len(found), index))
         return found
+
+
+def late_mark(data: bytes, end: int, seq: int) -> Mark | None:
+    """The sound MARK ``seq`` that ends there, if it says which record it is about."""
+    start = end - _journal.HEADER_SIZE - LATE_MARK_BYTES
+    if start < 0:
+        return None
+    length, number = int.from_bytes(data[start : start + 4], "little"), data[start + 8 : start + 16]
+    if length != LATE_MARK_BYTES or int.from_bytes(number, "little") != seq:
+        return None
+    return mark_of(bytes(data[start + _journal.HEADER_SIZE : end]))
 
 
 class Tail(NamedTuple):

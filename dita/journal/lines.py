@@ -132,7 +132,7 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     def of(cls, entry: Entry) -> _Line:
         record = entry.record
         if isinstance(record, Mark):
-            return cls(entry.seq, "mark", {"state_hash": record.state_hash})
+            return cls(entry.seq, "mark", _plain(record))
         if isinstance(record, Note):
             return cls(entry.seq, "note", _plain(record, brief=False))
         if isinstance(record, Epoch):
@@ -284,7 +284,8 @@ class _Unknown:
 
 def _take_line(journal: Journal, kernel: ExecutionKernel, line: _Line) -> None:
     if line.type == "mark":
-        journal.append_mark(line.record["state_hash"])
+        of = msgspec.convert(line.record.get("of", 0), type=int, strict=True)
+        journal.append_mark(line.record["state_hash"], of)
         return
     if line.type == "note":
         journal.append_note(msgspec.convert(line.record, type=Note, strict=True))

@@ -16,7 +16,7 @@ import msgspec
 from dita import _journal
 from dita.engine import Engine
 from dita.errors import JournalFault, KernelFault, OperatorError
-from dita.journal.chunks import WINDOW_BYTES, Chunk, Tail, Window
+from dita.journal.chunks import WINDOW_BYTES, Chunk, Tail, Window, late_mark
 from dita.journal.disk import Disk, OsDisk
 from dita.journal.highwater import HighWater, HighWaterFile
 from dita.journal.names import teach
@@ -26,6 +26,7 @@ from dita.journal.records import (
     Mark,
     decode_texts,
     epoch_of,
+    mark_of,
     note_of,
     record_of,
 )
@@ -61,6 +62,8 @@ class JournalReader:
         self._ends: dict[str, int] = {}  # by segment: where its records end
         #: Inputs that broke an invariant, ascending: a record behind each one says so.
         self._quarantined: list[int] = []
+        #: Marks that came later than the record they are about, oldest first.
+        self._late_marks: list[Mark] = []
         #: Number of the newest input; 0 for none.
         self.newest_input = 0
         self._epoch: Epoch | None = None
@@ -142,6 +145,7 @@ class JournalReader:
             missing = f"{name_of(SEGMENT_NAME, found[0])} is the first segment here"
             raise self._damage(name_of(SEGMENT_NAME, self._oldest), 0, self._oldest, missing)
         self._segments, self._quarantined, self.newest_input = [], [], 0
+        self._late_marks = []
         tail = Tail(0, found[0], -1, 0, 0)
         for number in found:
             is_last = number == found[-1]
@@ -218,12 +222,15 @@ class JournalReader:
             local = window.place(at)
             stop = marked + 1 if seq <= marked else 0
             why, end, seq, crc, found, *_, newest_input = _journal.scan(
-                window.data, local, seq, crc, until=stop, stop_at_quarantine=True
-            )
+                window.data, local, seq, crc, until=stop, stop_at_quarantine=True,
+                stop_at_mark=True,
+            )  # fmt: skip
             at, synced = window.start + end, max(synced, found)
             self.newest_input = newest_input or self.newest_input
             if why == _journal.AT_QUARANTINE:
                 self._quarantined.append(self.newest_input)
+            if why == _journal.AT_MARK and (late := late_mark(window.data, end, seq - 1)):
+                self._late_marks.append(late)
             if self._high and seq == stop and crc != self._high.crc:
                 raise self._damage(segment.name, at, marked, (
                     "another record of that number than was synced: another history of this"
@@ -389,7 +396,7 @@ class JournalReader:
     def _entry(self, chunk: Chunk, index: int, seq: int, time_ms: int) -> Entry:
         kind, payload = chunk.payload(index)
         if kind == _journal.MARK:
-            return Entry(seq, time_ms, Mark(payload.hex()))
+            return Entry(seq, time_ms, self._decoded(mark_of, payload, chunk.segment, seq))
         if kind == _journal.EPOCH:
             epoch = self._decoded(epoch_of, payload, chunk.segment, seq)
             return Entry(seq, epoch.created_ms, epoch)
@@ -409,9 +416,20 @@ class JournalReader:
         stands.  A KernelFault from the engine is an input that breaks an invariant; when that is
         the newest record, its quarantine was not yet written when the process died.
         """
-        done = 0
         self.hold_to_rules()
-        for chunk in self._walk(from_seq, until or self._until, applied=True, stop_at_mark=True):
+        done, at, end = 0, from_seq, until or self._until
+        for mark in self._late_marks:
+            if at <= mark.of + 1 <= end:
+                done += self._replay_part(engine, at, mark.of + 1)
+                at = mark.of + 1
+                self._hold_to_mark(engine, mark.state_hash, at)
+        done += self._replay_part(engine, at, end)
+        engine.kernel.index_clients()
+        return done
+
+    def _replay_part(self, engine: Engine, from_seq: int, until: int) -> int:
+        done = 0
+        for chunk in self._walk(from_seq, until, applied=True, stop_at_mark=True):
             names = chunk.bring_up_to_date()
             if chunk.inputs_count:
                 inputs = memoryview(chunk.inputs)[: chunk.inputs_count * _journal.INPUT_SIZE]
@@ -419,20 +437,20 @@ class JournalReader:
                 teach(engine.kernel, chunk, names, outcomes, self._texts)
                 done += count
             if chunk.at_mark:
-                self._check_mark(engine, chunk)
-        engine.kernel.index_clients()
+                seq = chunk.first_seq + chunk.noted - 1
+                mark = self._entry(chunk, chunk.noted - 1, seq, 0).record
+                if isinstance(mark, Mark) and not mark.of:
+                    self._hold_to_mark(engine, mark.state_hash, seq)
         return done
 
     def _texts(self, chunk: Chunk, payload: bytes) -> Any:
         return self._decoded(decode_texts, payload, chunk.segment, 0)
 
-    def _check_mark(self, engine: Engine, chunk: Chunk) -> None:
-        seq = chunk.first_seq + chunk.noted - 1
-        expected = chunk.payload(chunk.noted - 1)[1].hex()
+    def _hold_to_mark(self, engine: Engine, expected: str, before: int) -> None:
         found = engine.state_hash()
         if found != expected:
             raise KernelFault(
-                f"replay differs from what was live, before record {seq}",
+                f"replay differs from what was live, before record {before}",
                 expected=f"state hash {expected}",
                 found=found,
                 action="use the release that wrote the journal; report it with the journal",

@@ -53,6 +53,10 @@ def _from_version_1(kind: int, payload: bytes) -> bytes:
     return payload[:256] + bytes(8) + payload[256:] if kind == _journal.INPUT else payload
 
 
+MARK_BYTES: Final = 32
+#: And of one that says which record it is about.
+LATE_MARK_BYTES: Final = 40
+
 #: Payload version → (kind, payload) → payload of the next version.
 UPCASTERS: dict[int, Callable[[int, bytes], bytes]] = {1: _from_version_1}
 
@@ -96,9 +100,10 @@ class Epoch(Record, frozen=True, kw_only=True):
 
 
 class Mark(Record, frozen=True):
-    """The state's hash after every record before this one."""
+    """The state's hash after every record before this one, or up to record ``of``."""
 
     state_hash: str
+    of: int = 0
 
 
 class Note(Record, frozen=True):
@@ -148,6 +153,13 @@ def epoch_of(payload: bytes) -> Epoch:
     except msgspec.MsgspecError:
         rules.hold(f"journal {created_ms}")
         raise
+
+
+def mark_of(payload: bytes) -> Mark:
+    """A mark from its payload.  ValueError for what is none."""
+    if len(payload) not in (MARK_BYTES, LATE_MARK_BYTES):
+        raise ValueError(f"a mark of {len(payload)} bytes")
+    return Mark(payload[:MARK_BYTES].hex(), int.from_bytes(payload[MARK_BYTES:], "little"))
 
 
 def note_payload(note: Note) -> bytes:

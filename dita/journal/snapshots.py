@@ -44,12 +44,13 @@ class Snapshot(Record, frozen=True, kw_only=True):
     @classmethod
     def of(cls, engine: Engine, journal: Journal) -> Snapshot:
         """The engine as it is, with everything appended applied to it."""
-        return cls(
-            seq=journal.last_seq,
-            epoch=journal.report.epoch,
-            state_hash=engine.state_hash(),
-            state=engine.save(),
-        )
+        return cls.at(engine, journal.last_seq, journal.report.epoch)
+
+    @classmethod
+    def at(cls, engine: Engine, seq: int, epoch: int) -> Snapshot:
+        """An engine in its state after record ``seq``."""
+        state, state_hash = engine.save_and_hash()
+        return cls(seq=seq, epoch=epoch, state_hash=state_hash, state=state)
 
     def encode(self) -> bytes:
         """The file."""

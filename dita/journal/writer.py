@@ -29,7 +29,16 @@ from dita.journal.disk import FULL_ERRORS, Disk, OsDisk, publish, write_all
 from dita.journal.failing import JournalFull, cannot_be_written, disk_full, takes_nothing
 from dita.journal.highwater import Marker, ResumePoint
 from dita.journal.reader import JournalReader
-from dita.journal.records import Epoch, Input, Note, epoch_payload, note_payload, texts_of
+from dita.journal.records import (
+    LATE_MARK_BYTES,
+    MARK_BYTES,
+    Epoch,
+    Input,
+    Note,
+    epoch_payload,
+    note_payload,
+    texts_of,
+)
 from dita.journal.segments import (
     SEGMENT_HEADER,
     SEGMENT_NAME,
@@ -44,7 +53,6 @@ from dita.kernel import KernelConfig
 SEGMENT_BYTES: Final = 64 * 2**20
 #: Records that wait in memory for a disk that takes nothing; beyond it appends are refused.
 PENDING_BYTES_MAX: Final = 64 * 2**20
-MARK_BYTES: Final = 32
 
 
 _open_here: WeakSet[Journal] = WeakSet()
@@ -240,13 +248,19 @@ class Journal(JournalReader):
             self._marker.appended(record.received_ms)
         return seq
 
-    def append_mark(self, state_hash: str) -> int:
-        """Collect the hash of the state after everything appended so far.  Gives its number."""
+    def append_mark(self, state_hash: str, of: int = 0) -> int:
+        """Collect the hash of the state after everything appended so far, or after record ``of``.
+
+        Gives its number.
+        """
         if self._broken:
             raise self._refusal()
         payload = bytes.fromhex(state_hash)
         if len(payload) != MARK_BYTES:
             raise BadField("state_hash", state_hash, f"{MARK_BYTES} bytes in hexadecimal")
+        if not 0 <= of <= self.last_seq:
+            raise BadField("of", of, f"0 to {self.last_seq}")
+        payload += of.to_bytes(LATE_MARK_BYTES - MARK_BYTES, "little") if of else b""
         try:
             return self._writer.put_other(_journal.MARK, payload)
         except BufferError:

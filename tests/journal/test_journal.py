@@ -1892,27 +1892,6 @@ def test_a_full_disk_and_a_fault_reach_whoever_waits() -> None:
     asyncio.run(run())
 
 
-def test_a_snapshot_is_marked_and_written_beside_the_loop(tmp_path: Path) -> None:
-    journal = opened(tmp_path / "j")
-    store = SnapshotStore(tmp_path / "s")
-    engine = live(journal, long_day().inputs)
-
-    async def run() -> Snapshot:
-        commit = GroupCommit(journal)
-        with pytest.raises(KernelFault, match="future"):
-            await commit.snapshot(store, journal.last_seq + 1, engine)
-        snapshot = await commit.snapshot(store, journal.last_seq, engine)
-        commit.close()
-        return snapshot
-
-    snapshot = asyncio.run(run())
-    assert store.newest() == snapshot
-    assert (snapshot.seq, journal.synced_up_to) == (26, 27)
-    again, count = store.restore(journal)
-    assert (again.save(), count) == (engine.save(), 0)
-    journal.close()
-
-
 # -- how long commits take -------------------------------------------------------------------------
 
 

@@ -37,6 +37,7 @@ from dita.journal import (
     OsDisk,
     Snapshot,
     SnapshotStore,
+    SnapshotTaker,
     export_json,
     import_json,
 )
@@ -301,9 +302,7 @@ def test_a_process_that_died_before_it_could_say_so_is_followed_by_one_that_does
     async def scene(shop: Shop) -> None:
         await shop.open_a_position()
         if snapshot:
-            await shop.commit.snapshot(
-                shop.store.snapshots, shop.store.journal.last_seq, shop.store.engine
-            )
+            await SnapshotTaker(shop.commit, shop.store.snapshots, shop.store.engine).take()
         bad = poisoned(shop.store.engine.kernel.now_ms + 5)
         shop.store.journal.append(bad, shop.store.engine.kernel.pack(bad).pack())
         shop.store.journal.write_and_sync()

@@ -6,11 +6,12 @@ did.  The factory makes it before anything else may happen; it knows no venue.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from dita.clock import MachineClock
 from dita.contracts import KernelIntent, VenueEvent
@@ -22,8 +23,10 @@ from dita.journal import (
     GroupCommit,
     Journal,
     JournalFull,
+    Snapshot,
     SnapshotFailed,
     SnapshotStore,
+    SnapshotTaker,
     free_bytes,
     size_bytes,
 )
@@ -143,6 +146,9 @@ class JournalLog:
         self._store = store
         self._commit = commit
         self._since_snapshot = 0
+        self._taker = SnapshotTaker(commit, store.snapshots, store.engine)
+        #: The snapshot under way, or the last one.
+        self._snapshot: asyncio.Future[None] | None = None
         self._reserve_is_free = False
         #: Called once when the disk is full and only the reserve is left: no new risk from then on.
         self.on_full: Callable[[], None] = lambda: None
@@ -155,10 +161,17 @@ class JournalLog:
         return self._store.journal.append(record, packed)
 
     async def commit(self) -> int:
-        """Make everything appended durable, and take a snapshot when it is time for one."""
+        """Make everything appended durable; begin a snapshot when it is time for one.
+
+        Nobody waits for that: it is written beside what follows.
+        """
         synced = await self._synced()
         if self._since_snapshot >= self._store.snapshot_every:
-            await self.snapshot()
+            if self._snapshot is None:
+                self._begin_snapshot()
+            elif self._snapshot.done():
+                self._snapshot.result()
+                self._begin_snapshot()
         return synced
 
     async def _synced(self) -> int:
@@ -188,13 +201,23 @@ class JournalLog:
         self._reserve_is_free = False
 
     async def snapshot(self) -> None:
-        """Save the whole state as of now; the loop does not wait for the disk.
+        """Save the whole state as of now, and wait until that is done.
 
         One that cannot be written ends nothing: the journal has everything.
         """
+        if self._snapshot is not None:
+            await self._snapshot
+        await self._begin_snapshot()
+
+    def _begin_snapshot(self) -> asyncio.Future[None]:
         self._since_snapshot = 0
-        journal = self._store.journal
+        self._snapshot = asyncio.ensure_future(self._taken(self._taker.take()))
+        # What it fails with ends the next commit, if there is one.
+        self._snapshot.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return self._snapshot
+
+    async def _taken(self, work: Coroutine[Any, Any, Snapshot]) -> None:
         try:
-            await self._commit.snapshot(self._store.snapshots, journal.last_seq, self._store.engine)
+            await work
         except SnapshotFailed as bad:
             self.complain(str(bad))
