@@ -331,7 +331,11 @@ def test_no_redirect_of_a_request_is_followed(status: bytes, location: bytes) ->
     run(test())
 
 
-@pytest.mark.parametrize("location", ["ws://127.0.0.1:{}/steal", "/again", "ws://[bad", "\udcff"])
+@pytest.mark.parametrize(
+    "location",
+    ["ws://127.0.0.1:{}/steal", "/again", "ws://[bad", "\udcff"],
+    ids=["another host", "another path", "no address", "no text"],
+)
 def test_no_redirect_of_the_stream_is_followed(location: str) -> None:
     """It would hand over the listen key, and a malformed one raised what nobody expected."""
 
