@@ -17,6 +17,7 @@ from dita.journal.lines import export_json, import_json
 from dita.journal.reader import JournalReader
 from dita.journal.records import UPCASTERS, Entry, Epoch, Input, Mark, Note
 from dita.journal.report import Report
+from dita.journal.resuming import JournalReplaced, SyncedReader
 from dita.journal.rules import OtherRules, Rules
 from dita.journal.salvage import Replayed, Salvage
 from dita.journal.snapshots import Snapshot, SnapshotFailed, SnapshotStore
@@ -36,6 +37,7 @@ __all__ = [
     "Journal",
     "JournalFull",
     "JournalReader",
+    "JournalReplaced",
     "Mark",
     "Note",
     "OsDisk",
@@ -49,6 +51,7 @@ __all__ = [
     "SnapshotFailed",
     "SnapshotStore",
     "SnapshotTaker",
+    "SyncedReader",
     "archivable",
     "archive",
     "export_json",

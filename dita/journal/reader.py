@@ -18,6 +18,7 @@ from dita.engine import Engine
 from dita.errors import JournalFault, KernelFault, OperatorError
 from dita.journal.chunks import WINDOW_BYTES, Chunk, Tail, Window, late_mark
 from dita.journal.disk import Disk, OsDisk
+from dita.journal.failing import REBUILD, damaged
 from dita.journal.highwater import HighWater, HighWaterFile
 from dita.journal.names import teach
 from dita.journal.records import (
@@ -41,11 +42,6 @@ from dita.journal.segments import (
     read_header,
 )
 
-_REBUILD: Final = (
-    "nothing was changed; close positions with `pink-ctl flatten --emergency --config FILE`, then"
-    " `pink-ctl journal retire --config FILE --reason WHY --apply` sets this journal aside for a"
-    " new one (runbooks/journal.md)"
-)
 _CHUNK_INPUTS: Final = 4_096
 _CHUNK_RECORDS: Final = 2 * _CHUNK_INPUTS
 
@@ -262,11 +258,9 @@ class JournalReader:
         return at + _journal.used(rest, 0)
 
     def _who_vouches(self, synced: int) -> str:
-        high = self._high
-        if high is None or high.seq < synced:
+        if self._high is None or self._high.seq < synced:
             return f"{synced} was synced (a snapshot has it)"
-        segment = name_of(SEGMENT_NAME, high.segment)
-        return f"{synced} was synced, the last one, in {segment} up to byte {high.end}"
+        return f"{synced} was synced, the last one, in {self._high.place}"
 
     def _path(self, name: str) -> str:
         return f"{self.directory}/{name}"
@@ -310,12 +304,7 @@ class JournalReader:
             raise self._damage(name, 0, seq, found) from bad
 
     def _damage(self, name: str, offset: int, seq: int, found: str) -> JournalFault:
-        return JournalFault(
-            f"the journal is damaged at record {seq}",
-            expected=f"record {seq} in {self.directory}/{name} at byte {offset}",
-            found=found,
-            action=_REBUILD,
-        )
+        return damaged(f"{self.directory}/{name}", offset, seq, found)
 
     # -- reading what is there ---------------------------------------------------------------------
 
@@ -332,7 +321,7 @@ class JournalReader:
                 expected=f"records from {self.first_seq} to {self._until - 1}",
                 found=f"{from_seq} to {until - 1}: a snapshot or a cursor is older or newer than"
                 " the journal",
-                action="bring the missing segments back; else: " + _REBUILD,
+                action="bring the missing segments back; else: " + REBUILD,
             )
         hidden = [n for n in self._quarantined if from_seq <= n < until] if applied else []
         for start, end in zip([from_seq, *(n + 1 for n in hidden)], [*hidden, until], strict=True):
@@ -345,11 +334,15 @@ class JournalReader:
             if from_seq < min(end, until) and segment.first_seq < until:
                 yield from self._walk_segment(segment, from_seq, min(end, until), stop_at_mark)
 
+    def _start_in(self, segment: Segment, from_seq: int) -> tuple[int, int, int]:
+        """Where a walk to a record begins: byte, number, and the checksum before it."""
+        return SEGMENT_HEADER.size, segment.first_seq, segment.previous
+
     def _walk_segment(
         self, segment: Segment, from_seq: int, until: int, stop_at_mark: bool
     ) -> Iterator[Chunk]:
         window = self._window(segment.name, self._ends[segment.name])
-        at, seq, crc = SEGMENT_HEADER.size, segment.first_seq, segment.previous
+        at, seq, crc = self._start_in(segment, from_seq)
         inputs = bytearray(_CHUNK_INPUTS * _journal.INPUT_SIZE)
         notes = array("Q", bytes(16 * _CHUNK_RECORDS))
         named = array("I", bytes(8 * _CHUNK_INPUTS))

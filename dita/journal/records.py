@@ -155,6 +155,14 @@ def epoch_of(payload: bytes) -> Epoch:
         raise
 
 
+def mark_payload(state_hash: str, of: int) -> bytes:
+    """A mark's payload; ``of`` 0: of every record before it."""
+    payload = bytes.fromhex(state_hash)
+    if len(payload) != MARK_BYTES:
+        raise BadField("state_hash", state_hash, f"{MARK_BYTES} bytes in hexadecimal")
+    return payload + (of.to_bytes(LATE_MARK_BYTES - MARK_BYTES, "little") if of else b"")
+
+
 def mark_of(payload: bytes) -> Mark:
     """A mark from its payload.  ValueError for what is none."""
     if len(payload) not in (MARK_BYTES, LATE_MARK_BYTES):
