@@ -12,11 +12,21 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from dita import _journal
 from dita.engine import Engine
 from dita.errors import JournalFault, KernelFault, OperatorError
-from dita.journal.chunks import WINDOW_BYTES, Chunk, Tail, Window, late_mark
+from dita.journal.chunks import (
+    INPUTS,
+    RECORD_BYTES_MAX,
+    WINDOW_BYTES,
+    Chunk,
+    Tail,
+    Window,
+    first_records,
+    late_mark,
+)
 from dita.journal.disk import Disk, OsDisk
 from dita.journal.failing import REBUILD, damaged
 from dita.journal.highwater import HighWater, HighWaterFile
@@ -27,9 +37,9 @@ from dita.journal.records import (
     Mark,
     decode_texts,
     epoch_of,
-    mark_of,
-    note_of,
+    other_of,
     record_of,
+    told_ms,
 )
 from dita.journal.report import Report
 from dita.journal.segments import (
@@ -282,19 +292,21 @@ class JournalReader:
         return segment
 
     def _read_epoch(self, name: str) -> Epoch:
-        data = self._read(name, 0, WINDOW_BYTES)
-        notes, named = array("Q", bytes(16)), array("I", bytes(8))
-        inputs = bytearray(_journal.INPUT_SIZE)
-        _, _, seq, *_ = _journal.scan(
-            data, SEGMENT_HEADER.size, 1, 0, inputs=inputs, notes=notes, named=named
-        )
-        if seq == 2:
-            chunk = Chunk(name, data, 1, notes, 1, inputs, 0, named, 0, notes[1] >> 40, False)
-            kind, payload = chunk.payload(0)
-            if kind == _journal.EPOCH:
-                epoch: Epoch = self._decoded(epoch_of, payload, name, 1)
-                return epoch
-        raise self._damage(name, SEGMENT_HEADER.size, 1, "no record that says whose this is")
+        """The first record, and behind it the state that it goes on from, if there is one."""
+        found = first_records(self._read(name, 0, WINDOW_BYTES), name, 1)
+        if not found or found[0][0] != _journal.EPOCH:
+            what = "no record that says whose this is"
+            raise self._damage(name, SEGMENT_HEADER.size, 1, what)
+        epoch: Epoch = self._decoded(epoch_of, found[0][1], name, 1)
+        if epoch.before is None:
+            return epoch
+        pieces = epoch.before.pieces
+        data = self._read(name, 0, (pieces + 1) * RECORD_BYTES_MAX)
+        found = first_records(data, name, pieces + 1)[1:]
+        if [kind for kind, _ in found] != [_journal.CARRIED] * pieces:
+            what = f"{len(found)} of the {pieces} pieces of the state before it"
+            raise self._damage(name, SEGMENT_HEADER.size, 2, what)
+        return replace(epoch, carried=b"".join(payload for _, payload in found))
 
     def _decoded(self, decode: Callable[..., Any], payload: bytes, name: str, seq: int) -> Any:
         try:
@@ -388,14 +400,9 @@ class JournalReader:
 
     def _entry(self, chunk: Chunk, index: int, seq: int, time_ms: int) -> Entry:
         kind, payload = chunk.payload(index)
-        if kind == _journal.MARK:
-            return Entry(seq, time_ms, self._decoded(mark_of, payload, chunk.segment, seq))
-        if kind == _journal.EPOCH:
-            epoch = self._decoded(epoch_of, payload, chunk.segment, seq)
-            return Entry(seq, epoch.created_ms, epoch)
-        if kind == _journal.NOTE:
-            note = self._decoded(note_of, payload, chunk.segment, seq)
-            return Entry(seq, note.time_ms, note)
+        if kind not in INPUTS:
+            other = self._decoded(lambda p: other_of(kind, p), payload, chunk.segment, seq)
+            return Entry(seq, told_ms(other) or time_ms, other)
         packed, texts = payload[: _journal.INPUT_SIZE], payload[_journal.INPUT_SIZE :]
         record = self._decoded(lambda t: record_of(packed, t), texts, chunk.segment, seq)
         quarantines = kind == _journal.QUARANTINE

@@ -53,6 +53,12 @@ class Rules(Record, frozen=True, kw_only=True):
         if self.version > RULES_VERSION:
             return f"use release {self.release} or a later one; nothing was changed"
         old = f"release {self.release}" if self.version else "the release that wrote it"
+        if self.version and self.layout == LAYOUT:
+            return (
+                f"go on with {old} until everything is flat, then with it `pink-ctl journal roll"
+                " --close --reason WHY --apply`; this one begins the next epoch"
+                " (runbooks/upgrade.md); nothing was changed"
+            )
         return (
             f"go on with {old} until everything is flat, then `pink-ctl journal retire --reason"
             " WHY --apply` with this one sets the journal aside and serve begins a new one"

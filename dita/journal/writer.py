@@ -169,12 +169,15 @@ class Journal(JournalReader):
         space = namespace_hash_of(epoch.namespace)
         writer = _journal.Writer(1, 0, PENDING_BYTES_MAX)
         writer.put_other(_journal.EPOCH, records.epoch_payload(epoch))
+        for piece in records.split(epoch.carried):
+            writer.put_other(_journal.CARRIED, piece)
+        opening = writer.take(0)
         try:
             self._high = self._marker.begin(space, epoch.number)
-            fd, size = self._files.new()
+            fd, size = self._files.new(SEGMENT_HEADER.size + len(opening))
             segment = Segment(name_of(SEGMENT_NAME, 1), 1, 0, space, epoch.number, size)
             try:
-                write_all(self._disk, fd, segment.header() + writer.take(0), 0)
+                write_all(self._disk, fd, segment.header() + opening, 0)
                 publish(self._disk, self.directory, fd, TEMPORARY, segment.name)
             finally:
                 self._disk.close(fd)

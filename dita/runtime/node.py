@@ -30,11 +30,11 @@ from dita.runtime.service import Cadence, Service
 from dita.runtime.state.journal_settings import (
     check_environment,
     hold_to_the_owner,
-    known_epoch,
     remember_the_journal,
 )
 from dita.runtime.state.lock import AccountLock, StartBudget, StateLock
 from dita.runtime.state.retiring import retired
+from dita.runtime.state.rolling import open_store
 from dita.runtime.state.store import JOURNAL_FOLDER, JournalLog, Store
 from dita.settings import Settings, VenueEnvironment, VenueKind, account_of, fallback_url
 from dita.venues import Venue
@@ -158,7 +158,7 @@ class Node:
             venue = venue_of(settings, clock, demo=demo)
             self.venue = failpoints.venue(venue) if failpoints else venue
             disk = failpoints.disk(OsDisk()) if failpoints else None
-            self.store = Store(directory, settings, clock, disk, known_epoch(directory))
+            self.store = open_store(directory, settings, clock, disk)
             try:
                 self._lock_account(f"journal {self.store.journal.identity.hex()}", "of a journal")
                 remember_the_journal(directory, self.store.journal.report.epoch)

@@ -16,7 +16,7 @@ from typing import Any, Final
 from dita.clock import MachineClock
 from dita.contracts import KernelIntent, VenueEvent
 from dita.engine import Engine
-from dita.errors import ENGINE_FAULTS, JournalFault, RefusedForSafety
+from dita.errors import ENGINE_FAULTS, JournalFault, OperatorError, RefusedForSafety
 from dita.journal import (
     Disk,
     Epoch,
@@ -27,6 +27,7 @@ from dita.journal import (
     SnapshotFailed,
     SnapshotStore,
     SnapshotTaker,
+    closed_by,
     free_bytes,
     size_bytes,
 )
@@ -37,6 +38,10 @@ from dita.settings import Settings
 
 JOURNAL_FOLDER: Final = "journal"
 SNAPSHOT_FOLDER: Final = "snapshots"
+
+
+class EpochClosed(OperatorError):
+    """The journal has ended, and the one that goes on from it is not there yet."""
 
 
 class Store:
@@ -70,6 +75,13 @@ class Store:
         self.reserve_bytes = settings.journal.reserve_bytes
         self.replayed = 0
         try:
+            if (end := closed_by(self.journal)) is not None:
+                raise EpochClosed(
+                    f"journal {end.epoch} was closed",
+                    expected=f"the next one, {end.next_epoch}",
+                    found=f"closed by {end.operator}: {end.reason}",
+                    action="start serve, which begins the next one",
+                )
             if not self.journal.is_archived:
                 check_journal_settings(self.journal.epoch, settings, str(directory))
             self.engine = Engine()
