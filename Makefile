@@ -64,6 +64,7 @@ mutants: build ## break each promise on purpose and see a test turn red
 bench: build ## measure speed and size, quickly
 	$(PY) -m benchmarks.run --peers
 	$(PY) -m benchmarks.journal --quick
+	$(PY) -m benchmarks.snapshots
 	$(PY) -m benchmarks.frames --quick
 	$(PY) -m benchmarks.start_up
 	$(PY) -m benchmarks.reconcile
