@@ -262,14 +262,14 @@ class Runtime:
             if self.faults is not None and (told := self.faults.told_before(record)) is not None:
                 entry.outcome = told
                 return
-            packed = self.engine.kernel.pack(record).pack()
-            entry.seq = self.log.append(record, packed)
+            packed = self.engine.kernel.pack(record)  # once: what is kept is what is applied
+            entry.seq = self.log.append(record, packed.pack())
         except _UNJOURNALLABLE as bad:
             # No journal record can hold it, so it is refused, and replay never meets it.
             entry.outcome = self._refused(entry.record, bad)
             return
         try:
-            entry.outcome = self.engine.apply(record)
+            entry.outcome = self.engine.apply(record, packed)
         except ENGINE_FAULTS as fault:
             if self.faults is None:
                 raise
