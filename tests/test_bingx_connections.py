@@ -21,6 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_bingx_border import Certificate, certificate, serving
+from virtual_time import run as in_virtual_time
 
 from dita.venues import NotSent, OutcomeUnknown
 from dita.venues.bingx.answer import CHUNKS_MAX, HEADERS_MAX, INTERIM_MAX, Answer
@@ -313,7 +314,9 @@ def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_ones(how: str) 
             else:
                 with pytest.raises(OutcomeUnknown, match="ReadTimeout"):
                     await asking
+            assert all(connection.is_over for connection in transport_of(http)._open)
             told.set()
+            http._extensions = {"timeout": TIMES.as_dict()}
             assert await ask(http, server) == b"ok"
             assert (server.connections, len(server.heads)) == (2, 2)
             await http.close()
@@ -321,19 +324,60 @@ def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_ones(how: str) 
     run(test())
 
 
-def test_bytes_that_trickle_in_do_not_run_into_the_read_time() -> None:
-    def trickle(line: socket.socket, number: int, asked: int) -> None:
-        for byte in OK:
-            line.sendall(bytes([byte]))
-            time.sleep(0.005)
+class Line(asyncio.Transport):
+    """A socket of nothing, for what is about time alone."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_aborted = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Nobody reads it."""
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+
+def test_the_read_time_counts_from_the_last_byte_and_is_over_with_the_answer() -> None:
     async def test() -> None:
-        with Server(trickle) as server:
-            http = server.http(httpx.Timeout(connect=5, write=5, read=0.1, pool=5))
-            assert await ask(http, server) == b"ok"
-            await http.close()
+        connection, line = Connection(lambda *_: None), Line()
+        connection.connection_made(line)
+        loop = asyncio.get_running_loop()
+        asking = asyncio.ensure_future(connection.ask(b"", 1.0, BODY_MAX))
+        for byte in OK:
+            await asyncio.sleep(0.9)
+            assert not asking.done()
+            connection.data_received(bytes([byte]))
+        assert bytes((await asking).body) == b"ok"
+        await asyncio.sleep(20)
+        assert not connection.is_over, "no timer is left of the request before"
+        began_s = loop.time()
+        asking = asyncio.ensure_future(connection.ask(b"", 1.0, BODY_MAX))
+        await asyncio.sleep(0.5)
+        connection.data_received(b"H")
+        with pytest.raises(httpx.ReadTimeout):
+            await asking
+        assert loop.time() - began_s == pytest.approx(1.5)
+        assert line.is_aborted
 
-    run(test())
+    in_virtual_time(test())
+
+
+def test_more_bytes_behind_a_hostile_answer_are_no_end_of_an_idle_connection() -> None:
+    async def test() -> None:
+        ends: list[float | None] = []
+        connection = Connection(lambda _, idle_s: ends.append(idle_s))
+        connection.connection_made(Line())
+        asking = asyncio.ensure_future(connection.ask(b"", 1.0, BODY_MAX))
+        await asyncio.sleep(0)
+        connection.data_received(b"no http")
+        connection.data_received(b"at all")
+        with pytest.raises(httpx.RemoteProtocolError):
+            await asking
+        connection.connection_lost(None)
+        assert ends == [None]
+
+    in_virtual_time(test())
 
 
 def test_a_header_that_would_be_two_is_not_sent() -> None:
@@ -613,6 +657,7 @@ HOSTILE: Final = {
     "prefixed size": CHUNKED + b"0x2\r\nok\r\n",
     "endless size": CHUNKED + b"0" * 300,
     "chunk longer than its size": CHUNKED + b"1\r\nok\r\n0\r\n\r\n",
+    "chunk that does not end": CHUNKED + b"2\r\nokXX0\r\n\r\n",
     "chunk shorter than its size": CHUNKED + b"3\r\nok\r\n0\r\n\r\n",
     "many chunks": CHUNKED + b"1\r\nx\r\n" * (CHUNKS_MAX + 1),
     "many trailers": CHUNKED + b"0\r\n" + b"X: y\r\n" * (CHUNKS_MAX + 1),
