@@ -35,6 +35,7 @@ from dita.errors import (
     VenueError,
 )
 from dita.journal.records import texts_of
+from dita.kernel import ExecutionKernel
 from dita.runtime.loop import FOR_PUBLISHERS, TASKS_MANY, Input, Runtime
 from dita.venues import NotSent, OutcomeUnknown
 from dita.venues.mock import Do, Rule, Verb, fet_config
@@ -163,7 +164,7 @@ def test_a_fault_of_the_engine_is_ours_and_a_failed_task_is_nobodys() -> None:
     """70 stays down; what failed beside the kernel may start again, into HOLD."""
 
     async def engine_fails(floor: Floor) -> None:
-        def apply(record: Any) -> Outcome:
+        def apply(record: Any, packed: Any) -> Outcome:
             raise IndexError("list index out of range")
 
         floor.engine.apply = apply  # type: ignore[assignment, method-assign]
@@ -219,10 +220,10 @@ def test_an_input_that_breaks_the_engine_can_be_taken_out() -> None:
         guard = floor.runtime.faults = Guard()
         apply = floor.engine.apply
 
-        def breaks(record: Any) -> Outcome:
+        def breaks(record: Any, packed: Any) -> Outcome:
             if getattr(record, "kind", None) is Kind.FOREIGN_FLOW:
                 raise KernelFault("kernel invariant broken")
-            return apply(record)
+            return apply(record, packed)
 
         floor.engine.apply = breaks  # type: ignore[assignment, method-assign]
         bad = VenueEvent(kind=Kind.FOREIGN_FLOW, received_ms=1, event_id="x", amount=1)
@@ -236,6 +237,29 @@ def test_an_input_that_breaks_the_engine_can_be_taken_out() -> None:
 
 
 # -- publishers and tasks --------------------------------------------------------------------------
+
+
+def test_each_input_is_packed_once_and_applied_as_it_was_journalled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    packed: list[object] = []
+    for name in ("_pack_event", "_pack_intent"):
+        real = getattr(ExecutionKernel, name)
+
+        def count(self: ExecutionKernel, record: Input, real: Any = real) -> object:
+            packed.append(record)
+            return real(self, record)
+
+        monkeypatch.setattr(ExecutionKernel, name, count)
+
+    async def scene(floor: Floor) -> None:
+        await floor.enter()
+        await floor.until(TradeStage.POSITION_OPEN)
+        await floor.exit()
+        await floor.until(TradeStage.IDLE)
+        assert len(packed) == len(floor.log.records) > 10
+
+    on_the_floor(scene)
 
 
 def test_a_publisher_that_raises_is_dropped_and_told_of() -> None:
