@@ -26,8 +26,8 @@ from dita.contracts import (
     TradeSide,
     VenueEvent,
 )
-from dita.runtime.factory import Bundle
-from dita.runtime.serving import current_status
+from dita.runtime.node import Node
+from dita.runtime.server.serve import current_status
 from dita.settings import load
 from dita.units import PRICE_ONE, QUANTITY_MAX, QUANTITY_ONE
 
@@ -41,10 +41,10 @@ MARKS: Final = (1, 5, 10)
 class Flood:
     """Trades, and what comes between them."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        self.bundle = bundle
-        self.runtime = bundle.runtime
-        self.kernel = bundle.runtime.engine.kernel
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.runtime = node.runtime
+        self.kernel = node.runtime.engine.kernel
         self.number = 0
         self.trades = 0
 
@@ -69,7 +69,7 @@ class Flood:
         await self._until_quiet("flat")
 
     async def _enter(self, trade: str) -> None:
-        contract = await self.bundle.venue.contract(ASSET)
+        contract = await self.node.venue.contract(ASSET)
         refused = ""
         for attempt in range(1_000):
             outcome = await self.runtime.ask(
@@ -139,23 +139,23 @@ def folder_bytes(folder: Path) -> int:
 async def flood(count: int, folder: Path) -> None:
     """Drive until so many inputs are applied, telling at the marks."""
     changed = {"PINK__RUNTIME__TICK_MS": "10", "PINK__KERNEL__NAMESPACE": "bench"}
-    bundle = Bundle(load(None, changed, {}), folder, SystemClock())
+    node = Node(load(None, changed, {}), folder, SystemClock())
     started = time.perf_counter()
-    await bundle.start(lambda line: None)
-    driver = Flood(bundle)
+    await node.start(lambda line: None)
+    driver = Flood(node)
     for mark in (count * share // MARKS[-1] for share in MARKS):
-        while bundle.runtime.processed < mark:
+        while node.runtime.processed < mark:
             await driver.round()
         told = {
-            "inputs": bundle.runtime.processed,
+            "inputs": node.runtime.processed,
             "trades": driver.trades,
             "resident": resident_bytes(),
             "journal": folder_bytes(folder / "journal"),
             "seconds": time.perf_counter() - started,
         }
         print(json.dumps(told), flush=True)
-    status = current_status(bundle)
-    quiet = await bundle.stop()
+    status = current_status(node)
+    quiet = await node.stop()
     told = {"quiet": quiet, "drift": status["drift"], "refusals": status["refusals"]}
     print(json.dumps(told), flush=True)
 

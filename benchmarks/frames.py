@@ -27,9 +27,9 @@ from benchmarks.rounds import Measurement, Rounds, interleave
 from dita.contracts import KernelEventKind, VenueEvent
 from dita.engine import Engine
 from dita.units import format_price, format_quantity
-from dita.venues.bingx.events import UserEvents
-from dita.venues.bingx.frames import read_frame
-from dita.venues.bingx.transport import gunzip
+from dita.venues.bingx.stream.messages import read_frame
+from dita.venues.bingx.stream.parse import UserEvents
+from dita.venues.bingx.stream.socket import gunzip
 
 LIMIT_NS: Final = 8_000
 PEER_LIMIT: Final = 15.0

@@ -25,7 +25,7 @@ from dita.contracts import (
 from dita.engine import Engine
 from dita.kernel import KernelConfig
 from dita.reconcile import TheirOrder, TheirPosition, TheirView, compare, plan_of
-from dita.runtime.looking import our_view
+from dita.runtime.queries.both_views import our_view
 
 SLOTS = 50
 ROUNDS = 201

@@ -103,7 +103,7 @@ def event_section(work: paths.Paths, rounds: Rounds, economics: dict[str, int]) 
             " little of plain Python as such"
         )
     else:
-        notes.append("plain-Python model not available (tests/kernel_model.py)")
+        notes.append("plain-Python model not available (tests/support/model/kernel.py)")
     fills = sum(work.stream.applied_fill)
     text = (
         f"{work.stream.trades:,} trades over {stream.SLOTS} slots, {work.stream.fills_per_order}"

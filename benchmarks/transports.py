@@ -29,11 +29,11 @@ from benchmarks.rounds import Rounds
 from dita.clock import SystemClock
 from dita.contracts import OrderSide, OrderType
 from dita.venues import SubmitOrder
-from dita.venues.bingx import client as rest
-from dita.venues.bingx.client import Access, Client
-from dita.venues.bingx.connections import Connections
-from dita.venues.bingx.http import PACKED_BYTES_MAX
+from dita.venues.bingx.rest.connections import Connections
 from dita.venues.bingx.orders import parameters_of
+from dita.venues.bingx.rest import client as rest
+from dita.venues.bingx.rest.client import Access, Client
+from dita.venues.bingx.rest.http import PACKED_BYTES_MAX
 
 TITLE: Final = "One order request"
 LIMIT_MS: Final = 0.6

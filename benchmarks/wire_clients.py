@@ -71,7 +71,9 @@ class Stamps:
     def install(self) -> None:
         """Put a clock reading at each border of a stage; nothing else is changed."""
         from dita.runtime.loop import Runtime
-        from dita.venues.bingx import client, connections, transport
+        from dita.venues.bingx import connections
+        from dita.venues.bingx.rest import client
+        from dita.venues.bingx.stream import socket
 
         self._gunzip(transport)
         self._around(Runtime, "post", before=self._of_fill("decoded"))
@@ -144,7 +146,7 @@ class Ours:
 
     def __init__(self, url: str, stream: str, folder: Path) -> None:
         from dita.clock import SystemClock
-        from dita.runtime.factory import Bundle
+        from dita.runtime.node import Node
         from dita.settings import load
 
         changed = {
@@ -158,7 +160,7 @@ class Ours:
             "PINK__JOURNAL__DIRECTORY": str(folder),
         }
         os.environ.update(WIRE_KEY=KEY, WIRE_SECRET=SECRET)
-        self.bundle = Bundle(load(None, {**os.environ, **changed}, {}), folder, SystemClock())
+        self.node = Node(load(None, {**os.environ, **changed}, {}), folder, SystemClock())
         self.stamps = Stamps()
         self.trial = 0
         self._exits_at_fill = False
@@ -166,16 +168,16 @@ class Ours:
     async def work(self) -> None:
         """Trials until stdin ends."""
         self.stamps.install()
-        await self.bundle.start(lambda line: None)
-        self.runtime = self.bundle.runtime
+        await self.node.start(lambda line: None)
+        self.runtime = self.node.runtime
         self.kernel = self.runtime.engine.kernel
         self.runtime.publishers.append(self)
-        self.contract = await self.bundle.venue.contract(ASSET)
+        self.contract = await self.node.venue.contract(ASSET)
         say(ready=True)
         reader = await lines()
         while line := (await reader.readline()).strip():
             await self._trial(latched=line == b"latched")
-        await self.bundle.stop()
+        await self.node.stop()
 
     async def _trial(self, latched: bool) -> None:
         self.trial += 1

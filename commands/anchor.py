@@ -11,9 +11,9 @@ import typer
 
 from dita.errors import ExitCode
 
-from .hands import Operator, Reason, Typed
+from .operator import Operator, Reason, Typed
 from .options import Apply, AsJson, ConfigFile, StateDir
-from .render import emit_json, note, show
+from .show.render import emit_json, note, show
 from .typed import again
 
 Everything = Annotated[
@@ -40,7 +40,7 @@ def anchor(
       pink-ctl anchor --reason "bonus credited on 2 June"
       pink-ctl anchor --reason "bonus credited on 2 June" --apply
     """
-    from .asking import ask
+    from .request import ask
 
     request = {"verb": "anchor", "apply": apply, "everything": everything}
     typed = Typed(reason, config, state_dir, apply, as_json, operator)

@@ -39,11 +39,11 @@ from .journal import (
     journal_verify,
 )
 from .reconcile import reconcile
-from .render import by_the_system, emit_error, note, reported, show
 from .replay import replay
 from .resume import resume
 from .runbook import runbook
 from .serve import serve
+from .show.render import by_the_system, emit_error, note, reported, show
 from .smoke import smoke
 from .soak import soak
 from .status import status

@@ -16,7 +16,7 @@ import typer
 from dita.errors import ExitCode, SettingsError
 
 from .options import AsJson, ConfigFile
-from .render import emit_json, note, show, show_table
+from .show.render import emit_json, note, show, show_table
 
 if TYPE_CHECKING:
     from dita.settings import Setting, Settings
@@ -67,7 +67,7 @@ def config_show(file: ConfigFile = None, as_json: AsJson = False) -> None:
 
 def _file(given: Path | None) -> Path | None:
     """The file of the installation; without one the packaged demo's, and that is said."""
-    from dita.runtime.start import find_settings
+    from dita.runtime.state.directory import find_settings
 
     try:
         return find_settings(given, os.environ).file

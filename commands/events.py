@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .completing import trades
+from .completion import trades
 from .options import AsJson, ConfigFile, StateDir
 from .past import the_past
-from .render import emit_json, note, on_terminal, show
-from .telling import Telling
+from .show.event_lines import Telling
+from .show.render import emit_json, note, on_terminal, show
 
 if TYPE_CHECKING:
     from dita.runtime.eventlog.event import Event
@@ -59,7 +59,7 @@ def events(
     from dita.clock import SystemClock
     from dita.runtime.eventlog.event import Level
     from dita.runtime.history.when import moment_ms
-    from dita.runtime.store import JOURNAL_FOLDER
+    from dita.runtime.state.store import JOURNAL_FOLDER
 
     now_ms = SystemClock().now_ms()
     since_ms = moment_ms(since or "1d", now_ms) if since or not trade else 0

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .render import SCHEMA_VERSION, show
+from .show.render import SCHEMA_VERSION, show
 
 if TYPE_CHECKING:
-    from dita.exchange.wire.server import ExchangeServer
+    from dita.exchange.server import ExchangeServer
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")]
 Seed = Annotated[int, typer.Option(help="Of prices, listen keys and chances of faults.")]
@@ -65,8 +65,8 @@ def exchange(
 
     from dita.clock import SystemClock
     from dita.errors import SettingsError, UsageError
-    from dita.exchange.wire.running import Setup, run, server_of
-    from dita.exchange.wire.switches import WireFile, read_file
+    from dita.exchange.app import Setup, run, server_of
+    from dita.exchange.wire.dialect import WireFile, read_file
     from dita.units import parse_money
 
     setup = Setup(

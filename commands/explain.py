@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .completing import trades
+from .completion import trades
 from .options import AsJson, ConfigFile, StateDir
 from .past import the_past
-from .render import emit_json, note, show
-from .telling import Telling, wrapped
+from .show.event_lines import Telling, wrapped
+from .show.render import emit_json, note, show
 
 if TYPE_CHECKING:
     from dita.runtime.eventlog.event import Event
-    from dita.runtime.explain import Story
     from dita.runtime.history.trades import TradeRow
+    from dita.runtime.operations.explain import Story
 
 Svg = Annotated[
     Path | None, typer.Option("--svg", metavar="FILE", help="Draw it: price, fills, money.")
@@ -50,8 +50,8 @@ def explain(
       pink-ctl explain T1 --svg T1.svg
       pink-ctl explain 1767767539205742592 --json
     """
-    from dita.runtime.explain import story_of
-    from dita.runtime.store import JOURNAL_FOLDER
+    from dita.runtime.operations.explain import story_of
+    from dita.runtime.state.store import JOURNAL_FOLDER
 
     directory, index = the_past(config, state_dir, quiet=as_json)
     story = story_of(index, what)
@@ -188,7 +188,7 @@ def folded(events: list[Event]) -> list[tuple[Event, int]]:
 def _draw(story: Story, journal: Path, file: Path) -> None:
     from dita.errors import UsageError
 
-    from .trade_chart import picture
+    from .show.trade_svg import picture
 
     if story.trade is None or not story.trade.opened_ms:
         raise UsageError(

@@ -1,7 +1,7 @@
 """`pink-ctl flatten --emergency`: the way out when serve cannot run.
 
 Says first which exchange and whose money; then what is open there, what is ours of it, and what
-would be sent; with --apply it is done.  How is in `dita.runtime.emergency`.  While a serve runs the
+would be sent; with --apply it is done.  How is in `dita.runtime.emergency.flatten`.  While a serve runs the
 way is `pink-ctl intent flatten`.
 """
 
@@ -15,12 +15,12 @@ import typer
 from dita.errors import ExitCode
 
 from .options import Apply, AsJson, ConfigFile, StateDir
-from .render import emit_json, note, show, speak_of
+from .show.render import emit_json, note, show, speak_of
 from .typed import again
 
 if TYPE_CHECKING:
-    from dita.runtime.emergency import Plan
-    from dita.runtime.wayout import WayOut
+    from dita.runtime.emergency.flatten import Plan
+    from dita.runtime.emergency.session import EmergencySession
 
 Emergency = Annotated[
     bool, typer.Option("--emergency", help="Without serve, by the exchange's word.")
@@ -73,8 +73,8 @@ def flatten(
     import asyncio
 
     from dita.errors import RefusedForSafety
-    from dita.runtime.start import installed
-    from dita.runtime.wayout import Confirmed, WayOut
+    from dita.runtime.emergency.session import Confirmed, EmergencySession
+    from dita.runtime.state.directory import installed
     from dita.units import parse_quantity
 
     if not emergency:
@@ -85,7 +85,7 @@ def flatten(
         )
     settings, directory = installed(config, state_dir, os.environ)
     say = note if as_json else show
-    out = WayOut(
+    out = EmergencySession(
         settings,
         directory,
         symbol or [],
@@ -110,7 +110,7 @@ def flatten(
         raise typer.Exit(ExitCode.DIFFERENCE)
 
 
-async def _run(out: WayOut, say: Any, *, apply: bool) -> tuple[Plan, bool]:
+async def _run(out: EmergencySession, say: Any, *, apply: bool) -> tuple[Plan, bool]:
     """The plan; with --apply also the deed."""
     async with out.locked(say, note) as emergency:
         plan = await emergency.look()

@@ -13,9 +13,9 @@ import typer
 
 from dita.errors import ExitCode
 
-from .completing import cases as case_names
+from .completion import cases as case_names
 from .options import AsJson
-from .render import WIDTH_IN_A_PIPE, emit_json, plain
+from .show.render import WIDTH_IN_A_PIPE, emit_json, plain
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .completing import symbols
-from .hands import Again, Operator, Reason, Typed, Wish, send
+from .completion import symbols
+from .operator import Again, Operator, Reason, Typed, Wish, send
 from .options import Apply, AsJson, ConfigFile, StateDir
 
 Symbol = Annotated[

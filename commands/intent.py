@@ -13,8 +13,8 @@ import typer
 
 from dita.errors import ExitCode, UsageError
 
-from .completing import symbols, trades
-from .hands import (
+from .completion import symbols, trades
+from .operator import (
     Again,
     Operator,
     Reason,
@@ -30,7 +30,7 @@ from .hands import (
     to_apply,
 )
 from .options import Apply, AsJson, ConfigFile, StateDir
-from .render import emit_json, note, show
+from .show.render import emit_json, note, show
 
 Trade = Annotated[str, typer.Option("--trade", help="Trade id.", autocompletion=trades)]
 Asset = Annotated[
@@ -198,7 +198,7 @@ def intent_flatten(
     Example:
       pink-ctl intent flatten --reason "going home" --apply
     """
-    from dita.runtime.calling import call
+    from dita.runtime.server.call import call
 
     typed = Typed(reason, config, state_dir, apply, as_json, operator, again)
     serve = reach(typed)
@@ -310,7 +310,7 @@ def _tell_answer(answer: dict[str, Any] | None) -> None:
 
 def _plan(serve: Serve, wishes: list[Wish], typed: Typed) -> None:
     """What would be done, from the running kernel's own checks; nothing is sent."""
-    from dita.runtime.calling import call
+    from dita.runtime.server.call import call
 
     plans = []
     for wish in wishes:

@@ -16,9 +16,9 @@ import typer
 
 from dita.errors import UsageError
 
-from .hands import Operator, operator_of
+from .operator import Operator, operator_of
 from .options import Apply, AsJson, ConfigFile, StateDir
-from .render import SCHEMA_VERSION, emit_json, note, show, speak_of_directory
+from .show.render import SCHEMA_VERSION, emit_json, note, show, speak_of_directory
 from .typed import again
 
 JOURNAL_FOLDER = "journal"
@@ -204,7 +204,7 @@ def journal_import(
       pink-ctl journal import --state-dir /var/lib/pink-copy pink.jsonl
     """
     from dita.journal import import_json
-    from dita.runtime.lock import StateLock
+    from dita.runtime.state.lock import StateLock
 
     directory = speak_of_directory(config, state_dir, quiet=as_json)
     with source.open() as stream:  # first: nothing is made for a file that is not there
@@ -238,7 +238,7 @@ def journal_archive(
     Example:
       pink-ctl journal archive --to /mnt/archive --apply
     """
-    from dita.runtime.archiving import archive_segments
+    from dita.runtime.state.archiving import archive_segments
 
     directory = speak_of_directory(config, state_dir, quiet=as_json)
     names = archive_segments(directory, to, apply=apply)
@@ -273,8 +273,8 @@ def journal_retire(
       pink-ctl journal retire --reason "last segment lost with the disk" --apply
     """
     from dita.clock import SystemClock
-    from dita.runtime.lock import StateLock
-    from dita.runtime.retiring import parts_of, problem_of, retire
+    from dita.runtime.state.lock import StateLock
+    from dita.runtime.state.retiring import parts_of, problem_of, retire
 
     directory = speak_of_directory(config, state_dir, quiet=as_json)
     lock = StateLock(directory)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .completing import settings_files
+from .completion import settings_files
 
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON object, for programs, instead of text.")

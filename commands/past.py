@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .render import note, speak_of_directory
+from .show.render import note, speak_of_directory
 
 if TYPE_CHECKING:
     from dita.runtime.history.index import Index

@@ -13,10 +13,10 @@ import typer
 from dita.errors import ExitCode, UsageError
 from dita.files import read_limited
 
-from .completing import symbols
-from .hands import Operator, Typed
+from .completion import symbols
+from .operator import Operator, Typed
 from .options import AsJson, ConfigFile, StateDir
-from .render import emit_json, note, print_rich, show
+from .show.render import emit_json, note, print_rich, show
 from .typed import again, quoted
 
 #: Of a plan; one for every slot of a big table has a tenth of it.
@@ -70,7 +70,7 @@ def reconcile(
     if apply is not None:
         _apply(apply, when_flat, typed)
         return
-    from .asking import ask
+    from .request import ask
 
     request = {
         "verb": "reconcile",
@@ -98,7 +98,7 @@ def reconcile(
 def _apply(path: Path, when_flat: bool, typed: Typed) -> None:
     import json
 
-    from .asking import ask
+    from .request import ask
 
     if not typed.reason:
         raise UsageError("reason missing", expected="--reason with --apply", found="none")
@@ -138,6 +138,6 @@ def _write(path: Path, plan: dict[str, Any]) -> None:
 
 
 def _draw(record: dict[str, Any]) -> None:
-    from .sides import sides
+    from .show.comparison import sides
 
     print_rich(lambda width: sides(record, width))

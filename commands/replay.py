@@ -1,6 +1,6 @@
 """`pink-ctl replay`: a recorded trade once more through the compiled kernel, to the exact cent.
 
-Parses the options and calls dita.replay; story shows the result, chart draws it.
+Parses the options and calls dita.incident.replay; story shows the result, chart draws it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import typer
 from dita.errors import ExitCode, OperatorError, UsageError
 
 from .options import AsJson
-from .render import emit_json, note
+from .show.render import emit_json, note
 
 if TYPE_CHECKING:
-    from dita.replay import Row, Story
+    from dita.incident.replay import Row, Story
 
 
 def replay(
@@ -45,9 +45,9 @@ def replay(
       pink-ctl replay --trade FET --variant poisoned --explain
       pink-ctl replay --trade FET --speed 10 --svg fet.svg
     """
-    from dita.replay import opened, recorded, tell
+    from dita.incident.replay import opened, recorded, tell
 
-    from . import story as view
+    from .show import replay_tables as view
 
     if speed is not None and (as_json or not 0 < speed < float("inf")):
         raise UsageError(
@@ -85,7 +85,7 @@ def _pace(speed: float) -> Callable[[Row], None]:
 
 
 def _write(path: Path, told: Story) -> None:
-    from .chart import picture
+    from .show.replay_svg import picture
 
     try:
         path.write_text(picture(told), encoding="utf-8")

@@ -5,8 +5,8 @@ Asks the running kernel through its control socket.
 
 from __future__ import annotations
 
-from .hands import Again, Operator, Reason, Typed, send
 from .hold import Symbol, control
+from .operator import Again, Operator, Reason, Typed, send
 from .options import Apply, AsJson, ConfigFile, StateDir
 
 

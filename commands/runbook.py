@@ -12,9 +12,9 @@ import typer
 
 from dita.errors import UsageError
 
-from .completing import pages
+from .completion import pages
 from .options import AsJson
-from .render import emit_json, show
+from .show.render import emit_json, show
 
 
 def runbook(

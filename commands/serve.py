@@ -1,6 +1,6 @@
 """`pink-ctl serve`: run the kernel until it is told to stop.
 
-Loads the settings, builds the bundle and shows what the runtime says; under supervisord it talks on
+Loads the settings, builds the node and shows what the runtime says; under supervisord it talks on
 stderr only, on a terminal it shows the live board.
 """
 
@@ -16,15 +16,15 @@ import typer
 from dita.errors import DitaError, ExitCode
 
 from .options import AsJson, ConfigFile, StateDir
-from .render import emit_json, note, show, speak_of
+from .show.render import emit_json, note, show, speak_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dita.runtime.demo import Market
-    from dita.runtime.factory import Bundle
+    from dita.runtime.demo.player import Market
+    from dita.runtime.node import Node
 
-    from .screen import Screen
+    from .show.screen import Screen
 
 Once = Annotated[bool, typer.Option("--once", help="Recover, print the status, stop.")]
 WithDemo = Annotated[
@@ -101,8 +101,8 @@ def serve(
 
 def _installation(config: Path | None, state_dir: Path | None) -> Any:
     """The settings and directory of the installation."""
-    from dita.runtime.start import installed
-    from dita.runtime.whose import place_by_settings
+    from dita.runtime.state.directory import installed
+    from dita.runtime.state.place import place_by_settings
 
     settings, directory = installed(config, state_dir, os.environ)
     speak_of(place_by_settings(settings, directory), quiet=True)  # the log says it
@@ -160,22 +160,22 @@ async def _demo(
     config: Path | None, directory: Path, look: Look, *, on_mock: bool, tape: str
 ) -> dict[str, Any]:
     """The demo on its own exchange, or on the embedded mock."""
-    from dita.runtime.start import prepared
+    from dita.runtime.state.directory import prepared
 
     if on_mock:
-        from dita.runtime.demo import MockMarket
+        from dita.runtime.demo.player import MockMarket
 
         settings, _ = prepared(config, directory, os.environ)
         return await _run(settings, directory, look, MockMarket)
     import secrets
 
     from dita.clock import SystemClock
-    from dita.runtime.demo_exchange import DemoExchange
+    from dita.runtime.demo.exchange import DemoExchange
 
     async with DemoExchange(SystemClock(), lambda: secrets.token_hex(16), tape) as exchange:
         note(f"local exchange: {exchange.server.rest_url}, prices and events on its websocket")
         settings = exchange.settings(config, directory, os.environ)
-        last = await _run(settings, directory, look, lambda bundle: exchange)
+        last = await _run(settings, directory, look, lambda node: exchange)
         return {**last, "exchange": exchange.told(last["capital"])}
 
 
@@ -183,18 +183,18 @@ async def _run(
     settings: Any,
     directory: Path,
     look: Look,
-    market_of: Callable[[Bundle], Market] | None = None,
+    market_of: Callable[[Node], Market] | None = None,
     hold: str = "",
 ) -> dict[str, Any]:
     from dita.clock import SystemClock
-    from dita.runtime.demo import Demo
+    from dita.runtime.demo.player import Demo
     from dita.runtime.eventlog.opening import open_chronicle
-    from dita.runtime.factory import Bundle
     from dita.runtime.failpoints import Failpoints
-    from dita.runtime.serving import current_status, serve
-    from dita.runtime.whose import described, place_by_settings
+    from dita.runtime.node import Node
+    from dita.runtime.server.serve import current_status, serve
+    from dita.runtime.state.place import described, place_by_settings
 
-    from .screen import LiveBoard, ScreenLines
+    from .show.screen import LiveBoard, ScreenLines
 
     clock, board = SystemClock(), LiveBoard() if look.live else None
     screen: Screen = board or ScreenLines()
@@ -203,16 +203,14 @@ async def _run(
     records: list[dict[str, Any]] = []
     try:
         failpoints = Failpoints.of(os.environ, settings.venue.environment)
-        bundle = Bundle(
-            settings, directory, clock, demo=market_of is not None, failpoints=failpoints
-        )
-        player = Demo(bundle, market_of(bundle)) if market_of else None
+        node = Node(settings, directory, clock, demo=market_of is not None, failpoints=failpoints)
+        player = Demo(node, market_of(node)) if market_of else None
 
-        async def beside(running: Bundle) -> None:
+        async def beside(running: Node) -> None:
             await _show_until(running, player, screen)
 
         quiet = await serve(
-            bundle,
+            node,
             chronicle,
             once=look.once,
             seen=records.append,
@@ -224,33 +222,33 @@ async def _run(
             if quiet
             else "stopped; unknown orders are asked about at start"
         )
-        record = records[0] if records else current_status(bundle)
+        record = records[0] if records else current_status(node)
     finally:
         chronicle.close()
         screen.close()
     return {**record, "last_trade": player.last_trade} if player else record
 
 
-async def _show_until(bundle: Bundle, player: Any, screen: Screen) -> None:
+async def _show_until(node: Node, player: Any, screen: Screen) -> None:
     """Show what goes on while the demo plays, or until somebody stops us."""
     import asyncio
 
-    from dita.runtime.serving import current_status
+    from dita.runtime.server.serve import current_status
 
     playing = asyncio.ensure_future(player.run() if player else asyncio.Event().wait())
     try:
         while not playing.done():
             done_e3 = min(player.progress_e3, DONE_E3 - 1) if player else -1
-            screen.draw(current_status(bundle), done_e3)
+            screen.draw(current_status(node), done_e3)
             await asyncio.wait({playing}, timeout=screen.pause_s)
         playing.result()  # what failed in there is raised here
-        screen.draw(current_status(bundle), DONE_E3)
+        screen.draw(current_status(node), DONE_E3)
     finally:
         playing.cancel()  # stopped from outside: nothing more is to be traded
 
 
 def _summary(s: dict[str, Any], directory: Path, *, demo: bool) -> None:
-    from .board import closing, figure
+    from .show.status_board import closing, figure
 
     for line in closing(s):
         show(line)
@@ -266,7 +264,7 @@ def _summary(s: dict[str, Any], directory: Path, *, demo: bool) -> None:
 
 def _other_side(book: dict[str, Any]) -> list[str]:
     """The local exchange's own book, which no part of ours has written; nothing without one."""
-    from .board import figure, places
+    from .show.status_board import figure, places
 
     if not book:
         return []

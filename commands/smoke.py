@@ -11,10 +11,10 @@ import typer
 
 from dita.errors import ExitCode, UsageError
 
-from .completing import symbols
-from .hands import Operator, Typed
+from .completion import symbols
+from .operator import Operator, Typed
 from .options import AsJson, ConfigFile, StateDir
-from .render import emit_json, note, show
+from .show.render import emit_json, note, show
 
 Symbol = Annotated[
     str, typer.Option("--symbol", help="Symbol, such as TRX-USDT.", autocompletion=symbols)
@@ -49,7 +49,7 @@ def smoke(
       pink-ctl smoke --symbol TRX-USDT --dry-run
       pink-ctl smoke --symbol TRX-USDT
     """
-    from .asking import ask
+    from .request import ask
 
     if side.upper() not in ("LONG", "SHORT"):
         raise UsageError("side refused", expected="LONG or SHORT", found=side)

@@ -16,14 +16,14 @@ import typer
 from dita.clock import SystemClock
 from dita.errors import ExitCode, NotRunning, Unanswered, UsageError, VenueError
 
-from .hands import Typed, reach
+from .operator import Typed, reach
 from .options import AsJson, ConfigFile, StateDir
-from .render import emit_json, note, show, show_table
+from .show.render import emit_json, note, show, show_table
 
 if TYPE_CHECKING:
     from typing import IO
 
-    from dita.runtime.soaking import Part, Summary
+    from dita.runtime.operations.soak import Part, Summary
 
 Duration = Annotated[str, typer.Option("--duration", help="Such as 90s, 30m, 24h.")]
 Interval = Annotated[str, typer.Option("--interval", help="Between two questions.")]
@@ -54,7 +54,7 @@ def soak(
       pink-ctl soak --duration 24h --interval 60s --svg soak.svg
       pink-ctl soak --duration 5m --interval 2s --json
     """
-    from dita.runtime.soaking import summary_of
+    from dita.runtime.operations.soak import summary_of
 
     spans = _span_ms(duration), _span_ms(interval)
     with contextlib.ExitStack() as files:  # before the first sample: a day of them is not lost
@@ -86,7 +86,7 @@ def _polled(
     directory: Path, duration_ms: int, interval_ms: int, lines: IO[str] | None
 ) -> tuple[list[dict[str, Any]], int]:
     """Samples, and how many questions had no answer.  NotRunning when nobody runs at the start."""
-    from dita.runtime.calling import call
+    from dita.runtime.server.call import call
 
     clock = SystemClock()
     taken: list[dict[str, Any]] = []
@@ -127,9 +127,9 @@ def _append(lines: IO[str] | None, sample: dict[str, Any]) -> None:
 
 
 def _plot(file: IO[str], taken: list[dict[str, Any]]) -> None:
-    from dita.runtime.soaking import IDLE_LIMIT, point_of
+    from dita.runtime.operations.soak import IDLE_LIMIT, point_of
 
-    from .soak_chart import picture
+    from .show.soak_svg import picture
 
     file.truncate(0)
     file.write(picture([point_of(sample) for sample in taken], IDLE_LIMIT))
@@ -159,8 +159,8 @@ def _record(summary: Summary) -> dict[str, Any]:
 
 
 def _tell(summary: Summary) -> None:
-    from .board import places
-    from .times import utc
+    from .show.status_board import places
+    from .show.times import utc
 
     record = _record(summary)
     verdict = "within" if summary.holds else "NOT within"

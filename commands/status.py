@@ -19,7 +19,7 @@ from dita.clock import SystemClock
 from dita.errors import ExitCode, NotRunning, Unanswered
 
 from .options import AsJson, ConfigFile, StateDir
-from .render import (
+from .show.render import (
     WIDTH_IN_A_PIPE,
     emit_json,
     emit_json_line,
@@ -54,7 +54,7 @@ def status(
       pink-ctl status --state-dir /var/lib/pink --watch
       pink-ctl status --json
     """
-    from dita.runtime.start import directory_of
+    from dita.runtime.state.directory import directory_of
 
     directory = directory_of(config, state_dir, os.environ)
     try:
@@ -75,7 +75,7 @@ def status(
 
 
 def _ask(directory: Path) -> Record:
-    from dita.runtime.calling import call
+    from dita.runtime.server.call import call
 
     answer: Record = call(directory, {"verb": "status"})["status"]
     return answer
@@ -97,7 +97,7 @@ def _shown(as_json: bool, *, again: bool) -> Iterator[Callable[[Record], None]]:
         return
     from rich.console import Console
 
-    from .board import board
+    from .show.status_board import board
 
     if not sys.stdout.isatty():
         width = WIDTH_IN_A_PIPE

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .completing import symbols
+from .completion import symbols
 from .options import AsJson, ConfigFile, StateDir
 from .past import the_past
-from .render import emit_json, note, on_terminal, output_width, show, show_table
+from .show.render import emit_json, note, on_terminal, output_width, show, show_table
 
 if TYPE_CHECKING:
     from dita.runtime.history.totals import Total

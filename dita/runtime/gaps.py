@@ -12,8 +12,8 @@ from typing import Final
 
 from dita.contracts import KernelEventKind, VenueEvent
 from dita.errors import SettingsError, VenueError
-from dita.runtime.inquiry import Inquiry
 from dita.runtime.loop import RunState, Runtime
+from dita.runtime.queries.order_query import OrderQuery
 from dita.runtime.readiness import Readiness
 from dita.runtime.recovery import Recovery
 from dita.runtime.relevance import Strangers
@@ -35,13 +35,13 @@ class Gaps:
     def __init__(
         self,
         runtime: Runtime,
-        inquiry: Inquiry,
+        order_query: OrderQuery,
         recovery: Recovery,
         readiness: Readiness,
         on_ready: Callable[[], None],
     ) -> None:
         self.runtime = runtime
-        self.inquiry = inquiry
+        self.order_query = order_query
         self.recovery = recovery
         self.readiness = readiness
         self.strangers = Strangers(runtime.engine)
@@ -74,7 +74,9 @@ class Gaps:
 
     async def _take(self, event: VenueEvent) -> None:
         """Hand an event to the loop, unless it is certain to change nothing."""
-        if event.kind is KernelEventKind.POSITION and self.inquiry.answers.says_nothing_new(event):
+        if event.kind is KernelEventKind.POSITION and self.order_query.answers.says_nothing_new(
+            event
+        ):
             return
         if not self.strangers.drops(event):
             await self.runtime.post(event)
@@ -139,7 +141,7 @@ class Gaps:
 
     async def regain_access(self) -> None:
         """While the venue refuses us: read the keys again and ask one question, once a minute."""
-        access, venue = self.inquiry.questions.access, self.runtime.venue
+        access, venue = self.order_query.questions.access, self.runtime.venue
         while True:
             await access.is_refused.wait()
             await asyncio.sleep(ACCESS_EVERY_S)

@@ -18,7 +18,7 @@ from dita.contracts import (
 )
 from dita.errors import VenueError
 from dita.runtime.loop import Asked, Runtime
-from dita.runtime.questions import Access
+from dita.runtime.queries.questions import Access
 from dita.venues import AccessRefused, NotSent, OrderRef, OutcomeUnknown, SubmitOrder
 
 #: An exit is not tried sooner than this after the venue refused our access.

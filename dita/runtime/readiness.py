@@ -12,7 +12,7 @@ from typing import Final
 
 from dita.contracts import ControlAction
 from dita.runtime.loop import Runtime
-from dita.runtime.questions import Access
+from dita.runtime.queries.questions import Access
 
 #: A journal that takes this long is too slow for new risk, until it was quick so many looks long.
 SLOW_COMMIT_MS: Final = 2_000

@@ -10,28 +10,28 @@ from __future__ import annotations
 import asyncio
 
 from dita.contracts import KernelEventKind, VenueEvent, VenueOrderStatus
-from dita.runtime.inquiry import Inquiry
 from dita.runtime.loop import Runtime
 from dita.runtime.orders import Orders
+from dita.runtime.queries.order_query import OrderQuery
 
 
 class Recovery:
     """Brings a runtime from a replayed journal, or from a gap, to where risk may be taken."""
 
-    def __init__(self, runtime: Runtime, inquiry: Inquiry, orders: Orders) -> None:
+    def __init__(self, runtime: Runtime, order_query: OrderQuery, orders: Orders) -> None:
         self.runtime = runtime
-        self.inquiry = inquiry
+        self.order_query = order_query
         self.orders = orders
 
     async def reconcile(self) -> None:
         """Ask about orders, positions and the balance, in this order; returns when all answered."""
         await self._doubt_unanswered()
-        await self.inquiry.sync_time()
+        await self.order_query.sync_time()
         orders = self.runtime.engine.kernel.open_orders()
-        await asyncio.gather(*(self.inquiry.order(order.order_no) for order in orders))
+        await asyncio.gather(*(self.order_query.order(order.order_no) for order in orders))
         await self.orders.cancel_again()
-        await self.inquiry.positions()
-        await self.inquiry.balance()
+        await self.order_query.positions()
+        await self.order_query.balance()
 
     async def _doubt_unanswered(self) -> None:
         """Of what was requested by a process before this one nobody waits for the answer."""

@@ -28,16 +28,16 @@ from dita.engine import Outcome
 from dita.errors import NotRunning, VenueError
 from dita.reconcile import compare
 from dita.runtime.feeds import Feeds
-from dita.runtime.fees import FeeCheck, FeeState, check_fees
 from dita.runtime.gaps import ACCESS_EVERY_S, RECONNECT_MAX_S, RECONNECT_MIN_S, Gaps
-from dita.runtime.inquiry import Inquiry
-from dita.runtime.looking import Look, look
 from dita.runtime.loop import RunState, Runtime
 from dita.runtime.orders import Orders
-from dita.runtime.questions import RETRY_MAX_S
+from dita.runtime.queries.both_views import BothViews, read_both_views
+from dita.runtime.queries.fee_gate import FeeCheck, FeeState, check_fees
+from dita.runtime.queries.order_query import OrderQuery
+from dita.runtime.queries.polling import Poller
+from dita.runtime.queries.questions import RETRY_MAX_S
 from dita.runtime.readiness import Readiness
 from dita.runtime.recovery import Recovery
-from dita.runtime.watching import Watch
 from dita.venues import AccessRefused, QueryFailed
 
 #: With nothing open a venue that cannot be reached so often ends the start.
@@ -71,16 +71,16 @@ class Cadence(Record, frozen=True, kw_only=True):
 class Service:
     """Start, run, drain."""
 
-    def __init__(self, runtime: Runtime, inquiry: Inquiry, cadence: Cadence) -> None:
+    def __init__(self, runtime: Runtime, order_query: OrderQuery, cadence: Cadence) -> None:
         self.runtime = runtime
-        self.inquiry = inquiry
+        self.order_query = order_query
         self.cadence = cadence
-        self.questions = inquiry.questions
+        self.questions = order_query.questions
         self.orders = Orders(runtime, self.questions.access)
-        self.recovery = Recovery(runtime, inquiry, self.orders)
-        self.watch = Watch(runtime, inquiry, self._second_kernel)
+        self.recovery = Recovery(runtime, order_query, self.orders)
+        self.poller = Poller(runtime, order_query, self._second_kernel)
         self.readiness = Readiness(runtime, self.questions.access, self._gate)
-        self.gaps = Gaps(runtime, inquiry, self.recovery, self.readiness, self._back_to_work)
+        self.gaps = Gaps(runtime, order_query, self.recovery, self.readiness, self._back_to_work)
         self.feeds = Feeds()
         self.balance_due, self.doubt = self.feeds.balance_due, self.feeds.doubt
         self.fees = FeeCheck()
@@ -145,7 +145,7 @@ class Service:
             self.runtime.spawn(task(), name)
         await self._connect(stay=stay)
         with contextlib.suppress(QueryFailed):  # else with the questions that follow
-            await self.inquiry.server_time_ms()  # before anything that it dates
+            await self.order_query.server_time_ms()  # before anything that it dates
         changed = await self._what_changed()
         if changed:
             await self.control(ControlAction.HOLD, changed, "serve")
@@ -159,7 +159,7 @@ class Service:
         ):
             self.runtime.spawn(task(), name)
         await self.gaps.first_healed.wait()
-        await self.watch.income()
+        await self.poller.income()
         await self.check_fees()
         self.runtime.spawn(self._income(), "income")
         self.runtime.spawn(self._fees(), "fees")
@@ -184,11 +184,11 @@ class Service:
             f"there {first.theirs}; next: pink-ctl reconcile"
         )
 
-    async def _seen(self) -> Look:
+    async def _seen(self) -> BothViews:
         """Both views; no answer is not "no difference", so it is asked again."""
 
-        async def both() -> Look:
-            return await look(self.runtime.engine, self.runtime.venue)
+        async def both() -> BothViews:
+            return await read_both_views(self.runtime.engine, self.runtime.venue)
 
         while True:
             try:
@@ -274,22 +274,22 @@ class Service:
         """One round of questions about orders that are not terminal; lost cancels are repeated."""
         await self.orders.cancel_again()
         for order in self.runtime.engine.kernel.open_orders():
-            self.inquiry.want_order(order.order_no)
+            self.order_query.want_order(order.order_no)
 
     async def _open_orders(self) -> None:
-        await self._every(self.cadence.open_orders_s, self.watch.open_orders)
+        await self._every(self.cadence.open_orders_s, self.poller.open_orders)
 
     async def _positions(self) -> None:
         """Ask at the cadence, at once when a slot comes into doubt, and often while one is."""
         while True:
-            often = self.watch.doubted_slots()
+            often = self.poller.doubted_slots()
             wait_s = self.cadence.in_flight_s if often else self.cadence.positions_s
             await self._due(self.doubt, wait_s)
             self.doubt.clear()
-            await self.watch.positions()
+            await self.poller.positions()
 
     async def _income(self) -> None:
-        await self._every(self.cadence.income_s, self.watch.income)
+        await self._every(self.cadence.income_s, self.poller.income)
 
     async def _fees(self) -> None:
         while True:
@@ -317,7 +317,7 @@ class Service:
             wait_s = min(UNQUIET_S, self.cadence.balance_s) if unquiet else self.cadence.balance_s
             await self._due(self.balance_due, wait_s)
             self.balance_due.clear()
-            await self.inquiry.balance()
+            await self.order_query.balance()
 
     async def _due(self, event: asyncio.Event, wait_s: float) -> None:
         """Wait for the event and a tick more, or for the cadence: then it is time to ask anyway."""

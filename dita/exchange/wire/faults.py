@@ -16,7 +16,7 @@ import msgspec
 
 from dita.contracts import Record
 from dita.errors import SettingsError
-from dita.exchange.records import PositionSide, Side
+from dita.exchange.model.records import PositionSide, Side
 from dita.units import RATIO_ONE, parse_quantity, parse_ratio
 
 

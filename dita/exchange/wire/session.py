@@ -9,21 +9,28 @@ from __future__ import annotations
 from typing import Final
 
 from dita.clock import Clock
-from dita.exchange.acts import Acts
-from dita.exchange.exchange import Exchange
-from dita.exchange.prices import Prices
-from dita.exchange.records import ConfigUpdate, MarketTrade, Order, PositionSide, Refused, Side
-from dita.exchange.wire import event_json
+from dita.exchange.model.acts import Acts
+from dita.exchange.model.exchange import Exchange
+from dita.exchange.model.prices import Prices
+from dita.exchange.model.records import (
+    ConfigUpdate,
+    MarketTrade,
+    Order,
+    PositionSide,
+    Refused,
+    Side,
+)
 from dita.exchange.wire.answers import encode, refuse
-from dita.exchange.wire.closed_positions import ClosedPositions
-from dita.exchange.wire.delivery import Delivery
+from dita.exchange.wire.dialect import WireFile
 from dita.exchange.wire.faults import ACTS, LAGS, FaultKind, FaultPlan, FaultRule
 from dita.exchange.wire.limits import RateLimiter
-from dita.exchange.wire.listen_keys import ListenKeys
+from dita.exchange.wire.shapes import events as event_shapes
+from dita.exchange.wire.shapes.closed_positions import ClosedPositions
 from dita.exchange.wire.signing import Credentials
-from dita.exchange.wire.sockets import Hub, Socket, gzipped
-from dita.exchange.wire.switches import WireFile
-from dita.exchange.wire.topics import Topics
+from dita.exchange.wire.stream.delivery import Delivery
+from dita.exchange.wire.stream.listen_keys import ListenKeys
+from dita.exchange.wire.stream.sockets import Hub, Socket, gzipped
+from dita.exchange.wire.stream.topics import Topics
 from dita.units import parse_quantity
 
 SNAPSHOT_MS: Final = 5_000
@@ -101,7 +108,7 @@ class Session:
         self.push_events()
         self._delivery.pulse(now_ms)
         for key in self.keys.lapsed(now_ms):
-            self.hub.push_key(encode(event_json.key_expired(key, now_ms)), key, now_ms)
+            self.hub.push_key(encode(event_shapes.key_expired(key, now_ms)), key, now_ms)
         if now_ms >= self._next_snapshot_ms:
             self._next_snapshot_ms = now_ms + SNAPSHOT_MS
             for socket in self.hub.users(self._alive):
@@ -121,7 +128,7 @@ class Session:
         if not (self.hub.sockets or self.plan.active):
             events = []  # nobody would get them, and no fault counts them
         for event in events:
-            frame = event_json.frame_of(event, self.switches, now_ms, one_way=one_way)
+            frame = event_shapes.frame_of(event, self.switches, now_ms, one_way=one_way)
             self._delivery.push(frame, now_ms)
         for happened in self.exchange.take_market():
             if isinstance(happened, MarketTrade):
@@ -157,7 +164,7 @@ class Session:
                 margin_type=self.exchange.margin_type(symbol),
                 time_ms=now_ms,
             )
-            socket.send(gzipped(encode(event_json.config_snapshot(event, now_ms))), now_ms)
+            socket.send(gzipped(encode(event_shapes.config_snapshot(event, now_ms))), now_ms)
 
     # -- LAGGING ORDERS -------------------------------------------------------------------------
 

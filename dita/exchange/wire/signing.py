@@ -17,7 +17,7 @@ import msgspec
 
 from dita.contracts import Record
 from dita.exchange.wire.answers import refuse_at_gateway
-from dita.exchange.wire.parameters import json_text
+from dita.exchange.wire.rest.parameters import json_text
 
 RECV_WINDOW_MS: Final = 5_000  # dossier §1.2: the default, and how far ahead a clock may be
 RECV_WINDOW_MAX_MS: Final = 60_000

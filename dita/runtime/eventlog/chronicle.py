@@ -25,7 +25,7 @@ from dita.runtime.eventlog.event import Event, EventName, Level
 from dita.runtime.eventlog.output import Output
 from dita.runtime.eventlog.teller import Teller
 from dita.runtime.loop import Input, RunState, Runtime
-from dita.runtime.quarantine import Quarantine
+from dita.runtime.state.quarantine import Quarantine
 
 #: Words that wait for their commit; more only when something is badly wrong.
 PENDING_MAX = 65_536

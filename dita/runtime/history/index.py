@@ -27,7 +27,7 @@ from dita.runtime.eventlog.event import Event, Level
 from dita.runtime.eventlog.teller import Teller
 from dita.runtime.history.rows import Kept, event_of, event_row, kept, link_of, link_row
 from dita.runtime.history.trades import TradeBook, TradeRow
-from dita.runtime.store import JOURNAL_FOLDER, SNAPSHOT_FOLDER
+from dita.runtime.state.store import JOURNAL_FOLDER, SNAPSHOT_FOLDER
 
 FILE: Final = "index.sqlite"
 #: Rises with every change of what is kept or how it reads.

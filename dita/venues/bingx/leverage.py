@@ -14,11 +14,11 @@ from dita.contracts import OrderSide
 from dita.identity import plain_symbol
 from dita.units import format_quantity
 from dita.venues import NotSent, PositionReport, QueryFailed
-from dita.venues.bingx import client
-from dita.venues.bingx.client import Client
-from dita.venues.bingx.questions import Questions
-from dita.venues.bingx.rules import leverage_of
-from dita.venues.bingx.wire import WireError
+from dita.venues.bingx.rest import client
+from dita.venues.bingx.rest.client import Client
+from dita.venues.bingx.rest.queries import Questions
+from dita.venues.bingx.rest.symbols import leverage_of
+from dita.venues.bingx.values import UnreadableValue
 
 #: An entry waits no longer for its leverage; below what ``SIGN_WITHIN_MS`` allows.
 WITHIN_S: Final = 4.0
@@ -53,7 +53,7 @@ class Leverage:
                     await self._refuse_over_others(name, side, wanted, found[side])
                     await self._set(name, side, wanted)
                     found = await self._read(name)
-        except (QueryFailed, WireError, TimeoutError) as failed:
+        except (QueryFailed, UnreadableValue, TimeoutError) as failed:
             text = str(failed) or "no answer in time"
             raise NotSent("no entry: leverage cannot be verified", found=text) from failed
         if found[side] != wanted:

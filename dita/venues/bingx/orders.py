@@ -11,7 +11,7 @@ from typing import Final
 from dita.contracts import OrderSide, OrderType
 from dita.units import format_money, format_price, format_quantity
 from dita.venues import NotSent, SubmitOrder
-from dita.venues.bingx.rules import Symbol
+from dita.venues.bingx.rest.symbols import Symbol
 
 _SIDES: Final = {OrderSide.BUY: "BUY", OrderSide.SELL: "SELL"}
 #: Hedge mode: an entry opens the position of its side, an exit closes the opposite one.

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from dita.venues import Rows, UnreadableRow
-from dita.venues.bingx.wire import ID_MAX, WireError, decode, decoder
+from dita.venues.bingx.values import ID_MAX, UnreadableValue, decode, decoder
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -57,7 +57,7 @@ def read_rows(
             continue
         try:
             row = read(decode(by, raw))
-        except WireError as bad:
+        except UnreadableValue as bad:
             unreadable.append(msgspec.structs.replace(known, why=why_of(bad)))
             continue
         if row is not None:
@@ -68,7 +68,7 @@ def read_rows(
 def _identity(raw: msgspec.Raw) -> UnreadableRow:
     try:
         row = decode(_IDENTITY, raw)
-    except WireError:
+    except UnreadableValue:
         return UnreadableRow(why="")
     number, text = id_seen(row.order_id), id_seen(row.order_id_text)
     return UnreadableRow(
@@ -98,7 +98,7 @@ def symbol_seen(value: object) -> str:
     return id_seen(value) if type(value) is str else ""
 
 
-def why_of(bad: WireError) -> str:
+def why_of(bad: UnreadableValue) -> str:
     """Returns what was wrong with a value, short enough to show."""
     found = f", found {bad.found}" if bad.found else ""
     return f"{bad.what}: expected {bad.expected}{found}"[:_WHY_MAX]

@@ -14,13 +14,13 @@ from dita.clock import Clock
 from dita.contracts import KernelEventKind as Kind
 from dita.contracts import RejectReason, VenueEvent
 from dita.venues import NotSent, OrderRef, OutcomeUnknown, SubmitOrder
-from dita.venues.bingx import client, normalise
-from dita.venues.bingx.client import Answer, Client
-from dita.venues.bingx.codes import Meaning
 from dita.venues.bingx.leverage import Leverage
 from dita.venues.bingx.orders import check_entry, check_order, parameters_of, too_small
-from dita.venues.bingx.rules import Symbol
-from dita.venues.bingx.wire import WireError
+from dita.venues.bingx.rest import client, parse
+from dita.venues.bingx.rest.client import Answer, Client
+from dita.venues.bingx.rest.error_codes import Meaning
+from dita.venues.bingx.rest.symbols import Symbol
+from dita.venues.bingx.values import UnreadableValue
 
 #: What an event takes of the exchange's words.
 MESSAGE_MAX: Final = 500
@@ -121,8 +121,8 @@ class Trading:
     def _answered(self, order: SubmitOrder, answer: Answer) -> VenueEvent:
         if answer.meaning is Meaning.DONE:
             try:
-                return normalise.acknowledged(answer.data, order, self._clock.now_ms())
-            except WireError as bad:
+                return parse.acknowledged(answer.data, order, self._clock.now_ms())
+            except UnreadableValue as bad:
                 raise OutcomeUnknown("order answer cannot be read", found=bad.found) from bad
         self._note(order.client_order_id, answer)
         said: dict[str, Any] = {"error_code": answer.code, "message": answer.text}

@@ -30,17 +30,17 @@ from dita.venues import (
     SubmitOrder,
     UnknownSymbol,
 )
-from dita.venues.bingx import client
-from dita.venues.bingx.budget import Budget
-from dita.venues.bingx.client import Access, Client, ListenKeys
-from dita.venues.bingx.events import Told, UserEvents
 from dita.venues.bingx.leverage import Leverage
-from dita.venues.bingx.questions import Questions
-from dita.venues.bingx.rules import Symbol, hedge_of, symbols_of
-from dita.venues.bingx.stream import UserStream
+from dita.venues.bingx.rest import client
+from dita.venues.bingx.rest.client import Access, Client, ListenKeys
+from dita.venues.bingx.rest.queries import Questions
+from dita.venues.bingx.rest.rate_limits import Budget
+from dita.venues.bingx.rest.symbols import Symbol, hedge_of, symbols_of
+from dita.venues.bingx.stream.parse import ParsedFrame, UserEvents
+from dita.venues.bingx.stream.socket import Figures
+from dita.venues.bingx.stream.user import UserStream
 from dita.venues.bingx.trading import Trading
-from dita.venues.bingx.transport import Figures
-from dita.venues.bingx.wire import WireError
+from dita.venues.bingx.values import UnreadableValue
 from dita.venues.evidence import position_events
 
 TIME_EVERY_S: Final = 60
@@ -167,7 +167,7 @@ class BingxVenue:
         data = await self.client.wanted(client.POSITION_MODE, {})
         try:
             hedge = hedge_of(data)
-        except WireError as bad:
+        except UnreadableValue as bad:
             raise QueryFailed("position mode cannot be read", found=bad.found) from bad
         if hedge is not self.config.hedge:
             names = {True: "hedge", False: "one-way"}
@@ -184,7 +184,7 @@ class BingxVenue:
         data = await self.client.wanted(client.CONTRACTS, {})
         try:
             self._symbols = symbols_of(data)
-        except WireError as bad:
+        except UnreadableValue as bad:
             raise QueryFailed("contracts cannot be read", found=bad.found) from bad
         self._symbols_ms = self.client.time.monotonic_ms()
 
@@ -331,6 +331,6 @@ class BingxVenue:
                 )
                 received_ms, hedge = self._clock.now_ms(), self.config.hedge
                 told = position_events(reports, assets, received_ms, asked_ms, hedge)
-                stream.put(Told(told))
+                stream.put(ParsedFrame(told))
             # Odd frames may come by the hundred; a question a second says as much.
             await asyncio.sleep(DOUBT_PAUSE_S)

@@ -1,0 +1,1 @@
+"""What commands print: text, tables, boards and pictures. No command logic."""

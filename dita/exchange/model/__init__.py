@@ -1,0 +1,1 @@
+"""The exchange itself: orders, matching, positions, money. It performs no I/O."""

@@ -1,0 +1,1 @@
+"""The websocket streams of the local exchange."""

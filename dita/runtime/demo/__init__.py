@@ -1,0 +1,1 @@
+"""What `serve --demo` needs: a strategy, a tape, an exchange."""

@@ -1,0 +1,1 @@
+"""The operations that an operator asks for, on a running node."""

@@ -1,0 +1,1 @@
+"""Queries to the venue: which, when, one at a time per kind, and what the answers become."""

@@ -1,0 +1,200 @@
+"""The journal of a state directory, and the engine that is a function of it.
+
+Opening one recovers it: snapshot, journal, and the input that broke an invariant, if the newest one
+did.  The factory makes it before anything else may happen; it knows no venue.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from dita.clock import MachineClock
+from dita.contracts import KernelIntent, VenueEvent
+from dita.engine import Engine
+from dita.errors import ENGINE_FAULTS, JournalFault, RefusedForSafety
+from dita.journal import (
+    Disk,
+    Epoch,
+    GroupCommit,
+    Journal,
+    JournalFull,
+    SnapshotFailed,
+    SnapshotStore,
+    free_bytes,
+    size_bytes,
+)
+from dita.runtime.loop import Input
+from dita.runtime.state.journal_settings import check_journal_settings
+from dita.runtime.state.quarantine import Quarantine
+from dita.settings import Settings
+
+JOURNAL_FOLDER: Final = "journal"
+SNAPSHOT_FOLDER: Final = "snapshots"
+
+
+class Store:
+    """The journal of a state directory and the engine that is a function of it."""
+
+    def __init__(
+        self,
+        directory: Path,
+        settings: Settings,
+        clock: MachineClock,
+        disk: Disk | None = None,
+        known_epoch: int = 0,
+    ) -> None:
+        self.snapshots = SnapshotStore(directory / SNAPSHOT_FOLDER, disk=disk)
+        newest = self.snapshots.newest()
+        self.journal = Journal.open(
+            directory / JOURNAL_FOLDER,
+            namespace=settings.kernel.namespace,
+            created_ms=clock.now_ms(),
+            kernel=settings.kernel_config(epoch=1),
+            account=settings.account_config(),
+            segment_bytes=settings.journal.segment_bytes,
+            reserve_bytes=settings.journal.reserve_bytes,
+            vouched=newest.seq if newest else 0,
+            known_epoch=known_epoch,
+            identity=os.urandom(16),
+            disk=disk,
+            clock=clock,
+        )
+        self.snapshot_every = settings.journal.snapshot_every
+        self.reserve_bytes = settings.journal.reserve_bytes
+        self.replayed = 0
+        try:
+            if not self.journal.is_archived:
+                check_journal_settings(self.journal.epoch, settings, str(directory))
+            self.engine = Engine()
+            self.quarantine = self._recovered()
+            if self.journal.is_archived:
+                check_journal_settings(epoch_of(self.engine), settings, str(directory))
+        except BaseException:
+            self.journal.close()
+            raise
+
+    def _recovered(self) -> Quarantine:
+        """The state at the journal's end; without its newest input, if that breaks an invariant."""
+        try:
+            self.engine, self.replayed = self.snapshots.restore(self.journal)
+            return Quarantine(self)
+        except JournalFault:
+            raise
+        except ENGINE_FAULTS as fault:
+            newest = self.journal.newest_input
+            record = next(self.journal.records(newest)).record if newest else None
+            self.engine, self.replayed = self.snapshots.restore(self.journal, newest)
+            if not isinstance(record, KernelIntent | VenueEvent):
+                raise
+            quarantine = Quarantine(self)
+            quarantine.take_out(record, newest, fault)
+            with contextlib.suppress(JournalFull):  # then it goes with the first commit
+                self.journal.write_and_sync()
+            return quarantine
+
+    def rewind(self, seq: int) -> None:
+        """Put the engine into the state before a record that is in the journal."""
+        try:
+            self.journal.write_and_sync()
+        except JournalFull:
+            if not self.journal.free_reserve():
+                raise
+            self.journal.write_and_sync()
+        restored, _ = self.snapshots.restore(self.journal, seq)
+        restored.kernel.refusals = self.engine.kernel.refusals  # counted since the start
+        # In place: whoever has the engine has the state of now.
+        self.engine.kernel = restored.kernel
+        self.engine.account = restored.account
+        self.engine.snapshot = restored.snapshot
+
+    def size(self) -> dict[str, int]:
+        """What the journal takes and what is left for it, in bytes; -1 for what cannot be told."""
+        journal = self.journal
+        return {
+            "records": journal.last_seq,
+            "bytes": size_bytes(journal),
+            "free_bytes": free_bytes(journal),
+            "reserve_bytes": self.reserve_bytes,
+        }
+
+    @property
+    def found(self) -> str:
+        """What was found, for an operator."""
+        problems = "".join(f"; {problem}" for problem in self.snapshots.problems)
+        taken_out = self.journal.quarantined
+        quarantined = f"; {len(taken_out)} inputs in quarantine" if taken_out else ""
+        return f"{self.journal.report}{problems}{quarantined}; {self.replayed} inputs replayed"
+
+
+def epoch_of(engine: Engine) -> Epoch:
+    """What a journal was begun with, from a state of it: its first record may be archived."""
+    config = engine.kernel.config
+    return Epoch(created_ms=config.epoch, kernel=config, account=engine.account.config)
+
+
+class JournalLog:
+    """The journal as the loop sees it: append, commit, and a snapshot now and then."""
+
+    def __init__(self, store: Store, commit: GroupCommit) -> None:
+        self._store = store
+        self._commit = commit
+        self._since_snapshot = 0
+        self._reserve_is_free = False
+        #: Called once when the disk is full and only the reserve is left: no new risk from then on.
+        self.on_full: Callable[[], None] = lambda: None
+        #: Told what went wrong without ending anything.
+        self.complain: Callable[[str], None] = lambda problem: None
+
+    def append(self, record: Input, packed: bytes) -> int:
+        """Take a record; durable after the next commit."""
+        self._since_snapshot += 1
+        return self._store.journal.append(record, packed)
+
+    async def commit(self) -> int:
+        """Make everything appended durable, and take a snapshot when it is time for one."""
+        synced = await self._synced()
+        if self._since_snapshot >= self._store.snapshot_every:
+            await self.snapshot()
+        return synced
+
+    async def _synced(self) -> int:
+        try:
+            return await self._commit.commit()
+        except JournalFull:
+            # The reserve is for this: exits still have to be journalled before they are sent.
+            if not self._store.journal.free_reserve():
+                raise
+            self._reserve_is_free = True
+            self.on_full()
+            return await self._commit.commit()
+
+    def keep_reserve(self) -> None:
+        """Set space for exits aside again after a full disk.  RefusedForSafety: there is none."""
+        journal, wanted = self._store.journal, self._store.reserve_bytes
+        found = journal.hold_reserve(wanted)
+        if found < wanted:
+            if self._reserve_is_free:
+                journal.free_reserve()
+            raise RefusedForSafety(
+                "the journal's disk is still full",
+                expected=f"room for {wanted} bytes that are kept for exits",
+                found=f"{found}",
+                action="make room first; exits go on",
+            )
+        self._reserve_is_free = False
+
+    async def snapshot(self) -> None:
+        """Save the whole state as of now; the loop does not wait for the disk.
+
+        One that cannot be written ends nothing: the journal has everything.
+        """
+        self._since_snapshot = 0
+        journal = self._store.journal
+        try:
+            await self._commit.snapshot(self._store.snapshots, journal.last_seq, self._store.engine)
+        except SnapshotFailed as bad:
+            self.complain(str(bad))

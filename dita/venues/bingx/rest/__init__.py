@@ -1,0 +1,1 @@
+"""BingX's REST side: requests, answers, limits, codes."""

@@ -1,0 +1,1 @@
+"""BingX's websocket side: sockets, frames, and what they say."""
