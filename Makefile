@@ -33,7 +33,7 @@ run: build ## trade twenty minutes of tape in half a minute on a local exchange,
 
 # Static checks first: they are quick and say more.
 test: check ## run everything: check, then the tests
-	$(PY) -P -m pytest -q
+	$(PY) -P -m pytest -q -n auto --dist loadfile
 
 # stubtest holds the .pyi files against the compiled modules. Which names Cython adds differs
 # from version to version, so an allowed name need not be there.

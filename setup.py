@@ -44,7 +44,8 @@ digits = extension("_digits", *money)
 
 #: Found, never listed: a new folder of dita/ is installed without anybody remembering it. The
 #: others are folders beside it (package-dir in pyproject.toml).
-packages = [*find_packages(include=["dita", "dita.*"])]
-packages += ["dita.commands", "dita.configs", "dita.runbooks"]
+packages = find_packages(include=["dita", "dita.*"])
+packages += [f"dita.{name}" for name in find_packages(include=["commands", "commands.*"])]
+packages += ["dita.configs", "dita.runbooks"]
 
 setup(ext_modules=[kernel, journal, digits], packages=packages)

@@ -29,10 +29,10 @@ from benchmarks.rounds import Rounds
 from dita.clock import SystemClock
 from dita.contracts import OrderSide, OrderType
 from dita.venues import SubmitOrder
-from dita.venues.bingx.rest.connections import Connections
 from dita.venues.bingx.orders import parameters_of
 from dita.venues.bingx.rest import client as rest
 from dita.venues.bingx.rest.client import Access, Client
+from dita.venues.bingx.rest.connections import Connections
 from dita.venues.bingx.rest.http import PACKED_BYTES_MAX
 
 TITLE: Final = "One order request"

@@ -71,11 +71,10 @@ class Stamps:
     def install(self) -> None:
         """Put a clock reading at each border of a stage; nothing else is changed."""
         from dita.runtime.loop import Runtime
-        from dita.venues.bingx import connections
-        from dita.venues.bingx.rest import client
+        from dita.venues.bingx.rest import client, connections
         from dita.venues.bingx.stream import socket
 
-        self._gunzip(transport)
+        self._gunzip(socket)
         self._around(Runtime, "post", before=self._of_fill("decoded"))
         self._around(Runtime, "_apply", after=self._of_entry("applied"))
         self._around(client.Client, "order", before=self._of_exit("synced"))

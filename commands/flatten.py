@@ -1,8 +1,8 @@
 """`pink-ctl flatten --emergency`: the way out when serve cannot run.
 
 Says first which exchange and whose money; then what is open there, what is ours of it, and what
-would be sent; with --apply it is done.  How is in `dita.runtime.emergency.flatten`.  While a serve runs the
-way is `pink-ctl intent flatten`.
+would be sent; with --apply it is done.  How is in `dita.runtime.emergency.flatten`.  While a serve
+runs the way is `pink-ctl intent flatten`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The picture of a replayed trade: capital and PnL step by step, the figures beside them.
 
 `replay --svg` writes it.  It is SVG by hand: one self-contained file, no fonts, styles or hosts
-from outside, dark on white.  It draws a story of dita.incident.replay and computes nothing but places.
+from outside, dark on white.  It draws a story of dita.incident.replay and computes places only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """How a replayed trade is shown: the figure first, the steps, three books, the old defects.
 
-`replay` calls it with a story of dita.incident.replay.  Colours carry meaning (profit, loss, warning), wide
-terminals get every column and narrow ones fewer, never a number in two lines.  It computes nothing.
+`replay` calls it with a story of dita.incident.replay.  Colours carry meaning (profit, loss,
+warning), wide terminals get every column and narrow ones fewer, never a number in two lines.  It
+computes nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The picture of an own trade: the price with every fill, what it would have brought, the story.
 
-`explain --svg` writes it.  It draws a story of dita.runtime.operations.explain and computes places, and from
-the fills what the trade was worth at each price; every figure beside it is the journal's.
+`explain --svg` writes it.  It draws a story of dita.runtime.operations.explain and computes places,
+and from the fills what the trade was worth at each price; every figure beside it is the journal's.
 """
 
 from __future__ import annotations

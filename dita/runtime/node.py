@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "JOURNAL_FOLDER",
-    "Node",
     "JournalLog",
+    "Node",
     "Store",
     "bingx_venue",
     "mock_venue",

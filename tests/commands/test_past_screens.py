@@ -1,7 +1,8 @@
 """What `trades`, `events` and `explain` look like, at 80 and 140 columns and in a pipe.
 
 The night is always the same one, in a journal that nobody serves.  When a screen is changed on
-purpose, `DITA_SCREENS=write pytest tests/commands/test_past_screens.py` writes the new texts; read the diff.
+purpose, `DITA_SCREENS=write pytest tests/commands/test_past_screens.py` writes the new texts; read
+the diff.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a person sees: every screen as text, on a terminal of 80 and of 140 columns and in a pipe.
 
 A control socket that says the same each time stands in for serve.  When a screen is changed on
-purpose, `DITA_SCREENS=write pytest tests/commands/test_screens.py` writes the new texts; read the diff.
+purpose, `DITA_SCREENS=write pytest tests/commands/test_screens.py` writes the new texts; read
+the diff.
 """
 
 from __future__ import annotations

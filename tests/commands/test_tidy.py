@@ -45,7 +45,6 @@ LAYERS = {
     "policy": 1,
     "router": 1,
     "engine": 2,
-    "defects": 2,
     "venues": 3,
     "exchange": 3,
     "journal": 3,
@@ -55,9 +54,8 @@ LAYERS = {
     "isolation": 3,
     "settings": 3,
     "golden": 3,
-    "incident": 3,
     "runtime": 4,
-    "replay": 4,  # composes: it plays golden's steps, and sets defects beside them
+    "incident": 4,  # composes: it plays golden's steps, and sets the old defects beside them
     "chaos": 4,
     "commands": 5,
 }

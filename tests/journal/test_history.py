@@ -17,6 +17,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.bad_night import FET, SMALL, Input, Record, bad_night, write
 from support.engine_driver import LONG, SHORT, Desk, Kind, m, p, q
 from support.journal_days import OPS, random_day
 from support.long_days import long_day
@@ -33,7 +34,6 @@ from dita.engine import Engine
 from dita.errors import JournalFault, UsageError
 from dita.journal import Journal, JournalReader, Note, Snapshot, SnapshotStore, reader
 from dita.journal.following import Step
-from dita.kernel import KernelConfig
 from dita.runtime.eventlog.event import Event, Level
 from dita.runtime.eventlog.teller import Teller
 from dita.runtime.history.index import FILE, Index
@@ -42,29 +42,6 @@ from dita.runtime.history.trades import Ended, TradeBook, TradeRow
 from dita.runtime.history.when import DAY_MS, day_ms, moment_ms
 from dita.runtime.operations.explain import story_of
 from dita.runtime.state.archiving import archive_segments
-
-FET = "FET-USDT"
-Input = KernelIntent | VenueEvent
-Record = Input | Note
-#: A saved state of a few KiB instead of a MiB.
-SMALL = KernelConfig(seen=256)
-
-
-def write(folder: Path, records: list[Record], *, after: int = 0, hedge: bool = False) -> None:
-    """Append records to a journal, those from ``after`` on."""
-    journal = Journal.open(
-        folder / "journal", namespace="pink", created_ms=1, segment_bytes=65_536,
-        kernel=msgspec.structs.replace(SMALL, hedge=hedge),
-    )  # fmt: skip
-    engine = journal.epoch.engine()
-    journal.replay_into(engine)
-    for record in records[after:]:
-        if isinstance(record, Note):
-            journal.append_note(record)
-        else:
-            journal.append(record, engine.kernel.pack(record).pack())
-            engine.apply(record)
-    journal.close()
 
 
 def opened(folder: Path) -> Index:
@@ -189,12 +166,6 @@ def test_a_chunk_border_changes_nothing(
 
 
 # -- the file --------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    write(tmp_path, list(long_day().inputs))
-    return tmp_path
 
 
 def told_by(folder: Path) -> list[Event]:
@@ -372,32 +343,6 @@ def test_what_was_archived_is_still_known_until_the_index_is_gone(tmp_path: Path
 
 
 # -- trades ----------------------------------------------------------------------------------------
-
-
-def bad_night() -> Desk:
-    """A loss with funding, a close by hand, a liquidation, a refused entry and one still open."""
-    desk = Desk()
-    desk.quiet_anchor("25000")
-    desk.enter(1000, "0.5", side=SHORT, reason="eva: breakout", leverage=2)
-    desk.ack()
-    desk.fill("T1", 1000, "0.5", full=True, fee=m("1"))
-    desk.final("T1", 1000, "500", fee=m("1"))
-    desk.event(Kind.FUNDING_FEE, asset=FET, amount=m("-0.3"), event_id="f1")
-    desk.exit(reason="eva: enough")
-    desk.fill("X1", 1000, "0.5101", full=True, fee=m("1"))
-    desk.final("X1", 1000, "510.1", fee=m("1"), realized=m("-10.1"))
-    desk.quiet_anchor("24987.6")
-    desk.open(100, "10", trade="T2", asset="TRX-USDT")
-    desk.event(Kind.FULL_FILL, asset="TRX-USDT", venue_order_id="777", side=OrderSide.SELL,
-               quantity_e8=q(100), price_e10=p("9.9"))  # fmt: skip
-    desk.event(Kind.POSITION, asset="TRX-USDT")
-    desk.order("T2", Kind.ORDER_FINAL, venue_order_id="777", client_order_id="",
-               quantity_e8=q(100), cost=m("990"))  # fmt: skip
-    desk.quiet_anchor("24977.6")
-    desk.enter(5, "100", trade="T3", asset="SOL-USDT")
-    desk.order("T3", Kind.ORDER_REJECT, error_code=101204, message="Insufficient margin")
-    desk.open(10, "20", trade="T4", asset="BNB-USDT", side=LONG)
-    return desk
 
 
 @pytest.fixture

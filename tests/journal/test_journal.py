@@ -28,7 +28,22 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.engine_driver import SHORT, Desk, Kind, m, p, q
+from support.engine_driver import Desk, Kind
+from support.journal_days import (
+    HEADER,
+    OPS,
+    SMALL,
+    Input,
+    SimDisk,
+    SimFile,
+    mark_of,
+    opened,
+    random_day,
+    record_places,
+    replayed,
+    segments,
+    tick,
+)
 from support.long_days import long_day
 
 from dita import _journal
@@ -79,181 +94,16 @@ from dita.journal import (
 )
 from dita.kernel import ExecutionKernel
 
-SMALL: Final = 8_192
-SECTOR: Final = 512
-HEADER: Final = 64  # of a segment
 PACKED: Final = _journal.INPUT_SIZE
 MARK: Final = 3 * 4_096  # bytes of the high-water mark's file
 SAMPLE: Final = Path(__file__).parent.parent / "data" / "journal-v1"
 #: Of the sample's last state.  A release that reads it otherwise has broken every old journal.
 
-Input = KernelIntent | VenueEvent
-
 
 # -- a disk that fails -----------------------------------------------------------------------------
 
 
-class SimFile:
-    """Content as the cache has it, as the platter has it, and each sector's versions between."""
-
-    def __init__(self, data: bytes = b"") -> None:
-        self.cache = bytearray(data)
-        self.safe = bytearray(data)
-        self.versions: dict[int, list[bytes]] = {}
-
-    def write(self, data: bytes, offset: int) -> None:
-        end = offset + len(data)
-        self.cache.extend(bytes(max(0, end - len(self.cache))))
-        self.cache[offset:end] = data
-        for sector in range(offset // SECTOR, (end - 1) // SECTOR + 1):
-            start = sector * SECTOR
-            version = bytes(self.cache[start : start + SECTOR]).ljust(SECTOR, b"\0")
-            self.versions.setdefault(sector, []).append(version)
-
-    def sync(self) -> None:
-        """Only what is dirty reaches the platter, as with a real cache."""
-        self.safe.extend(bytes(len(self.cache) - len(self.safe)))
-        for sector, versions in self.versions.items():
-            start = sector * SECTOR
-            self.safe[start : start + SECTOR] = versions[-1][: len(self.safe) - start]
-        self.versions.clear()
-
-    def after_crash(self, chance: Random) -> bytes:
-        """Each unsynced sector is old, any of its versions, or torn between two."""
-        size = len(self.cache) if self.versions or chance.random() < 0.5 else len(self.safe)
-        found = bytearray(self.safe[:size].ljust(size, b"\0"))
-        for sector, versions in self.versions.items():
-            start = sector * SECTOR
-            old = bytes(found[start : start + SECTOR]).ljust(SECTOR, b"\0")
-            new = chance.choice([old, *versions])
-            if chance.random() < 0.3:
-                cut = chance.randrange(SECTOR)
-                new = chance.choice(versions)[:cut] + old[cut:]
-            room = size - start
-            found[start : start + SECTOR] = new[:room]
-        return bytes(found)
-
-
-class SimDisk:
-    """A disk in memory.  ``before`` is called with every operation's name and may raise."""
-
-    def __init__(self) -> None:
-        self.names: dict[str, SimFile] = {}
-        self.steps: list[dict[str, SimFile]] = [{}]  # names since the last directory sync
-        self.open_files: dict[int, SimFile] = {}
-        self.before: Callable[[str], None] = lambda operation: None
-        self.short = 1 << 30
-        self.room = 1 << 40
-        self.calls = 0
-        self.opened = 0
-
-    def _call(self, operation: str) -> None:
-        self.calls += 1
-        self.before(operation)
-
-    def _renamed(self) -> None:
-        self.steps.append(dict(self.names))
-
-    def make_directory(self, path: str) -> None:
-        self._call("mkdir")
-
-    def list(self, directory: str) -> list[str]:
-        start = directory + "/"
-        return sorted(n.removeprefix(start) for n in self.names if n.startswith(start))
-
-    def size(self, path: str) -> int:
-        if path not in self.names:
-            raise FileNotFoundError(path)
-        return len(self.names[path].cache)
-
-    def read(self, path: str, start: int = 0, size: int = -1) -> bytes:
-        self._call("read")
-        if path not in self.names:
-            raise FileNotFoundError(path)
-        rest = self.names[path].cache[start:]
-        return bytes(rest if size < 0 else rest[:size])
-
-    def create(self, path: str) -> int:
-        self._call("create")
-        if path in self.names:
-            raise FileExistsError(path)
-        self.names[path] = SimFile()
-        self._renamed()
-        return self.open(path)
-
-    def open(self, path: str) -> int:
-        self.opened += 1
-        self.open_files[self.opened] = self.names[path]
-        return self.opened
-
-    def close(self, fd: int) -> None:
-        del self.open_files[fd]
-
-    def fallocate(self, fd: int, size: int) -> None:
-        self._call("fallocate")
-        used = sum(len(f.cache) for f in set(self.names.values()))
-        if used + size > self.room:
-            raise OSError(errno.ENOSPC, "no space")
-        file = self.open_files[fd]
-        file.cache.extend(bytes(size - len(file.cache)))
-
-    def pwrite(self, fd: int, data: memoryview, offset: int) -> int:
-        self._call("pwrite")
-        taken = bytes(data[: self.short])
-        self.open_files[fd].write(taken, offset)
-        return len(taken)
-
-    def fdatasync(self, fd: int) -> None:
-        self._call("fdatasync")
-        self.open_files[fd].sync()
-
-    def fsync_directory(self, path: str) -> None:
-        self._call("fsync_directory")
-        self.steps = [dict(self.names)]
-
-    def rename(self, source: str, target: str) -> None:
-        self._call("rename")
-        if source in self.names:
-            self.names[target] = self.names.pop(source)
-        for name in [n for n in self.names if n.startswith(f"{source}/")]:  # a directory
-            self.names[target + name.removeprefix(source)] = self.names.pop(name)
-        self._renamed()
-
-    def unlink(self, path: str) -> None:
-        self._call("unlink")
-        if path not in self.names:
-            raise FileNotFoundError(path)
-        del self.names[path]
-        self._renamed()
-
-    def remove_directory(self, path: str) -> None:
-        self._call("remove_directory")
-
-    def is_at(self, path: str, fd: int) -> bool:
-        return self.names.get(path) is self.open_files[fd]
-
-    def free(self, path: str) -> int:
-        return self.room - sum(len(f.cache) for f in set(self.names.values()))
-
-    def crashed(self, chance: Random) -> SimDisk:
-        """What is there after the power came back."""
-        disk = SimDisk()
-        names = chance.choice(self.steps)
-        disk.names = {n: SimFile(f.after_crash(chance)) for n, f in sorted(names.items())}
-        disk.steps = [dict(disk.names)]
-        return disk
-
-
 # -- short words -----------------------------------------------------------------------------------
-
-
-def opened(where: Path | str = "/j", disk: Any = None, **more: Any) -> Journal:
-    more.setdefault("segment_bytes", SMALL)
-    return Journal.open(where, namespace="pink", created_ms=1, disk=disk, **more)
-
-
-def tick(number: int, **fields: Any) -> VenueEvent:
-    return VenueEvent(kind=Kind.TICK, received_ms=1_000 + number, **fields)
 
 
 PACKER: Final = ExecutionKernel()
@@ -280,27 +130,6 @@ def live(journal: Journal, records: list[Input], sync_every: int = 1) -> Engine:
 
 def inputs_of(journal: JournalReader) -> list[Input]:
     return [e.record for e in journal.records() if isinstance(e.record, KernelIntent | VenueEvent)]
-
-
-def segments(folder: Path) -> list[Path]:
-    return sorted(folder.glob("journal-*.seg"))
-
-
-def record_places(data: bytes | bytearray) -> list[tuple[int, int]]:
-    """(offset, size) of each record of a segment."""
-    found: list[tuple[int, int]] = []
-    at = HEADER
-    while at + 32 <= len(data) and (length := int.from_bytes(data[at : at + 4], "little")):
-        size = 32 + (length + 7) // 8 * 8
-        found.append((at, size))
-        at += size
-    return found
-
-
-def replayed(journal: JournalReader) -> Engine:
-    engine = journal.epoch.engine()
-    journal.replay_into(engine)
-    return engine
 
 
 # -- checksum and scan -----------------------------------------------------------------------------
@@ -649,11 +478,6 @@ def _floats(value: Any) -> bool:
 
 
 # -- torn, or damaged ------------------------------------------------------------------------------
-
-
-def mark_of(folder: Path) -> Path:
-    """The file that says up to where a journal was synced."""
-    return folder.with_name(f"{folder.name}.high-water")
 
 
 @pytest.fixture
@@ -1574,59 +1398,6 @@ def test_refused_inputs_teach_no_names() -> None:
     assert again.save() == engine.save()
     assert again.kernel.slot(0) == engine.kernel.slot(0)
     assert again.kernel.slot(0).asset == "FET-USDT"
-
-
-_OPS: Final = "enter ack part full final exit cancel reject unknown expire anchor tick external"
-OPS = st.sampled_from([*_OPS.split(), "fund", "odd"])
-
-
-def random_day(chance: Random, ops: list[str]) -> list[Input]:
-    """A history of one desk: sensible and foolish inputs mixed."""
-    desk = Desk()
-    desk.anchor("25000")
-    names = 0
-    for op in ops:
-        trade = f"T{chance.randrange(3)}"
-        known = list(desk.venue_ids)
-        name = chance.choice(known) if known else ""
-        quantity = chance.randrange(1, 40)
-        price = f"{chance.randrange(900, 1_100)}e-2"
-        if op == "enter":
-            desk.enter(quantity, price, trade=trade, side=chance.choice((SHORT, TradeSide.LONG)))
-        elif op == "exit":
-            names += 1
-            desk.exit(trade=trade, name=f"X{names}")
-        elif op == "cancel":
-            desk.cancel(trade=trade)
-        elif op in ("anchor", "fund"):
-            wallet = f"{chance.randrange(20_000, 30_000)}"
-            desk.anchor(wallet, balance_reason=BalanceReason(2 if op == "fund" else 0))
-        elif op == "tick":
-            desk.tick(chance.randrange(10_000, 200_000))
-        elif op == "external":
-            desk.event(
-                Kind.LIQUIDATION, asset="FET-USDT", side=OrderSide.SELL, venue_order_id="88",
-                quantity_e8=q(quantity), price_e10=p(price),
-            )  # fmt: skip
-        elif op == "odd":
-            desk.event(Kind.PARTIAL_FILL, client_order_id="foreign", quantity_e8=q(1))
-        elif name:
-            _order_event(desk, op, name, chance, quantity)
-    return desk.inputs
-
-
-def _order_event(desk: Desk, op: str, name: str, chance: Random, quantity: int) -> None:
-    venue = chance.choice([{}, {"venue_order_id": f"venue-{name}"}])
-    kinds = {
-        "ack": Kind.ORDER_ACK,
-        "part": Kind.PARTIAL_FILL,
-        "full": Kind.FULL_FILL,
-        "final": Kind.ORDER_FINAL,
-        "reject": Kind.ORDER_REJECT,
-        "unknown": Kind.ORDER_UNKNOWN,
-        "expire": Kind.ORDER_EXPIRED,
-    }
-    desk.order(name, kinds[op], quantity_e8=q(quantity), price_e10=p("10"), fee=m("0.1"), **venue)
 
 
 @given(st.integers(0, 2**32), st.lists(OPS, max_size=40), st.integers(1, 9))

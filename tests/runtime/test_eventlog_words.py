@@ -71,7 +71,7 @@ def test_a_round_trip_is_told_with_prices_and_money() -> None:
     assert desk.said == [
         "INFO FILL bought 1,000 FET-USDT at 0.5094 (1,000 of 1,000), exit of T1: -10.00,"
         " fee 0.2500",
-        "INFO FLAT T1: lost 10.25 so far: price -10.00, fees -0.2500",
+        "INFO FLAT T1: lost 10.25 so far, before funding: price -10.00, fees -0.2500",
     ]
     assert [event.trade for event in desk.events] == ["T1"] * len(desk.events)
 
@@ -171,7 +171,7 @@ def test_a_hold_and_its_end_with_who_and_why() -> None:
     desk.enter()
     assert desk.said == [
         "WARNING REFUSED ENTER T1: LONG 100 FET-USDT MARKET, price about 10:"
-        " ENTRIES_FROZEN (causes hold)"
+        " entries are frozen: hold [ENTRIES_FROZEN]"
     ]
     desk.control(ControlAction.RESUME, reason="eva: over")
     assert desk.said == ["INFO RESUMED hold lifted; eva: over"]
@@ -188,7 +188,7 @@ def test_the_same_refusal_again_is_told_once_a_minute() -> None:
     assert len(told) == 1 and "SLOT_BUSY" in told[0]
     desk.now += 60_000
     desk.enter()
-    assert desk.said[0].endswith("SLOT_BUSY, 20 times by now")
+    assert desk.said[0].endswith("in use [SLOT_BUSY], 20 times by now")
 
 
 def test_an_order_without_an_answer_and_its_end() -> None:

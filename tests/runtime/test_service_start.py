@@ -129,7 +129,7 @@ def test_off_means_compare_and_hold_and_never_skip(reconcile: bool, changed: boo
             floor.venue.trade_by_hand("FET-USDT", OrderSide.BUY, 400 * QUANTITY_ONE)
         after = restarted(floor.engine, floor.venue, floor, reconcile=reconcile)
         await after.start()
-        await after.watch.positions()
+        await after.poller.positions()
         held = changed and not reconcile
         assert after.runtime.state is (RunState.HOLD if held else RunState.READY)
         assert ("differences from the exchange" in after.held_because) is held

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 from support.engine_driver import m, p, q
-from support.floor import Floor
+from support.floor import Floor, Scene, up_to_date, watched
 from support.virtual_time import run
 
 from dita.contracts import (
@@ -37,7 +37,7 @@ from dita.venues import (
     UnknownSymbol,
 )
 from dita.venues.attribution import LIQUIDATION_MS, NEAR_MS, Books, attribute, symbols_of_trades
-from dita.venues.mock import Do, MockConfig, Noise, Rule, Verb, fet_config
+from dita.venues.mock import Do, Noise, Rule, Verb, fet_config
 
 Kind = KernelEventKind
 FET, TRX = "FET-USDT", "TRX-USDT"
@@ -182,38 +182,9 @@ def test_only_symbols_of_trades_need_their_fills() -> None:
 
 # -- a service that watches ------------------------------------------------------------------------
 
-Scene = Callable[[Floor], Awaitable[None]]
-
-
-def watched(scene: Scene, config: MockConfig | None = None) -> Floor:
-    """A service whose questions come every second."""
-
-    async def play() -> Floor:
-        floor = Floor(config or fet_config())
-        floor.service.cadence = Cadence(
-            tick_ms=20, in_flight_s=1, open_orders_s=1, positions_s=1, balance_s=1, income_s=1,
-            drain_limit_s=3,
-        )  # fmt: skip
-        await floor.service.start()
-        await scene(floor)
-        await floor.service.drain()
-        await floor.service.close()
-        return floor
-
-    return run(play())
-
 
 def causes(floor: Floor) -> Mapping[DriftCause, int]:
     return floor.engine.snapshot.drift_by_cause
-
-
-async def up_to_date(floor: Floor) -> None:
-    """Income and the balance have been read after now."""
-    ledger, feeds = floor.engine.kernel.ledger, floor.service.feeds
-    for _ in range(3):
-        read_ms, balance_ms = ledger().income_read_ms, feeds.balance_ms
-        while ledger().income_read_ms <= read_ms or feeds.balance_ms <= balance_ms:
-            await asyncio.sleep(0.02)
 
 
 def test_funding_and_transfers_are_read_and_leave_no_drift() -> None:

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.serve_station import Station, is_flat, is_open, pink, station
+from support.serve_station import Station, is_flat, is_open, pink, settings_with, station
 
 from dita.clock import SystemClock
 from dita.errors import AlreadyRunning, ExitCode, JournalFault, SettingsError
@@ -30,15 +30,9 @@ from dita.runtime.state.journal_settings import (
     remember_the_journal,
 )
 from dita.runtime.state.lock import AccountLock, StartBudget, StateLock
-from dita.settings import Settings, account_of, load
+from dita.settings import account_of, load
 
 __all__ = ["station"]  # a fixture
-
-
-def settings_with(**changed: str) -> Settings:
-    variables = {f"PINK__{key.upper()}": value for key, value in changed.items()}
-    small = {"PINK__JOURNAL__SEGMENT_BYTES": "65536", "PINK__JOURNAL__RESERVE_BYTES": "65536"}
-    return load(None, {**small, **variables}, {})
 
 
 # -- files -----------------------------------------------------------------------------------------

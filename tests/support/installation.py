@@ -17,11 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from support.command_line import Done, typed
-from support.exchange_process import KEY, SECRET, RunningExchange, running
-
 from dita.errors import DitaError
 from dita.runtime.server.call import call
+from support.command_line import Done, typed
+from support.exchange_process import KEY, SECRET, RunningExchange, running
 
 COMMAND = [sys.executable, "-P", "-m", "dita.commands"]
 KEYS = {"TEST_KEY": KEY, "TEST_SECRET": SECRET}

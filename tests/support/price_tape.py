@@ -1,7 +1,8 @@
 """Makes configs/tapes/twenty-minutes.csv: prices of our own making, the same at every run.
 
-``python tests/support/price_tape.py`` writes it again; a test holds the file to this.  Two symbols, a price
-every 2 s over 20 minutes: a seeded walk with a slow swing and one sharp drop that comes back.
+``python tests/support/price_tape.py`` writes it again; a test holds the file to this.  Two symbols,
+a price every 2 s over 20 minutes: a seeded walk with a slow swing and one sharp drop that comes
+back.
 """
 
 from __future__ import annotations

@@ -162,8 +162,11 @@ class Serve:
         return await self.process.stderr.read()
 
     async def call(self, **request: Any) -> dict[str, Any]:
-        """Ask it what it may not refuse; Gone when there is no answer."""
+        """Ask it what it may not refuse; Gone when there is no answer, or when it is ending."""
         answer = await self.ask(**request)
+        if answer.get("message") == "the loop has ended":
+            await self.gone()
+            raise Gone
         assert answer["ok"], answer
         return answer
 

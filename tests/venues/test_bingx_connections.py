@@ -20,8 +20,8 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.certificates import Certificate, certificate, serving
 from support.virtual_time import run as in_virtual_time
-from test_bingx_border import Certificate, certificate, serving
 
 from dita.venues import NotSent, OutcomeUnknown
 from dita.venues.bingx.rest.answer import CHUNKS_MAX, HEADERS_MAX, INTERIM_MAX, Answer

@@ -1,9 +1,9 @@
 """An event listener for supervisord: serve is down and stays down, so call somebody.
 
-Run by supervisord as ``python -m dita.runtime.server.pager [--config FILE] COMMAND [WORD ...]``; the
-command gets one line on its standard input, with what can be typed on this installation.  A crash
-that is restarted and a stop that was asked for call nobody.  Speaks supervisord's listener protocol
-on stdin and stdout; knows nothing of serve itself.
+Run by supervisord as ``python -m dita.runtime.server.pager [--config FILE] COMMAND [WORD ...]``;
+the command gets one line on its standard input, with what can be typed on this installation.  A
+crash that is restarted and a stop that was asked for call nobody.  It speaks supervisord's listener
+protocol on stdin and stdout and does not touch serve itself.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """serve: a node that answers the control socket, obeys signals, and ends with a code.
 
-`pink-ctl serve` calls this and shows what it is told.  ControlCommands are the hands of other commands on a
-running kernel; each that changes something is journalled with its operator and reason.
+`pink-ctl serve` calls this and shows what it is told.  ControlCommands carry out what other
+commands ask of a running kernel; what changes something is journalled with operator and reason.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Numbers come quoted or bare and ids beyond 2^53 come as both; all of them stay text (or int) until
 one of the readers here turns them into a scaled integer, so no float ever exists.  What cannot be
-read is a UnreadableValue.  This module knows no reply and no frame; those are in ``replies``, ``frames``.
+read raises UnreadableValue.  Replies are in ``rest.models``, frames in ``stream.messages``.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def either(one: type[T], other: type[U]) -> msgspec.json.Decoder[T | U]:
 
 
 def decode(by: msgspec.json.Decoder[T], payload: bytes | memoryview | msgspec.Raw | str) -> T:
-    """Decode, or UnreadableValue: malformed, of another shape, nested too deep, not UTF-8, too large."""
+    """Decode; UnreadableValue: malformed, another shape, nested too deep, not UTF-8, too large."""
     size = memoryview(payload).nbytes if not isinstance(payload, str) else len(payload)
     if size <= REPLY_BYTES_MAX:
         try:
@@ -241,7 +241,7 @@ def read_flag(value: Digits, field: str) -> bool:
 
 
 def read_name(names: Mapping[str, T], value: Digits, field: str) -> T:
-    """The meaning of a fixed word.  UnreadableValue for one that is not documented: never a guess."""
+    """The meaning of a fixed word.  UnreadableValue for one that is not documented."""
     found = names.get(value) if type(value) is str else None
     if found is None:
         raise unreadable(field, value, f"one of {', '.join(names)}")

@@ -7,11 +7,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from support.model.orders import Code, Level, Order, Refused, Status, floor_to, in_range, live
-from support.model.positions import PositionRules
-from support.model.tables import ERRORS_OF_A_SLOT
-from support.model.trades import ALL, Slot, Stage, Trade
-
 from dita.contracts import (
     ControlAction,
     EffectKind,
@@ -23,6 +18,10 @@ from dita.contracts import (
 )
 from dita.identity import plain_symbol
 from dita.transitions import TRANSITIONS
+from support.model.orders import Code, Level, Order, Refused, Status, floor_to, in_range, live
+from support.model.positions import PositionRules
+from support.model.tables import ERRORS_OF_A_SLOT
+from support.model.trades import ALL, Slot, Stage, Trade
 
 Command = KernelCommandType
 Action = ControlAction

@@ -11,6 +11,10 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
+
+from dita.contracts import EffectKind, EvidenceSource, OrderRole, RejectReason, VenueEvent
+from dita.identity import is_own_client_id, plain_symbol
+from dita.transitions import TRANSITIONS
 from support.model.orders import (
     Code,
     Kind,
@@ -26,10 +30,6 @@ from support.model.orders import (
 from support.model.slots import FUTILE_MS, SlotRules
 from support.model.tables import ERRORS_KEPT, Effect, Held
 from support.model.trades import ALL, Slot, Stage, Trade
-
-from dita.contracts import EffectKind, EvidenceSource, OrderRole, RejectReason, VenueEvent
-from dita.identity import is_own_client_id, plain_symbol
-from dita.transitions import TRANSITIONS
 
 RATE_LIMIT_MS: Final = 60_000
 BACKOFF_MS: Final = 1_000

@@ -1,25 +1,18 @@
 """The kernel's rules once more: slow, plain Python, as one would explain them.
 
-It is the second opinion that tests/kernel/test_kernel_model.py holds the compiled kernel to.  Nothing here
-is summed up step by step: a trade's figures are worked out anew from its orders, the ledger's from
-all trades.  Texts are ids, dicts and lists are tables, money is Python's integers; tables that run
-full are not modelled, apart from the slots and the held events.
+It is the second opinion that tests/kernel/test_kernel_model.py holds the compiled kernel to.
+Nothing here is summed up step by step: a trade's figures are worked out anew from its orders, the
+ledger's from all trades.  Texts are ids, dicts and lists are tables, money is Python's integers;
+tables that run full are not modelled, apart from the slots and the held events.
 
-One file per idea, each a layer on the one before: model_orders (levels), model_trades (figures,
-slots), model_tables (finding, booking), model_slots (what follows from facts), model_events,
-model_positions, model_commands (what inputs do), model_views (what is shown).  Here are the
-entrance, balances and time.
+One file per idea, each a layer on the one before: orders (levels), trades (figures, slots), tables
+(finding, booking), slots (what follows from facts), events, positions, commands (what inputs do),
+views (what is shown).  Here are the entrance, balances and time.
 """
 
 from __future__ import annotations
 
 from typing import Final
-
-from support.model.commands import CommandRules
-from support.model.orders import Code, Kind, Order, Refused, Status, in_range, prefixes_in_range
-from support.model.tables import Effect, ModelOutcome, Record, TableBroken
-from support.model.trades import Anchor, Flow, Slot, Stage
-from support.model.views import ACCOUNT_FRAMES, Views, check_event, check_intent
 
 from dita.contracts import (
     BalanceReason,
@@ -32,6 +25,11 @@ from dita.contracts import (
     VenueEvent,
 )
 from dita.transitions import TRANSITIONS
+from support.model.commands import CommandRules
+from support.model.orders import Code, Kind, Order, Refused, Status, in_range, prefixes_in_range
+from support.model.tables import Effect, ModelOutcome, Record, TableBroken
+from support.model.trades import Anchor, Flow, Slot, Stage
+from support.model.views import ACCOUNT_FRAMES, Views, check_event, check_intent
 
 __all__ = ["Effect", "KernelModel", "ModelOutcome", "Record", "TableBroken"]
 

@@ -6,13 +6,12 @@ opposite slots of one symbol, is decided here and nowhere else.
 
 from __future__ import annotations
 
+from dita.contracts import OrderRole, OrderSide, VenueEvent
+from dita.transitions import TRANSITIONS
 from support.model.events import OrderRules
 from support.model.orders import Code, Kind, Level, Order, Refused, Status, share, stored
 from support.model.tables import Place
 from support.model.trades import Slot, Stage, Trade
-
-from dita.contracts import OrderRole, OrderSide, VenueEvent
-from dita.transitions import TRANSITIONS
 
 
 class PositionRules(OrderRules):

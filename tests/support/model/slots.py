@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from dita.contracts import EffectKind, OrderRole
+from dita.transitions import Cell
 from support.model.orders import Code, Order, floor_to, live
 from support.model.tables import ERRORS_OF_A_SLOT, ERRORS_OF_ALL, Effect, Place, TableBroken, Tables
 from support.model.trades import ALL, Slot, Stage, Trade
-
-from dita.contracts import EffectKind, OrderRole
-from dita.transitions import Cell
 
 STALE_EXIT_MS: Final = 2_000
 FUTILE_MS: Final = 60_000

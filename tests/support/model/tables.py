@@ -12,6 +12,15 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Final, NamedTuple
 
+from dita.contracts import (
+    EffectKind,
+    KernelIntent,
+    OrderRole,
+    RiskLimit,
+    VenueEvent,
+)
+from dita.identity import plain_symbol
+from dita.kernel import KernelConfig
 from support.model.orders import (
     Code,
     Level,
@@ -34,16 +43,6 @@ from support.model.trades import (
     by_venue,
     sums_in_range,
 )
-
-from dita.contracts import (
-    EffectKind,
-    KernelIntent,
-    OrderRole,
-    RiskLimit,
-    VenueEvent,
-)
-from dita.identity import plain_symbol
-from dita.kernel import KernelConfig
 
 Record = KernelIntent | VenueEvent
 

@@ -10,6 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from dita.contracts import (
+    BalanceReason,
+    KernelIntent,
+    OrderRole,
+    OrderType,
+    TradeStage,
+)
+from dita.identity import plain_symbol, venue_key_of
 from support.model.orders import (
     INT64_MAX,
     Code,
@@ -21,15 +29,6 @@ from support.model.orders import (
     live,
     share,
 )
-
-from dita.contracts import (
-    BalanceReason,
-    KernelIntent,
-    OrderRole,
-    OrderType,
-    TradeStage,
-)
-from dita.identity import plain_symbol, venue_key_of
 
 Stage = TradeStage
 

@@ -8,10 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from support.model.orders import INT64_MAX, MONEY_MAX, Code, Order, Refused, share
-from support.model.tables import Tables
-from support.model.trades import Slot, Trade
-
 from dita.contracts import (
     ControlAction,
     KernelCommandType,
@@ -26,6 +22,9 @@ from dita.contracts import (
     VenueOrder,
 )
 from dita.identity import asset_key_of
+from support.model.orders import INT64_MAX, MONEY_MAX, Code, Order, Refused, share
+from support.model.tables import Tables
+from support.model.trades import Slot, Trade
 
 Kind = KernelEventKind
 

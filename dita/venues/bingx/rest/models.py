@@ -103,8 +103,7 @@ class OrderList(Row, frozen=True):
 
     @property
     def rows(self) -> tuple[msgspec.Raw, ...]:
-        """The orders, undecoded; null is an empty list.  UnreadableValue when it is missing: that says
-        nothing."""
+        """The orders, undecoded; null is an empty list.  UnreadableValue when it is missing."""
         if self.orders is msgspec.UNSET:
             raise unreadable("orders", None, "a list of orders")
         return self.orders or ()
@@ -173,8 +172,7 @@ class FillList(Row, frozen=True, rename=None):
 
     @property
     def rows(self) -> tuple[msgspec.Raw, ...]:
-        """The fills, undecoded; null is an empty list.  UnreadableValue when it is missing: that says
-        nothing."""
+        """The fills, undecoded; null is an empty list.  UnreadableValue when it is missing."""
         older, newer = self.fill_orders, self.fill_history_orders
         if older is msgspec.UNSET and newer is msgspec.UNSET:
             raise unreadable("fills", None, "fill_orders or fill_history_orders")

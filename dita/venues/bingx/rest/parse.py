@@ -365,7 +365,7 @@ def balance_rows(data: msgspec.Raw) -> tuple[BalanceRow, ...]:
 
 
 def balance_of(data: msgspec.Raw, asset: str, requested_ms: int, answered_ms: int) -> BalanceReport:
-    """``data`` of the balance, v3 or v2.  UnreadableValue when the asset's row is absent or empty."""
+    """``data`` of the balance, v3 or v2.  UnreadableValue when the asset's row is missing."""
     row = next((row for row in balance_rows(data) if row.asset == asset), None)
     wallet = None if row is None else read_money(row.balance, "balance")
     margin = None if row is None else read_money(row.available_margin, "availableMargin")

@@ -1,6 +1,6 @@
 """What BingX says about symbols, leverage and the account's mode, as our records.
 
-The ``data`` of good answers in, exact integers out; what cannot be read is a UnreadableValue.  No I/O.
+The ``data`` of good answers in, exact integers out; what cannot be read raises UnreadableValue.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Symbol(Record, frozen=True, kw_only=True):
 
 
 def symbols_of(data: msgspec.Raw) -> dict[str, Symbol]:
-    """GET quote/contracts: every symbol by its plain spelling.  UnreadableValue when none is readable.
+    """GET quote/contracts: every symbol by its plain spelling.  UnreadableValue when none is.
 
     One odd symbol among hundreds is unknown to us, so no entry can use it.
     """

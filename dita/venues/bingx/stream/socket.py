@@ -76,7 +76,7 @@ class Figures(msgspec.Struct):
 
 
 def gunzip(packed: bytes, limit: int = FRAME_BYTES_MAX) -> bytes:
-    """Decompress one whole gzip member of at most ``limit`` bytes.  UnreadableValue for anything else."""
+    """Decompress one whole gzip member of at most ``limit`` bytes.  UnreadableValue otherwise."""
     inflate = zlib.decompressobj(_GZIP)
     try:
         text = inflate.decompress(packed, limit)
