@@ -21,8 +21,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.certificates import Certificate, certificate, serving
-from support.virtual_time import run as in_virtual_time
 
+from dita.simulation.virtual_time import run as in_virtual_time
 from dita.venues import NotSent, OutcomeUnknown
 from dita.venues.bingx.rest.answer import CHUNKS_MAX, HEADERS_MAX, INTERIM_MAX, Answer
 from dita.venues.bingx.rest.connections import (
