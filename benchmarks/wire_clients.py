@@ -55,6 +55,24 @@ async def lines() -> asyncio.StreamReader:
     return reader
 
 
+class Records:
+    """A file with its blocks given to it, as a journal's segment is."""
+
+    _SIZE = 16 << 20
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        os.posix_fallocate(self._fd, 0, self._SIZE)
+        os.fsync(self._fd)
+        self._end = 0
+
+    def sync(self) -> None:
+        """One more record, durable."""
+        os.pwrite(self._fd, b"r" * RECORD_BYTES, self._end)
+        os.fdatasync(self._fd)
+        self._end = (self._end + RECORD_BYTES) % (self._SIZE - RECORD_BYTES)
+
+
 # -- ours ------------------------------------------------------------------------------------------
 
 
@@ -144,8 +162,8 @@ class Ours:
     """serve's own runtime; the exit is latched before the fill, or asked for by who sees it."""
 
     def __init__(self, url: str, stream: str, folder: Path) -> None:
-        from dita.clock import SystemClock
         from dita.runtime.node import Node
+        from dita.runtime.world import World
         from dita.settings import load
 
         changed = {
@@ -159,7 +177,7 @@ class Ours:
             "PINK__JOURNAL__DIRECTORY": str(folder),
         }
         os.environ.update(WIRE_KEY=KEY, WIRE_SECRET=SECRET)
-        self.node = Node(load(None, {**os.environ, **changed}, {}), folder, SystemClock())
+        self.node = Node(load(None, {**os.environ, **changed}, {}), folder, World.of_machine())
         self.stamps = Stamps()
         self.trial = 0
         self._exits_at_fill = False
@@ -253,8 +271,11 @@ _SECTIONS: Final = (
 )  # fmt: skip
 
 
-async def ccxt(url: str, stream: str) -> None:
-    """ccxt.pro watches orders, and ccxt's create_order answers the fill."""
+async def ccxt(url: str, stream: str, folder: Path) -> None:
+    """ccxt.pro watches orders, and ccxt's create_order answers the fill.
+
+    For "durable" trials what was seen is synced to a file before that, as it is in ours.
+    """
     import ccxt.pro
 
     symbol = "FET/USDT:USDT"
@@ -277,11 +298,11 @@ async def ccxt(url: str, stream: str) -> None:
         }
     )
     await client.load_markets()
-    reader = await lines()
+    reader, record = await lines(), Records(folder / "ccxt")
     watch = asyncio.ensure_future(client.watch_orders(symbol))
     await asyncio.sleep(0.3)
     say(ready=True)
-    while (await reader.readline()).strip():
+    while mode := (await reader.readline()).strip():
         entry = await client.create_order(symbol, "limit", "buy", LOTS, RESTS_AT)
         say(resting=True)
         filled = False
@@ -289,6 +310,8 @@ async def ccxt(url: str, stream: str) -> None:
             orders = await watch
             watch = asyncio.ensure_future(client.watch_orders(symbol))
             filled = any(o["id"] == entry["id"] and o["status"] == "closed" for o in orders)
+        if mode == b"durable":
+            record.sync()
         await client.create_order(symbol, "market", "sell", LOTS, None, {"reduceOnly": True})
         say(done=True, stamps={})
     watch.cancel()
@@ -305,16 +328,10 @@ def floor(port: int, folder: Path) -> None:
     orders.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     frames.sendall(b"F")
     orders.sendall(b"O")
-    fd = os.open(folder / "floor", os.O_RDWR | os.O_CREAT, 0o600)
-    os.posix_fallocate(fd, 0, 1 << 20)
-    os.pwrite(fd, bytes(1 << 20), 0)
-    os.fsync(fd)
-    end = 0
+    record = Records(folder / "floor")
     while frames.recv(65_536):
-        os.pwrite(fd, b"r" * RECORD_BYTES, end)
-        os.fdatasync(fd)
+        record.sync()
         orders.sendall(REQUEST)
-        end = (end + RECORD_BYTES) % ((1 << 20) - RECORD_BYTES)
 
 
 if __name__ == "__main__":
@@ -322,6 +339,6 @@ if __name__ == "__main__":
     if who == "ours":
         asyncio.run(ours(url, stream, Path(place) / "ours"))
     elif who == "ccxt":
-        asyncio.run(ccxt(url, stream))
+        asyncio.run(ccxt(url, stream, Path(place)))
     else:
         floor(int(url), Path(place))
