@@ -9,6 +9,7 @@ import asyncio
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 from support.engine_driver import p, q
 from support.floor import Floor, on_the_floor
 
@@ -35,7 +36,7 @@ from dita.errors import (
 )
 from dita.journal.records import texts_of
 from dita.kernel import ExecutionKernel
-from dita.runtime.loop import FOR_PUBLISHERS, TASKS_MANY, Input, Runtime
+from dita.runtime.loop import FOR_PUBLISHERS, TASKS_MANY, Asked, Input, Runtime
 from dita.simulation.virtual_time import run
 from dita.venues import NotSent, OutcomeUnknown
 from dita.venues.mock import Do, Rule, Verb, fet_config
@@ -258,6 +259,49 @@ def test_each_input_is_packed_once_and_applied_as_it_was_journalled(
         await floor.exit()
         await floor.until(TradeStage.IDLE)
         assert len(packed) == len(floor.log.records) > 10
+
+    on_the_floor(scene)
+
+
+def test_an_order_has_left_before_anybody_is_told_and_before_any_question_is_asked() -> None:
+    happened: list[str] = []
+
+    class Listener:
+        def publish(self, record: Input, outcome: Outcome, seq: int) -> None:
+            if any(effect.kind is EffectKind.SUBMIT for effect in outcome.effects):
+                happened.append("told")
+
+    async def scene(floor: Floor) -> None:
+        floor.runtime.publishers.insert(0, Listener())
+        submit, act = floor.venue.submit, floor.runtime.on_effect[EffectKind.QUERY_ORDER]
+
+        async def sends(order: Any) -> Any:
+            happened.append("sent")
+            return await submit(order)
+
+        def asks(asked: Asked) -> None:
+            happened.append("asked")
+            act(asked)
+
+        floor.venue.submit = sends  # type: ignore[method-assign]
+        floor.runtime.on_effect[EffectKind.QUERY_ORDER] = asks
+        apply = floor.engine.apply
+
+        def also_asks(record: Any, packed: Any = None) -> Outcome:
+            outcome = apply(record, packed)
+            if not isinstance(record, KernelIntent):
+                return outcome
+            (order, *_) = outcome.effects
+            first = replace(order, kind=EffectKind.QUERY_ORDER)
+            return replace(outcome, kernel=replace(outcome.kernel, effects=(first, order)))
+
+        floor.engine.apply = also_asks  # type: ignore[method-assign]
+        await floor.enter()
+        assert happened[:3] == ["sent", "told", "asked"]
+        floor.engine.apply = apply  # type: ignore[method-assign]
+        await floor.until(TradeStage.POSITION_OPEN)
+        await floor.exit()
+        await floor.until(TradeStage.IDLE)
 
     on_the_floor(scene)
 
