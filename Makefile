@@ -69,6 +69,8 @@ bench: build ## measure speed and size, quickly
 	$(PY) -m benchmarks.start_up
 	$(PY) -m benchmarks.reconcile
 	$(PY) -m benchmarks.exchange --rounds 1
+	$(PY) -m benchmarks.transports --quick
+	$(PY) -m benchmarks.wire_to_wire --quick
 	$(PY) -m benchmarks.serve --quick
 
 # A traced kernel is slow, so it is thrown away afterwards. Not on CPython 3.12, which cannot.

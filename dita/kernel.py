@@ -75,6 +75,8 @@ _LIMIT_FIELDS: Final = {
     _kernel.FIELDS[_kernel.NUMBERS["FIELDS"][f"FIELD_LIMIT_{limit}"]]: limit for limit in RiskLimit
 }
 _COUNTED_LIMITS: Final = frozenset({RiskLimit.POSITIONS, RiskLimit.INTENTS_PER_MINUTE})
+#: An input in the packed form: what the core takes and what the journal keeps (``pack`` of it).
+PackedInput = _kernel.Event
 _report = _kernel.report
 
 if TYPE_CHECKING:
