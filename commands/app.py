@@ -51,7 +51,7 @@ COMMANDS: tuple[str, ...] = (
 # A command that is a group only explains itself; `config_show` is typed `pink-ctl config show`.
 SUBCOMMANDS: dict[str, tuple[str, ...]] = {
     "config": ("show",),
-    "journal": ("verify", "tail", "export", "import", "archive", "retire"),
+    "journal": ("verify", "tail", "export", "import", "archive", "roll", "retire"),
     "intent": ("enter", "exit", "cancel", "flatten"),
 }
 

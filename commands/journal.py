@@ -18,6 +18,7 @@ from dita.errors import UsageError
 
 from .operator import Operator, operator_of
 from .options import Apply, AsJson, ConfigFile, StateDir
+from .roll import journal_roll  # noqa: F401  (a part of this group, in a file of its own)
 from .show.render import SCHEMA_VERSION, emit_json, note, show, speak_of_directory
 from .typed import again
 
@@ -37,7 +38,9 @@ Target = Annotated[
 
 
 def journal() -> None:
-    """Verify, tail, export, import, archive or retire the journal. Each takes --json.
+    """Check, show, copy, move, roll or retire the journal.
+
+    Each takes --json.
 
     \b
     Examples:
@@ -46,6 +49,7 @@ def journal() -> None:
       pink-ctl journal export --out pink.jsonl
       pink-ctl journal import --state-dir /var/lib/pink-copy pink.jsonl
       pink-ctl journal archive --to /mnt/archive
+      pink-ctl journal roll --reason "more slots"
       pink-ctl journal retire --reason "disk died, journal damaged"
     """
 
@@ -57,7 +61,9 @@ def _reader(config: Path | None, state_dir: Path | None, *, as_json: bool = Fals
 
 def _opened(directory: Path) -> Any:
     from dita.journal import JournalReader
+    from dita.runtime.state.rolling import hold_to_no_roll
 
+    hold_to_no_roll(directory)
     folder = directory / JOURNAL_FOLDER
     if not folder.is_dir() and not os.path.lexists(f"{folder}.high-water"):
         raise UsageError(

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.bad_night import FET, SMALL, Input, Record, bad_night, folder, write
+from support.bad_night import FET, SMALL, Input, Record, bad_night, write
 from support.engine_driver import LONG, SHORT, Desk, Kind, m, p, q
 from support.journal_days import OPS, random_day
 from support.long_days import long_day
@@ -42,8 +42,6 @@ from dita.runtime.history.trades import Ended, TradeBook, TradeRow
 from dita.runtime.history.when import DAY_MS, day_ms, moment_ms
 from dita.runtime.operations.explain import story_of
 from dita.runtime.state.archiving import archive_segments
-
-__all__ = ["folder"]  # the fixture
 
 
 def opened(folder: Path) -> Index:
@@ -168,6 +166,11 @@ def test_a_chunk_border_changes_nothing(
 
 
 # -- the file --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(written_day: Path) -> Path:
+    return written_day
 
 
 def told_by(folder: Path) -> list[Event]:

@@ -177,7 +177,7 @@ class OrderQuery:
             return now is not None and _heard_of(now) == _heard_of(order)
 
         return await find_or_prove_absent(
-            _QueriesInTurn(self, self._other_turns if order.external else self._own_turns),
+            self._in_turn(order),
             self._ref(order),
             order.side,
             fence_ms=self.absence_fence_ms,
@@ -201,8 +201,7 @@ class OrderQuery:
             await self.runtime.ask(found_event(report, 1))
             return True
         asset, since = self._asset(order), max(1, report.updated_ms - LOOK_BACK_MS)
-        turns = self._other_turns if order.external else self._own_turns
-        fills = await _QueriesInTurn(self, turns).fills(asset, since)
+        fills = await self._in_turn(order).fills(asset, since)
         if not fills_cover(report, fills):
             return False  # the fill history lags behind the order
         await self.runtime.ask(final_event(report, fills, 1))
@@ -224,6 +223,14 @@ class OrderQuery:
 
     async def _sync_time(self) -> None:
         await self.server_time_ms()
+
+    async def by_id(self, order: Order) -> OrderReport | None:
+        """The order as the venue has it, whatever we believe of it; None when it has none.
+        QueryFailed."""
+        return await self._in_turn(order).order(self._ref(order))
+
+    def _in_turn(self, order: Order) -> _QueriesInTurn:
+        return _QueriesInTurn(self, self._other_turns if order.external else self._own_turns)
 
     @staticmethod
     def _absent(order: Order) -> VenueEvent:
