@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 from support.engine_driver import Kind, p, q
-from support.journal_days import SMALL, SimDisk, opened, replayed
+from support.journal_days import SMALL, opened, replayed
 from support.long_days import long_day
 from support.poison import POISON, Shop, in_the_shop, poisoned
 
@@ -44,6 +44,7 @@ from dita.journal.highwater import HighWaterFile
 from dita.kernel import KernelConfig
 from dita.runtime.state.journal_settings import check_journal_settings
 from dita.runtime.state.quarantine import AGAIN_MS, RULES_VERSION, slot_of
+from dita.simulation.disk import SimDisk
 
 
 def control(seq: int, received_ms: int, slot: int = 0) -> KernelIntent:

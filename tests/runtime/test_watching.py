@@ -10,7 +10,6 @@ import pytest
 from msgspec.structs import replace
 from support.engine_driver import m, p, q
 from support.floor import Floor, Scene, up_to_date, watched
-from support.virtual_time import START_MS, run
 
 from dita.contracts import (
     DriftCause,
@@ -30,6 +29,7 @@ from dita.kernel import ExecutionKernel
 from dita.runtime.loop import RunState, Runtime
 from dita.runtime.queries.order_query import LOOK_BACK_MS, OrderQuery
 from dita.runtime.service import Cadence, Service
+from dita.simulation.virtual_time import START_MS, run
 from dita.venues import (
     FillReport,
     IncomeKind,

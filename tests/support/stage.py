@@ -24,6 +24,7 @@ from dita.runtime import node
 from dita.runtime.node import Node
 from dita.runtime.server.serve import ControlCommands
 from dita.runtime.state.directory import prepared
+from dita.runtime.world import World
 from dita.settings import Settings, VenueEnvironment
 from dita.venues.mock import Do, MockConfig, MockVenue, Rule, Verb, fet_config
 from support.engine_driver import p, q
@@ -126,7 +127,7 @@ def on_stage(
         settings = replace(settings, venue=replace(settings.venue, environment=environment))
 
     async def play() -> None:
-        node = Node(settings, directory, clock)
+        node = Node(settings, directory, World.of_machine(clock))
         await node.start(lambda line: None)
         try:
             await scene(Stage(node, venues[0]))

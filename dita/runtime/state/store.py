@@ -19,7 +19,6 @@ from dita.errors import ENGINE_FAULTS, JournalFault, RefusedForSafety
 from dita.journal import (
     Disk,
     Epoch,
-    GroupCommit,
     Journal,
     JournalFull,
     SnapshotFailed,
@@ -30,6 +29,7 @@ from dita.journal import (
 from dita.runtime.loop import Input
 from dita.runtime.state.journal_settings import check_journal_settings
 from dita.runtime.state.quarantine import Quarantine
+from dita.runtime.world import Commit
 from dita.settings import Settings
 
 JOURNAL_FOLDER: Final = "journal"
@@ -46,6 +46,7 @@ class Store:
         clock: MachineClock,
         disk: Disk | None = None,
         known_epoch: int = 0,
+        identity: bytes = b"",
     ) -> None:
         self.snapshots = SnapshotStore(directory / SNAPSHOT_FOLDER, disk=disk)
         newest = self.snapshots.newest()
@@ -59,7 +60,7 @@ class Store:
             reserve_bytes=settings.journal.reserve_bytes,
             vouched=newest.seq if newest else 0,
             known_epoch=known_epoch,
-            identity=os.urandom(16),
+            identity=identity or os.urandom(16),
             disk=disk,
             clock=clock,
         )
@@ -139,7 +140,7 @@ def epoch_of(engine: Engine) -> Epoch:
 class JournalLog:
     """The journal as the loop sees it: append, commit, and a snapshot now and then."""
 
-    def __init__(self, store: Store, commit: GroupCommit) -> None:
+    def __init__(self, store: Store, commit: Commit) -> None:
         self._store = store
         self._commit = commit
         self._since_snapshot = 0
