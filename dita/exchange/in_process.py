@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
-from typing import Any, Final
+import contextvars
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -21,7 +22,9 @@ from dita.exchange.wire.rest.calls import Call
 from dita.exchange.wire.session import Session
 from dita.exchange.wire.stream.sockets import serve_socket
 
-HOST: Final = "in-process.invalid"
+T = TypeVar("T")
+
+HOST: Final = "127.0.0.1:9"  # nothing listens there: a real socket would be refused
 REST_URL: Final = f"http://{HOST}"
 STREAM_URL: Final = f"ws://{HOST}/swap-market"
 PULSE_S: Final = 0.25
@@ -40,6 +43,8 @@ class InProcessExchange:
         self.delay_s = delay_s
         #: False: whoever asks gets no answer, and no socket stays open.
         self.reachable = True
+        # A client's end does not end what the exchange has begun.
+        self._context = contextvars.copy_context()
         self._pipes: set[_Pipe] = set()
         self._pulse: asyncio.Task[None] | None = None
 
@@ -83,8 +88,17 @@ class InProcessExchange:
         pipe = _Pipe(self.delay_s)
         self._pipes.add(pipe)
         path = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        pipe.serving = asyncio.ensure_future(self._serve(pipe, path))
+        pipe.serving = self.spawn(self._serve(pipe, path))
         return InProcessConnection(pipe)
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run something as the exchange's own, whoever asked for it."""
+        return asyncio.get_running_loop().create_task(work, context=self._context.copy())
+
+    async def respond(self, call: Call) -> Answer:
+        """The answer of one call after its way here.  Lost: there is none."""
+        await asyncio.sleep(self.delay_s())
+        return await self.requests.respond(call)
 
     async def _serve(self, pipe: _Pipe, raw_path: str) -> None:
         try:
@@ -106,7 +120,6 @@ class InProcessTransport(httpx.AsyncBaseTransport):
         exchange = self._exchange
         if not exchange.reachable:
             raise httpx.ConnectError("the exchange cannot be reached", request=request)
-        await asyncio.sleep(exchange.delay_s())
         raw_path = request.url.raw_path.decode("ascii")
         call = Call(
             method=request.method,
@@ -117,7 +130,8 @@ class InProcessTransport(httpx.AsyncBaseTransport):
             address="127.0.0.1",
         )
         try:
-            answer = await exchange.requests.respond(call)
+            # It arrives also when whoever sent it dies meanwhile.
+            answer = await asyncio.shield(exchange.spawn(exchange.respond(call)))
         except Lost:
             raise httpx.ReadError("connection broken", request=request) from None
         await asyncio.sleep(exchange.delay_s())

@@ -130,6 +130,10 @@ class Node:
             lock.release()
         self.lock.release()
 
+    def abandon(self) -> None:
+        """Let go of the locks and of nothing else: what a dead process does."""
+        self._unlock()
+
     async def start(self, say: Callable[[str], None], *, hold: str = "", stay: bool = True) -> None:
         """Recover and become READY; HOLD for a given reason, or after too many crashes.
 

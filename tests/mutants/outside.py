@@ -282,8 +282,8 @@ WIRE = (
     Mutant(
         name="the stream takes a proxy from the environment",
         path="dita/venues/bingx/stream/socket.py",
-        old="                proxy=None,\n",
-        new="                proxy=True,\n",
+        old="        proxy=None,\n",
+        new="        proxy=True,\n",
         tests=_BORDER,
     ),
     Mutant(

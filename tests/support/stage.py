@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from dita.clock import Clock, MachineClock, SystemClock
+from dita.clock import MachineClock, SystemClock
 from dita.contracts import (
     KernelCommandType,
     KernelIntent,
@@ -116,9 +116,9 @@ def on_stage(
     clock = clock or SystemClock()
     venues: list[MockVenue] = []
 
-    def venue_of(settings: Settings, its_clock: Clock, *, demo: bool = False) -> MockVenue:
+    def venue_of(settings: Settings, world: World, *, demo: bool = False) -> MockVenue:
         mock = config or fet_config(receive_window_ms=200)
-        venues.append(MockVenue(mock, its_clock, pulse_ms=10))
+        venues.append(MockVenue(mock, world.clock, pulse_ms=10))
         return venues[0]
 
     monkeypatch.setattr(node, "venue_of", venue_of)
