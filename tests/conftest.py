@@ -15,6 +15,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from typer.testing import CliRunner, Result
 
+#: Fixtures that tests take by name.
+pytest_plugins = ["support.poison"]
+
 settings.register_profile(
     "default",
     derandomize=True,

@@ -1556,9 +1556,40 @@ def test_flows_that_no_longer_fit_into_the_memory_are_joined_at_the_later_time(d
     desk.now = start + 13_050
     # the oldest 77 are one now, at the time of the last of them: it is after this balance
     desk.anchor("25000", exchange_ms=start + 8_050)
-    assert desk.engine.snapshot.capital + desk.engine.snapshot.ambiguous == m(25_000 - 550)
+    assert (desk.engine.snapshot.capital, desk.engine.snapshot.ambiguous) == (m(25_000 - 550), 0)
     desk.anchor("24450", exchange_ms=start + 13_000)
     assert desk.engine.snapshot.drift == 0
+
+
+def test_a_transfer_that_is_joined_with_a_fill_is_no_fill(desk: Desk) -> None:
+    """A balance that was asked for after our last fill has all fills in it, and not all else."""
+    desk.quiet_anchor("25000")
+    desk.enter()
+    start = desk.now + 10_000
+
+    def at(after_ms: int) -> dict[str, int]:
+        desk.now = start + after_ms - STEP_MS
+        return {"received_ms": start + after_ms, "exchange_ms": start + after_ms}
+
+    desk.event(Kind.TRANSFER, event_id="t", amount=m(100), **at(0))
+    desk.fill("T1", 100, "10", full=True, fee=m(1), **at(1))
+    for number in range(1_023):
+        desk.event(Kind.FUNDING_FEE, event_id=f"f{number}", amount=m("-0.5"), **at(2 + number))
+    desk.anchor("25000", source=EvidenceSource.ORDER_QUERY, requested_ms=start + 1_100, **at(1_900))
+    assert desk.engine.kernel.ledger().anchor_quiet
+    assert desk.engine.snapshot.ambiguous == m(100 - 1) - 1_023 * m("0.5")
+
+
+def test_a_figure_is_no_sum_over_a_piece_without_one(desk: Desk) -> None:
+    desk.open()
+    desk.exit()
+    for number, fields in enumerate(({"realized": m(8)}, {}, {"realized": m(6)})):
+        desk.order(
+            "X1", Kind.PARTIAL_FILL, increment=True, event_id=f"x{number}",
+            quantity_e8=q(30), price_e10=p("10.2"), **fields,
+        )  # fmt: skip
+    (order,) = (o for o in desk.engine.kernel.orders_of(1) if o.side is SELL)
+    assert (order.filled_e8, order.realized, order.realized_quantity_e8) == (q(90), m(8), q(30))
 
 
 def full_registry(beside: int) -> Desk:
