@@ -287,11 +287,12 @@ WIRE = (
         tests=_BORDER,
     ),
     Mutant(
-        name="requests take a proxy from the environment",
+        name="requests look at the environment",
         path="dita/venues/bingx/rest/http.py",
         old="trust_env=False",
         new="trust_env=True",
-        tests=_BORDER,
+        argued="a bare transport of httpx reads no proxy, and with a context of ours no trust store:"
+        " the argument only says so",
     ),
     Mutant(
         name="a bomb is unpacked whole",
