@@ -291,8 +291,8 @@ WIRE = (
         path="dita/venues/bingx/rest/http.py",
         old="trust_env=False",
         new="trust_env=True",
-        argued="a bare transport of httpx reads no proxy, and with a context of ours no trust store:"
-        " the argument only says so",
+        argued="a bare transport of httpx reads no proxy, and with a context of ours no trust"
+        " store: the argument only says so",
     ),
     Mutant(
         name="a bomb is unpacked whole",
