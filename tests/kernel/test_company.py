@@ -374,6 +374,42 @@ def test_a_position_older_than_our_last_fill_says_nothing(desk: Desk) -> None:
     assert foreign(desk) == q(100)
 
 
+def test_an_answer_from_before_our_end_says_nothing_of_what_is_there_after_it(desk: Desk) -> None:
+    """Neither does an old 100 keep entries out, nor an old flat let them in."""
+    desk.open()
+    asked_ms = desk.now + 1
+    desk.close(100, "11")
+    assert is_free(desk)
+    position(desk, 100, exchange_ms=asked_ms)
+    refused(desk, Code.STALE_STATE)
+    assert foreign(desk) == 0
+    asked_ms = desk.now + 1
+    position(desk, 50)
+    position(desk, 0, exchange_ms=asked_ms)
+    refused(desk, Code.STALE_STATE)
+    assert foreign(desk) == q(50)
+
+
+def test_an_exit_that_proves_not_to_be_over_holds_the_next_one_back(desk: Desk) -> None:
+    """It was final with 20 of 100; then 10 more of it are told."""
+    desk.open()
+    desk.exit()
+    desk.order("X1", Kind.CANCEL_ACK)
+    desk.fill("X1", 20, "11")
+    desk.final("X1", 20)
+    desk.name("X2")
+    assert desk.submitted() == [q(80)]
+    desk.order("X2", Kind.ORDER_REJECT, venue_order_id="", reject=RejectReason.OTHER)
+    desk.fill("X1", 30, "11")
+    assert FINALISE in desk.asked()
+    for _ in range(12):
+        desk.tick(MINUTE_MS)
+        assert desk.submitted() == []
+    desk.final("X1", 30)
+    desk.tick(MINUTE_MS)
+    assert desk.submitted() == [q(70)] or desk.slot.active_exit_order is not None
+
+
 @pytest.mark.parametrize("how", ["an adopted exit order", "an exit that took too much"])
 def test_an_entry_that_fills_behind_an_overfilled_exit_breaks_nothing(desk: Desk, how: str) -> None:
     desk.enter()
@@ -520,6 +556,25 @@ def test_exits_of_one_symbol_never_take_more_than_its_net_position(desk: Desk) -
     position(desk, 110)  # the exit of 10 works
     desk.exit(trade="T2", name="X2")
     assert desk.submitted() == [q(100)]
+
+
+def test_exits_of_one_symbol_count_what_another_one_may_still_sell(desk: Desk) -> None:
+    """T2 holds 100 and T3, back from before, is short 20: of the net of 90 one exit has 10."""
+    desk.enter(100, "10", trade="T3", side=SHORT)
+    desk.ack("T3")
+    desk.fill("T3", 60, "10")
+    desk.order("T3", Kind.CANCEL_ACK)
+    desk.final("T3", 60)
+    desk.close(60, "11", trade="T3", name="X3")
+    come_back(desk)
+    desk.tick(STEP_MS + 2_000)  # T1's exit of 10 goes
+    assert desk.submitted() == [q(10)]
+    desk.fill("T3", 80)  # without a price: the exchange's netting cannot be booked yet
+    at_once(desk)
+    desk.exit(trade="T2", name="X2")
+    desk.tick(STEP_MS)
+    sent = {o.trade_no: o.intended_e8 for o in desk.engine.kernel.open_orders() if not o.filled_e8}
+    assert sent[2] == q(10) and sent[3] == q(80), sent
 
 
 def test_opposite_slots_have_closed_one_another(desk: Desk) -> None:
