@@ -6,11 +6,11 @@ exploration; here a person's way out is followed, step by step.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
-from dita.commands.show.status_board import attention
 from support.board_record import record
 from support.engine_driver import Desk, Kind, m, p, q
 
@@ -23,6 +23,7 @@ from dita.contracts import (
     TradeStage,
 )
 
+board: Any = importlib.import_module("dita.commands.show.status_board")
 BUY, SELL, UNKNOWN = OrderSide.BUY, OrderSide.SELL, OrderSide.UNKNOWN
 State, Command = TradeStage, KernelCommandType
 FET, MINUTE_MS = "FET-USDT", 60_000
@@ -283,7 +284,7 @@ def test_every_state_ends_by_facts_or_by_a_command_that_status_names(
     (slot,) = desk.engine.kernel.active_slots()
     assert slot.state is end.state
     if end.by == "pink-ctl reconcile":
-        assert any(end.by in line.plain for line in attention(record(desk)))
+        assert any(end.by in line.plain for line in board.attention(record(desk)))
     end.steps(desk)
     assert desk.engine.kernel.active_slots() == ()
 
