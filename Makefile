@@ -52,22 +52,25 @@ golden: build ## run the golden cases and compare every figure
 explore: build ## walk through small worlds to their ends, and judge every state
 	cd tests && ../$(PY) -m explore $(WORLDS)
 
-# In a copy below build/.  NAMES="proxy sizer" tries those whose names have that in them.
-mutants: build ## break each promise on purpose and see a test turn red
-	cd tests && ../$(PY) -m mutants $(NAMES)
-
 # The whole system in virtual time, from seeds.  SEEDS="7 20-40" plays those.
 simulate: build ## play seeds of the whole system: node, adapter, exchange, disk, power cuts
 	$(PY) -P -m dita.simulation $(SEEDS)
+
+# In a copy below build/.  NAMES="proxy sizer" tries those whose names have that in them.
+mutants: build ## break each promise on purpose and see a test turn red
+	cd tests && ../$(PY) -m mutants $(NAMES)
 
 # Numbers depend on the machine; the table says which one it was.
 bench: build ## measure speed and size, quickly
 	$(PY) -m benchmarks.run --peers
 	$(PY) -m benchmarks.journal --quick
+	$(PY) -m benchmarks.snapshots
 	$(PY) -m benchmarks.frames --quick
 	$(PY) -m benchmarks.start_up
 	$(PY) -m benchmarks.reconcile
 	$(PY) -m benchmarks.exchange --rounds 1
+	$(PY) -m benchmarks.transports --quick
+	$(PY) -m benchmarks.wire_to_wire --quick
 	$(PY) -m benchmarks.serve --quick
 
 # A traced kernel is slow, so it is thrown away afterwards. Not on CPython 3.12, which cannot.

@@ -1588,9 +1588,28 @@ def test_the_figure_of_an_entry_is_no_figure_of_its_exits(desk: Desk) -> None:
     desk.enter()
     desk.ack()
     desk.fill("T1", 100, "10", full=True, realized=m(7))
-    desk.final("T1", 100, "1000", realized=m(7))
     (order,) = desk.engine.kernel.orders_of(1)
     assert (order.realized, order.realized_rank, order.realized_quantity_e8) == (0, 0, 0)
+    desk.final("T1", 100, "1000", realized=m(0))
+    assert (desk.realized(), desk.engine.kernel.ledger().trueup) == (0, 0)
+
+
+def test_what_the_records_say_that_an_entry_was_paid_is_money_and_no_result(desk: Desk) -> None:
+    """One-way: it closed what was a stranger's, and the exchange paid for that."""
+    desk.quiet_anchor("25000")
+    desk.enter()
+    desk.ack()
+    desk.fill("T1", 100, "10", full=True)
+    desk.final("T1", 100, "1000", realized=m(7))
+    assert desk.last.kernel.code is Code.FIGURE_DEVIATES
+    desk.exit()
+    desk.ack("X1")
+    desk.fill("X1", 100, "11", full=True)
+    desk.final("X1", 100, "1100", realized=m(100))
+    ledger = desk.engine.kernel.ledger()
+    assert (ledger.realized, ledger.trueup) == (m(100), m(7))
+    (trade,) = desk.engine.kernel.trades()
+    assert (trade.realized, trade.trueup) == (m(100), m(7))
 
 
 def test_flows_that_no_longer_fit_into_the_memory_are_joined_at_the_later_time(desk: Desk) -> None:

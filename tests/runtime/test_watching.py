@@ -308,9 +308,9 @@ class Told:
         self.ids: list[str] = []
         self.takes = False
         self._apply = floor.engine.apply
-        floor.engine.apply = self.apply  # type: ignore[assignment, method-assign]
+        floor.engine.apply = self.apply  # type: ignore[method-assign]
 
-    def apply(self, record: Any) -> Outcome:
+    def apply(self, record: Any, packed: Any = None) -> Outcome:
         if getattr(record, "source", None) is EvidenceSource.FILL_HISTORY and (
             record.kind is Kind.FULL_FILL
         ):
@@ -318,7 +318,7 @@ class Told:
             if not self.takes:
                 refused = replace(record, venue_order_id="", client_order_id="", asset="NOBODY")
                 return self._apply(refused)
-        return self._apply(record)
+        return self._apply(record, packed)
 
 
 def test_what_was_told_and_not_taken_is_told_again_when_something_of_ours_changed() -> None:

@@ -235,7 +235,7 @@ class Reconciling:
         """Rows of the symbol that nobody's order explains, from our last fill on, when the quantity
         was there, up to the position that lacks it."""
         _, proven_ms, _ = self.kernel.proof_of(step.slot_id)
-        since_ms = self.kernel.last_fill_ms(step.slot_id)
+        since_ms = self.kernel.slot_fill_ms(step.slot_id)
         history = self.node.service.poller.history
         waiting = (*history.unmatched, *history.undecided)
         return [
