@@ -3,7 +3,7 @@ PY      := .venv/bin/python
 SOURCES := setup.py $(wildcard dita/*.pyx dita/*.pxd dita/*.pxi dita/*.h dita/rules/*.pxi)
 SUFFIX  := 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))'
 
-.PHONY: explore help setup build run test check golden bench trace wheel clean
+.PHONY: explore simulate help setup build run test check golden bench trace wheel clean
 
 # The text after two hashes is what this prints.
 help: ## list the targets
@@ -51,6 +51,10 @@ golden: build ## run the golden cases and compare every figure
 # Every order of events in small worlds, on the compiled kernel.  WORLDS="flip crash" walks those.
 explore: build ## walk through small worlds to their ends, and judge every state
 	cd tests && ../$(PY) -m explore $(WORLDS)
+
+# The whole system in virtual time, from seeds.  SEEDS="7 20-40" plays those.
+simulate: build ## play seeds of the whole system: node, adapter, exchange, disk, power cuts
+	$(PY) -P -m dita.simulation $(SEEDS)
 
 # Numbers depend on the machine; the table says which one it was.
 bench: build ## measure speed and size, quickly

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from dita.clock import SystemClock
 from dita.contracts import (
     KernelCommandType,
     KernelEventKind,
@@ -28,6 +27,7 @@ from dita.contracts import (
 )
 from dita.runtime.node import Node
 from dita.runtime.server.serve import current_status
+from dita.runtime.world import World
 from dita.settings import load
 from dita.units import PRICE_ONE, QUANTITY_MAX, QUANTITY_ONE
 
@@ -139,7 +139,7 @@ def folder_bytes(folder: Path) -> int:
 async def flood(count: int, folder: Path) -> None:
     """Drive until so many inputs are applied, telling at the marks."""
     changed = {"PINK__RUNTIME__TICK_MS": "10", "PINK__KERNEL__NAMESPACE": "bench"}
-    node = Node(load(None, changed, {}), folder, SystemClock())
+    node = Node(load(None, changed, {}), folder, World.of_machine())
     started = time.perf_counter()
     await node.start(lambda line: None)
     driver = Flood(node)

@@ -193,6 +193,7 @@ async def _run(
     from dita.runtime.node import Node
     from dita.runtime.server.serve import current_status, serve
     from dita.runtime.state.place import described, place_by_settings
+    from dita.runtime.world import World
 
     from .show.screen import LiveBoard, ScreenLines
 
@@ -203,7 +204,8 @@ async def _run(
     records: list[dict[str, Any]] = []
     try:
         failpoints = Failpoints.of(os.environ, settings.venue.environment)
-        node = Node(settings, directory, clock, demo=market_of is not None, failpoints=failpoints)
+        world = World.of_machine(clock)
+        node = Node(settings, directory, world, demo=market_of is not None, failpoints=failpoints)
         player = Demo(node, market_of(node)) if market_of else None
 
         async def beside(running: Node) -> None:

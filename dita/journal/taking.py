@@ -7,20 +7,32 @@ hash follows with a later commit, and says which record it is about.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from dita.engine import Engine
-from dita.journal.commit import GroupCommit
 from dita.journal.failing import JournalFull
 from dita.journal.snapshots import Snapshot, SnapshotFailed, SnapshotStore
+from dita.journal.writer import Journal
+
+
+class Committing(Protocol):
+    """What makes records durable, and does other work beside that."""
+
+    async def commit(self) -> int:
+        """Wait until everything appended before this call is durable."""
+
+    async def beside(self, work: Callable[[], Snapshot]) -> Snapshot:
+        """Do what takes long while commits go on."""
 
 
 class SnapshotTaker:
     """Takes one at a time of an engine that belongs to the loop."""
 
-    def __init__(self, commit: GroupCommit, store: SnapshotStore, engine: Engine) -> None:
+    def __init__(
+        self, journal: Journal, commit: Committing, store: SnapshotStore, engine: Engine
+    ) -> None:
+        self._journal = journal
         self._commit = commit
         self._store = store
         self._engine = engine
@@ -33,17 +45,16 @@ class SnapshotTaker:
         What is returned does the rest, and has to be awaited before the next is taken.
         SnapshotFailed.
         """
-        seq = self._commit.journal.last_seq
+        seq = self._journal.last_seq
         self._copy.copy_from(self._engine)
         return self._written(seq)
 
     async def _written(self, seq: int) -> Snapshot:
-        journal = self._commit.journal
+        journal = self._journal
         try:
             while journal.synced_up_to < seq:
                 await self._commit.commit()
-            loop = asyncio.get_running_loop()
-            snapshot = await loop.run_in_executor(None, self._write, seq)
+            snapshot = await self._commit.beside(lambda: self._write(seq))
             journal.append_mark(snapshot.state_hash, of=seq)
             return snapshot
         except JournalFull as full:
@@ -55,6 +66,6 @@ class SnapshotTaker:
             ) from full
 
     def _write(self, seq: int) -> Snapshot:
-        snapshot = Snapshot.at(self._copy, seq, self._commit.journal.report.epoch)
+        snapshot = Snapshot.at(self._copy, seq, self._journal.report.epoch)
         self._store.write(snapshot)
         return snapshot

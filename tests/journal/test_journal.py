@@ -34,8 +34,6 @@ from support.journal_days import (
     OPS,
     SMALL,
     Input,
-    SimDisk,
-    SimFile,
     mark_of,
     opened,
     random_day,
@@ -93,6 +91,7 @@ from dita.journal import (
     size_bytes,
 )
 from dita.kernel import ExecutionKernel
+from dita.simulation.disk import SimDisk, SimFile
 
 PACKED: Final = _journal.INPUT_SIZE
 MARK: Final = 3 * 4_096  # bytes of the high-water mark's file

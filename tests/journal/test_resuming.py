@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from support import journal_writer
-from support.journal_days import SimDisk, opened, segments, tick
+from support.journal_days import opened, segments, tick
 from support.long_days import long_day
 
 from dita import _journal
@@ -32,6 +32,7 @@ from dita.journal import (
 from dita.journal.following import Followed, Look
 from dita.journal.highwater import HighWaterFile
 from dita.kernel import ExecutionKernel
+from dita.simulation.disk import SimDisk
 
 Input = KernelIntent | VenueEvent
 PACKER = ExecutionKernel()

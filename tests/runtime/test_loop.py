@@ -11,7 +11,6 @@ from typing import Any, cast
 import pytest
 from support.engine_driver import p, q
 from support.floor import Floor, on_the_floor
-from support.virtual_time import run
 
 from dita.contracts import (
     ControlAction,
@@ -36,6 +35,7 @@ from dita.errors import (
 )
 from dita.journal.records import texts_of
 from dita.runtime.loop import FOR_PUBLISHERS, TASKS_MANY, Input, Runtime
+from dita.simulation.virtual_time import run
 from dita.venues import NotSent, OutcomeUnknown
 from dita.venues.mock import Do, Rule, Verb, fet_config
 

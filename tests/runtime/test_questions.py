@@ -14,7 +14,6 @@ import pytest
 from msgspec.structs import replace
 from support.engine_driver import Desk, p, q
 from support.floor import Floor, on_the_floor
-from support.virtual_time import run
 
 from dita.contracts import (
     ControlAction,
@@ -33,6 +32,7 @@ from dita.runtime.loop import RunState
 from dita.runtime.queries.questions import Shared
 from dita.runtime.relevance import AGAIN_MS, PositionAnswers, is_strangers
 from dita.runtime.service import Cadence
+from dita.simulation.virtual_time import run
 from dita.venues import AccessRefused, OrderRef, PositionReport, QueryFailed, Rows, UnreadableRow
 from dita.venues.mock import Do, Rule, Verb, fet_config
 

@@ -36,6 +36,7 @@ from dita.runtime.queries.both_views import read_both_views, take_balance
 from dita.runtime.server.serve import ControlCommands
 from dita.runtime.state.directory import prepared
 from dita.runtime.state.lock import StartBudget
+from dita.runtime.world import World
 from dita.settings import Settings, VenueEnvironment
 from dita.venues import (
     BalanceReport,
@@ -151,7 +152,7 @@ def on_stage(
         settings = replace(settings, venue=replace(settings.venue, environment=environment))
 
     async def play() -> None:
-        node = Node(settings, directory, clock)
+        node = Node(settings, directory, World.of_machine(clock))
         await node.start(lambda line: None)
         try:
             await scene(Stage(node, venues[0]))

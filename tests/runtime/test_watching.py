@@ -10,7 +10,6 @@ import pytest
 from msgspec.structs import replace
 from support.engine_driver import m, p, q
 from support.floor import Floor, Scene, up_to_date, watched
-from support.virtual_time import run
 
 from dita.contracts import (
     DriftCause,
@@ -27,6 +26,7 @@ from dita.kernel import ExecutionKernel
 from dita.runtime.loop import RunState, Runtime
 from dita.runtime.queries.order_query import OrderQuery
 from dita.runtime.service import Cadence, Service
+from dita.simulation.virtual_time import run
 from dita.venues import (
     FillReport,
     IncomeKind,

@@ -333,8 +333,8 @@ def test_no_redirect_of_a_request_is_followed(status: bytes, location: bytes) ->
 
 @pytest.mark.parametrize(
     "location",
-    ["ws://127.0.0.1:{}/steal", "/again", "ws://[bad", "\udcff"],
-    ids=["another host", "another path", "no address", "no text"],
+    ["ws://127.0.0.1:{}/steal", "/again", "ws://[bad", ""],
+    ids=["another host", "another path", "no address", "nothing"],
 )
 def test_no_redirect_of_the_stream_is_followed(location: str) -> None:
     """It would hand over the listen key, and a malformed one raised what nobody expected."""

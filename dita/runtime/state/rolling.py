@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -65,17 +66,24 @@ class Plan(NamedTuple):
 
 
 def open_store(
-    directory: Path, settings: Settings, clock: MachineClock, disk: Disk | None = None
+    directory: Path,
+    settings: Settings,
+    clock: MachineClock,
+    disk: Disk | None = None,
+    identity: Callable[[], bytes] = lambda: os.urandom(16),
 ) -> Store:
-    """The store of a state directory; a roll that was begun is brought to its end first."""
+    """The store of a state directory; a roll that was begun is brought to its end first.
+
+    ``identity`` makes that of a new journal.
+    """
     used = disk or OsDisk()
     _finish(directory, used)
     try:
-        return Store(directory, settings, clock, disk, known_epoch(directory))
+        return Store(directory, settings, clock, disk, known_epoch(directory), identity())
     except (EpochClosed, OtherRules):
         if not go_on(directory, settings, clock, used):
             raise
-        return Store(directory, settings, clock, disk, known_epoch(directory))
+        return Store(directory, settings, clock, disk, known_epoch(directory), identity())
 
 
 def unfinished(directory: Path) -> bool:
@@ -267,6 +275,8 @@ def _finish(directory: Path, disk: Disk) -> int:
         built = disk.list(aside)
     except FileNotFoundError:
         return 0
+    if not built and not unfinished(directory):
+        return 0  # a disk in memory has no folders
     if JOURNAL_FOLDER in built:
         # What has the journal's name is still the old one, and so is all that belongs to it.
         epoch = JournalReader.open(f"{aside}/{JOURNAL_FOLDER}", disk=disk).epoch

@@ -20,7 +20,6 @@ from dita.errors import ENGINE_FAULTS, JournalFault, OperatorError, RefusedForSa
 from dita.journal import (
     Disk,
     Epoch,
-    GroupCommit,
     Journal,
     JournalFull,
     Snapshot,
@@ -34,6 +33,7 @@ from dita.journal import (
 from dita.runtime.loop import Input
 from dita.runtime.state.journal_settings import check_journal_settings
 from dita.runtime.state.quarantine import Quarantine
+from dita.runtime.world import Commit
 from dita.settings import Settings
 
 JOURNAL_FOLDER: Final = "journal"
@@ -54,6 +54,7 @@ class Store:
         clock: MachineClock,
         disk: Disk | None = None,
         known_epoch: int = 0,
+        identity: bytes = b"",
     ) -> None:
         self.snapshots = SnapshotStore(directory / SNAPSHOT_FOLDER, disk=disk)
         newest = self.snapshots.newest()
@@ -67,7 +68,7 @@ class Store:
             reserve_bytes=settings.journal.reserve_bytes,
             vouched=newest.seq if newest else 0,
             known_epoch=known_epoch,
-            identity=os.urandom(16),
+            identity=identity or os.urandom(16),
             disk=disk,
             clock=clock,
         )
@@ -154,11 +155,11 @@ def epoch_of(engine: Engine) -> Epoch:
 class JournalLog:
     """The journal as the loop sees it: append, commit, and a snapshot now and then."""
 
-    def __init__(self, store: Store, commit: GroupCommit) -> None:
+    def __init__(self, store: Store, commit: Commit) -> None:
         self._store = store
         self._commit = commit
         self._since_snapshot = 0
-        self._taker = SnapshotTaker(commit, store.snapshots, store.engine)
+        self._taker = SnapshotTaker(store.journal, commit, store.snapshots, store.engine)
         #: The snapshot under way, or the last one.
         self._snapshot: asyncio.Future[None] | None = None
         self._reserve_is_free = False
