@@ -65,7 +65,7 @@ async def _round(engine: Engine, folder: Path, way: str) -> list[int]:
         folder / way, namespace=config.namespace, created_ms=config.epoch, kernel=config
     )
     store, commit = SnapshotStore(folder / f"{way}.snapshots"), GroupCommit(journal)
-    taker = SnapshotTaker(journal, commit, store, engine)
+    taker = SnapshotTaker(commit, store, engine)
     running: list[asyncio.Future[Snapshot]] = []
 
     async def none() -> None:

@@ -426,7 +426,7 @@ cdef struct Sums:               # of a trade's orders
     money_t entry_cost
     money_t proceeds
     money_t known_proceeds
-    money_t figures             # the venue's realized of the known exits
+    money_t figures             # the venue's realized of the known exits, and of entries
     money_t settled             # the venue's realized of price-less exits
     money_t fees
     money_t fees_estimated

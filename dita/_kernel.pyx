@@ -310,7 +310,7 @@ cdef class Core:
 
     def slot(self, int index) -> tuple:
         """(state, flags, latched, trade_no, entry_order_no, exit_order_no, leg, goal, mark, stale_ms,
-        retry_ms, proven_e8, exit_intent_key, proven_ms, short_ms, error_code)"""
+        retry_ms, proven_e8, exit_intent_key, proven_ms, short_ms, error_code, last_fill_ms)"""
         self.alone()
         cdef Slot* s
         if not 0 <= index < self.st.config.slots:
@@ -321,7 +321,7 @@ cdef class Core:
                 self.st.orders[s.entry_order].order_no if s.entry_order >= 0 else 0,
                 self.st.orders[s.exit_order].order_no if s.exit_order >= 0 else 0,
                 s.leg, s.exit_goal_e8, s.mark_price_e10, s.stale_ms, s.retry_ms, s.proven_e8,
-                s.exit_intent_key, s.proven_ms, s.short_ms, s.error_code)
+                s.exit_intent_key, s.proven_ms, s.short_ms, s.error_code, s.last_fill_ms)
 
     def active_slots(self) -> list:
         """Indices of the slots in use."""

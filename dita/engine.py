@@ -28,7 +28,7 @@ from dita.contracts import (
     VenueEvent,
 )
 from dita.errors import OperatorError
-from dita.kernel import ExecutionKernel, KernelConfig
+from dita.kernel import ExecutionKernel, KernelConfig, PackedInput
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -123,18 +123,21 @@ class Engine:
         self.account = AccountProjection(account)
         self.snapshot = self._snapshot()
 
-    def apply(self, record: KernelIntent | VenueEvent, packed: bytes = b"") -> Outcome:
+    def apply(
+        self, record: KernelIntent | VenueEvent, packed: PackedInput | None = None
+    ) -> Outcome:
         """Apply one input.  A refused input changes nothing, and the snapshot stays the same.
 
-        ``packed`` is the input as the journal has it, where that is where it comes from: an own
-        order that a client id stood for then may have left the registry's names.
+        ``packed`` is the input as the journal has it: packed by this kernel just before, or read
+        back from there, where an own order that a client id stood for may have left the registry's
+        names since.
         """
         # As ``_alone`` does it; written out because this is the way of every input.
         if self._in_use:
             raise _second_thread()
         self._in_use = True
         try:
-            done = _apply(self.kernel, record, self.kernel.unpacked(packed) if packed else None)
+            done = _apply(self.kernel, record, packed)
             if done.accepted:
                 if done.transition is None:  # of no slot: perhaps of the account
                     done = self._judged(record, done)

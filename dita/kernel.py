@@ -75,6 +75,8 @@ _LIMIT_FIELDS: Final = {
     _kernel.FIELDS[_kernel.NUMBERS["FIELDS"][f"FIELD_LIMIT_{limit}"]]: limit for limit in RiskLimit
 }
 _COUNTED_LIMITS: Final = frozenset({RiskLimit.POSITIONS, RiskLimit.INTENTS_PER_MINUTE})
+#: An input in the packed form: what the core takes and what the journal keeps (``pack`` of it).
+PackedInput = _kernel.Event
 _report = _kernel.report
 
 if TYPE_CHECKING:
@@ -824,6 +826,11 @@ class ExecutionKernel:
         slot; times by the venue's clock, 0 for never."""
         raw = self._core.slot(slot_id)
         return raw[11], raw[13], raw[14]
+
+    def slot_fill_ms(self, slot_id: int) -> int:
+        """When a slot's position changed last by a fill that is known, by the venue's clock; 0 for
+        never."""
+        return int(self._core.slot(slot_id)[16])
 
     def judge(self, pending: bool, unexplained: bool) -> bool:
         """Hand the account's judgement to the core; True when it changed the freeze."""

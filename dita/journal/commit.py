@@ -14,13 +14,11 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Final, TypeVar
+from typing import Final
 
 from dita.clock import Clock, SystemClock
 from dita.journal.latency import CommitLatency, Latencies
 from dita.journal.writer import Journal
-
-T = TypeVar("T")
 
 #: A disk is quick while each sync takes at most this long.
 QUICK_NS: Final = 1_000_000
@@ -82,10 +80,6 @@ class GroupCommit:
         """How long commits have taken lately; one that hangs is in it too."""
         since_ns = self._waiters[0][1] if self._waiters else None
         return self._latencies.figures(self._clock.monotonic_ns(), since_ns)
-
-    async def beside(self, work: Callable[[], T]) -> T:
-        """Do what takes long in a thread, while commits go on."""
-        return await asyncio.get_running_loop().run_in_executor(None, work)
 
     def close(self) -> None:
         """End the thread; what was not committed stays with the journal."""

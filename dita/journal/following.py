@@ -109,7 +109,9 @@ class Follower:
         assert isinstance(record, KernelIntent | VenueEvent)
         if record.venue_order_id and packed[55] > _HASHED:
             self.engine.kernel.pack(record)  # so the kernel learns a name that is no number
-        return Step(entry.seq, record, self.engine.apply(record, packed))
+        return Step(
+            entry.seq, record, self.engine.apply(record, self.engine.kernel.unpacked(packed))
+        )
 
 
 class Followed:

@@ -7,32 +7,47 @@ hash follows with a later commit, and says which record it is about.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from dita.engine import Engine
 from dita.journal.failing import JournalFull
 from dita.journal.snapshots import Snapshot, SnapshotFailed, SnapshotStore
 from dita.journal.writer import Journal
 
+T = TypeVar("T")
 
-class Committing(Protocol):
-    """What makes records durable, and does other work beside that."""
+
+class Beside(Protocol):
+    """Runs blocking work beside the loop: in a thread, or at once where time is virtual."""
+
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]: ...
+
+
+class Commit(Protocol):
+    """What a snapshot needs of commits."""
+
+    @property
+    def journal(self) -> Journal:
+        """The journal that is committed."""
 
     async def commit(self) -> int:
         """Wait until everything appended before this call is durable."""
-
-    async def beside(self, work: Callable[[], Snapshot]) -> Snapshot:
-        """Do what takes long while commits go on."""
 
 
 class SnapshotTaker:
     """Takes one at a time of an engine that belongs to the loop."""
 
     def __init__(
-        self, journal: Journal, commit: Committing, store: SnapshotStore, engine: Engine
+        self,
+        commit: Commit,
+        store: SnapshotStore,
+        engine: Engine,
+        beside: Beside = asyncio.to_thread,
     ) -> None:
-        self._journal = journal
+        self._beside = beside
         self._commit = commit
         self._store = store
         self._engine = engine
@@ -45,16 +60,16 @@ class SnapshotTaker:
         What is returned does the rest, and has to be awaited before the next is taken.
         SnapshotFailed.
         """
-        seq = self._journal.last_seq
+        seq = self._commit.journal.last_seq
         self._copy.copy_from(self._engine)
         return self._written(seq)
 
     async def _written(self, seq: int) -> Snapshot:
-        journal = self._journal
+        journal = self._commit.journal
         try:
             while journal.synced_up_to < seq:
                 await self._commit.commit()
-            snapshot = await self._commit.beside(lambda: self._write(seq))
+            snapshot = await self._beside(partial(self._write, seq))
             journal.append_mark(snapshot.state_hash, of=seq)
             return snapshot
         except JournalFull as full:
@@ -66,6 +81,6 @@ class SnapshotTaker:
             ) from full
 
     def _write(self, seq: int) -> Snapshot:
-        snapshot = Snapshot.at(self._copy, seq, self._journal.report.epoch)
+        snapshot = Snapshot.at(self._copy, seq, self._commit.journal.report.epoch)
         self._store.write(snapshot)
         return snapshot

@@ -81,7 +81,7 @@ class Node:
             venue = venue_of(settings, world, demo=demo)
             self.venue = failpoints.venue(venue) if failpoints else venue
             disk = failpoints.disk(world.disk) if failpoints else world.disk
-            self.store = open_store(directory, settings, clock, disk, world.identity)
+            self.store = open_store(directory, settings, clock, disk, world.identity())
             try:
                 self._lock_account(f"journal {self.store.journal.identity.hex()}", "of a journal")
                 remember_the_journal(directory, self.store.journal.report.epoch)
@@ -93,7 +93,7 @@ class Node:
             raise
         self.commit = world.commit(self.store.journal, clock)
         self.commit.on_failure = lambda error: self.runtime.fail(error, "high-water mark")
-        self.log = JournalLog(self.store, self.commit)
+        self.log = JournalLog(self.store, self.commit, world.beside)
         self.runtime = Runtime(
             engine=self.store.engine,
             log=self.log,

@@ -17,7 +17,7 @@ import httpx
 
 from dita.clock import Clock
 from dita.exchange.in_process import InProcessExchange, InProcessTransport
-from dita.journal import Journal, Snapshot
+from dita.journal import Journal
 from dita.journal.latency import CommitLatency, Latencies
 from dita.runtime.world import World
 from dita.simulation.disk import SimDisk
@@ -50,10 +50,6 @@ class PlainCommit:
                 self.journal.sync_high_water()
                 self._latencies.note(since_ns, self._clock.monotonic_ns())
         return self.journal.synced_up_to
-
-    async def beside(self, work: Callable[[], Snapshot]) -> Snapshot:
-        """At once: what is beside would not be the same each time."""
-        return work()
 
     def latency(self) -> CommitLatency:
         """How long commits have taken lately."""
@@ -153,7 +149,7 @@ class Machine:
         self.disk = after
 
 
-async def _at_once(work: Callable[[], str]) -> str:
+async def _at_once(work: Callable[[], T], /) -> T:
     return work()
 
 

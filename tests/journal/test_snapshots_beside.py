@@ -70,7 +70,7 @@ def test_commits_go_on_while_a_snapshot_is_written(tmp_path: Path) -> None:
     async def run() -> tuple[Snapshot, str]:
         commit = GroupCommit(journal)
         take_in(journal, engine, *before)
-        taken = asyncio.ensure_future(SnapshotTaker(journal, commit, store, engine).take())
+        taken = asyncio.ensure_future(SnapshotTaker(commit, store, engine).take())
         then = engine.state_hash()
         await asyncio.to_thread(disk.reached.wait)
         for record in after:
@@ -102,7 +102,7 @@ def test_what_is_not_durable_is_in_no_snapshot(tmp_path: Path) -> None:
     async def run() -> Snapshot:
         commit = GroupCommit(journal)
         take_in(journal, engine, tick(1), tick(2))
-        snapshot = await SnapshotTaker(journal, commit, store, engine).take()
+        snapshot = await SnapshotTaker(commit, store, engine).take()
         commit.close()
         return snapshot
 

@@ -303,9 +303,7 @@ def test_a_process_that_died_before_it_could_say_so_is_followed_by_one_that_does
     async def scene(shop: Shop) -> None:
         await shop.open_a_position()
         if snapshot:
-            await SnapshotTaker(
-                shop.store.journal, shop.commit, shop.store.snapshots, shop.store.engine
-            ).take()
+            await SnapshotTaker(shop.commit, shop.store.snapshots, shop.store.engine).take()
         bad = poisoned(shop.store.engine.kernel.now_ms + 5)
         shop.store.journal.append(bad, shop.store.engine.kernel.pack(bad).pack())
         shop.store.journal.write_and_sync()

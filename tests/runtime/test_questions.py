@@ -135,15 +135,15 @@ def test_an_answer_does_not_ask_itself_again() -> None:
         counted = Counted(floor)
         apply = floor.engine.apply
 
-        def asks_again(record: Any) -> Any:
-            outcome = apply(record)
+        def asks_again(record: Any, packed: Any = None) -> Any:
+            outcome = apply(record, packed)
             if getattr(record, "kind", None) is Kind.POSITION:
                 effect = replace(_position_effect(), asset=record.asset)
                 asked = replace(outcome.kernel, effects=(*outcome.effects, effect))
                 return replace(outcome, kernel=asked)
             return outcome
 
-        floor.engine.apply = asks_again  # type: ignore[assignment, method-assign]
+        floor.engine.apply = asks_again  # type: ignore[method-assign]
         await floor.order_query.positions()
         await asyncio.sleep(60)
         assert counted.asked["positions"] == 1

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -71,20 +71,20 @@ def open_store(
     settings: Settings,
     clock: MachineClock,
     disk: Disk | None = None,
-    identity: Callable[[], bytes] = lambda: os.urandom(16),
+    identity: bytes = b"",
 ) -> Store:
     """The store of a state directory; a roll that was begun is brought to its end first.
 
-    ``identity`` makes that of a new journal.
+    ``identity`` is a new journal's, 16 bytes; by chance when it is not given.
     """
     used = disk or OsDisk()
     _finish(directory, used)
     try:
-        return Store(directory, settings, clock, disk, known_epoch(directory), identity())
+        return Store(directory, settings, clock, disk, known_epoch(directory), identity)
     except (EpochClosed, OtherRules):
         if not go_on(directory, settings, clock, used):
             raise
-        return Store(directory, settings, clock, disk, known_epoch(directory), identity())
+        return Store(directory, settings, clock, disk, known_epoch(directory), identity)
 
 
 def unfinished(directory: Path) -> bool:

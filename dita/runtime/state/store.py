@@ -30,6 +30,7 @@ from dita.journal import (
     free_bytes,
     size_bytes,
 )
+from dita.journal.taking import Beside
 from dita.runtime.loop import Input
 from dita.runtime.state.journal_settings import check_journal_settings
 from dita.runtime.state.quarantine import Quarantine
@@ -155,11 +156,11 @@ def epoch_of(engine: Engine) -> Epoch:
 class JournalLog:
     """The journal as the loop sees it: append, commit, and a snapshot now and then."""
 
-    def __init__(self, store: Store, commit: Commit) -> None:
+    def __init__(self, store: Store, commit: Commit, beside: Beside = asyncio.to_thread) -> None:
         self._store = store
         self._commit = commit
         self._since_snapshot = 0
-        self._taker = SnapshotTaker(store.journal, commit, store.snapshots, store.engine)
+        self._taker = SnapshotTaker(commit, store.snapshots, store.engine, beside)
         #: The snapshot under way, or the last one.
         self._snapshot: asyncio.Future[None] | None = None
         self._reserve_is_free = False
