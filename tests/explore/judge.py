@@ -19,7 +19,7 @@ from dita.contracts import (
 )
 from dita.engine import Engine
 from explore import facts
-from explore.book import UNIT, Book, Order, Who
+from explore.book import ENTRY_PRICE, UNIT, Book, Order, Who
 from explore.scene import Scene
 from explore.world import World
 
@@ -212,11 +212,12 @@ def shares(
 ) -> Shares:
     """What the exchange's book says of whose was what, by the exchange's times.
 
-    A stranger sells his own first, as far as he has any, and then what is ours; the profit of the
-    closing part and the fee are shared by quantity.  With ``known`` only orders with these ids of
-    the exchange are taken to have closed something of ours.  ``kindly`` reads it as if he had
-    bought before he sold: a position shows the sum of his acts and not their order, so by what a
-    kernel is told both readings are right.
+    A stranger sells his own first, as far as he has any, and then what is ours.  Of an order that
+    closed both, ours is what our entry price says; its fee is shared by quantity.
+
+    With ``known`` only orders with these ids of the exchange are taken to have closed something of
+    ours.  ``kindly`` reads it as if he had bought before he sold: a position shows the sum of his
+    acts and not their order, so by what a kernel is told both readings are right.
     """
     left = [0] * len(trades)
     theirs = [0] * len(book.positions)
@@ -248,8 +249,10 @@ def shares(
         if taken:
             closers.add(order.vid)
         theirs[at] += order.side * (fill.quantity - taken)
-        closed = max(fill.closed, taken)
-        profit = fill.realized - (fill.realized * taken // closed if closed else 0)
+        ours = fill.realized
+        if taken < fill.quantity:  # by our own entry price: his lots have another
+            ours = -order.side * (fill.price - ENTRY_PRICE) * taken
+        profit = fill.realized - ours
         foreign += profit - (fill.fee - fill.fee * taken // fill.quantity)
     return Shares(left, foreign, closers)
 
