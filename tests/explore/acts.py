@@ -294,8 +294,8 @@ class Acts(Runtime):
         if how:
             self.spend(s, how)
         if order is None:
-            s.calm = s.stage = 0
-            self.about(s, own, Kind.ORDER_ABSENT)
+            if self.about(s, own, Kind.ORDER_ABSENT):
+                s.calm = s.stage = 0
         elif how == "late":
             told = (order.vid, len(order.fills), order.status)
             s.answers = (*s.answers, Answer("report", own, told))

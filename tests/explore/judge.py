@@ -30,7 +30,7 @@ _WIDE: Final = frozenset(
         KernelCommandType.CONTROL,
     }
 )  # fmt: skip
-SUBMIT, QUERY_POSITION, FEED, CLOSE = 1, 5, 7, 8
+SUBMIT, CANCEL, QUERY_POSITION, FEED, CLOSE = 1, 2, 5, 7, 8
 #: Exits refused within one second after which another one is a storm.
 HOT: Final = 2
 
@@ -72,6 +72,8 @@ class Judge:
         for effect in effects:
             if effect[0] == SUBMIT:
                 self._submits(s, trigger, effect)
+                if effect[11] and not any(e[0] == CANCEL and e[2] == effect[2] for e in effects):
+                    self._room(effect[2], effect[3], effect[5])
             elif effect[0] == QUERY_POSITION and self.asks_itself(record, raw):
                 self.found("an answer asks itself again", "QUERY_POSITION after POSITION in STALE")
 
@@ -125,10 +127,13 @@ class Judge:
             return
         if trigger in (Kind.ORDER_REJECT, Kind.RATE_LIMITED) or s.rejected >= HOT:
             self.found("a refused exit is sent again at once", f"order {number}")
-        self._room(number, trade, quantity)
 
     def _room(self, number: int, trade: int, quantity: int) -> None:
-        """By the kernel's own figures no exit is larger than what may be left."""
+        """By the kernel's own figures no exit is larger than what may be left.
+
+        One that is taken back in the same answer, because a held frame says that others closed it
+        all, is left to the exchange: it only reduces.
+        """
         known = facts.trade_of(self.core, trade)
         possible = 0
         for order in facts.orders_of(self.core, known):
