@@ -93,7 +93,7 @@ class PositionRules(OrderRules):
         """They took a fill back and the position does not agree: they may have lagged behind."""
         asked = False
         for slot in group:
-            for order in slot.trade.orders:
+            for order in reversed(slot.trade.orders):
                 if order.withdrawn:
                     order.withdrawn = order.final = False
                     self._ask(EffectKind.FINALISE, slot.index, order)
