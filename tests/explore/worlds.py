@@ -96,10 +96,7 @@ ALL: Final = (
         entries=(Entry("T1"), Entry("T2", side=SHORT)),
     ),
     _brisk("opposite", "exit:2", "lose", slots=2, entries=BOTH_WAYS),
-    _brisk(
-        "pair", "exit:2", "hand", slots=2, hedge=True, orderly=True, entries=BOTH_WAYS,
-        hands=(Hand(-1, UNIT, 0, 1),),
-    ),
+    _brisk("pair", "exit:2", "lose", slots=2, hedge=True, orderly=True, entries=BOTH_WAYS),
     _brisk(
         "two-symbols", "exit:2", "reject", slots=2, orderly=True,
         entries=(Entry("T1", quantity=UNIT), Entry("T2", quantity=UNIT, symbol=1)),
