@@ -127,9 +127,7 @@ def _show(told: dict[str, Any], apply: bool) -> None:
         show(f"epoch {told['next_epoch']} is open; the old one is in {told['folder']}")
         note("next: pink-ctl serve")
     else:
-        show(
-            f"the next start, of this release or of a newer one, begins epoch {told['next_epoch']}"
-        )
+        show(f"the next start begins epoch {told['next_epoch']}, of this release or a newer one")
         note("next: pink-ctl serve")
 
 
