@@ -250,8 +250,9 @@ def journal_archive(
 ) -> None:
     """Move the oldest segments to an archive.
 
-    Only segments that no start needs any more, and only while no serve runs. An
-    export needs all of them: copy them back first.
+    Only segments that no start needs any more, and closed epochs older than
+    journal.closed_epochs_days; only while no serve runs. `export` and `import`
+    need all segments: copy them back first.
 
     \b
     Example:
@@ -260,17 +261,31 @@ def journal_archive(
     from dita.runtime.state.archiving import archive_segments
 
     directory = speak_of_directory(config, state_dir, quiet=as_json)
-    names = archive_segments(directory, to, apply=apply)
+    days = _closed_epochs_days(config, state_dir)
+    names, epochs = archive_segments(directory, to, keep_days=days, apply=apply)
     if as_json:
-        emit_json({"applied": apply, "segments": list(names), "to": str(to)})
+        told = {"applied": apply, "segments": list(names), "epochs": list(epochs), "to": str(to)}
+        emit_json(told)
         return
-    for name in names:
+    for name in (*names, *(f"epoch {epoch}" for epoch in epochs)):
         show(f"{'moved' if apply else 'would move'} {name} to {to}")
-    if not names:
+    if not names and not epochs:
         show("nothing can be archived: a start, or one of the two snapshots, needs each segment")
     elif not apply:
         note("nothing was changed; to do it:")
         note(f"next: {again(add=('--apply',))}")
+
+
+def _closed_epochs_days(config: Path | None, state_dir: Path | None) -> int:
+    """The setting, when a file says it; else its default, so that a directory alone will do."""
+    from dita.runtime.state.directory import load_from, place_of
+    from dita.settings.schema import JournalSettings
+
+    found = place_of(config, state_dir, os.environ).found
+    if found is None:
+        return JournalSettings().closed_epochs_days
+    settings, _ = load_from(found, state_dir, os.environ, keys=False)
+    return settings.journal.closed_epochs_days
 
 
 def journal_retire(

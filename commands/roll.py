@@ -53,6 +53,7 @@ def journal_roll(
       pink-ctl journal roll --reason "upgrade" --close --apply
     """
     from dita.runtime.state.directory import installed
+    from dita.runtime.state.journal_settings import check_environment, hold_to_the_owner
     from dita.runtime.state.lock import StateLock
     from dita.runtime.state.place import place_by_settings
 
@@ -60,6 +61,9 @@ def journal_roll(
     speak_of(place_by_settings(settings, directory), quiet=as_json)
     lock = StateLock(directory)
     try:
+        if apply:
+            hold_to_the_owner(directory)
+            check_environment(directory, settings)
         told = _rolled(directory, settings, (operator_of(operator), reason), close_only, apply)
     finally:
         lock.release()
