@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from dita.runtime.state.rolling import Plan
     from dita.settings import Settings
 
-Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with both epochs.")]
+Reason = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", help="Why; it is kept with both epochs.")
+]
 CloseOnly = Annotated[
-    bool, typer.Option("--close", help="Only close; whatever release starts next begins the next.")
+    bool,
+    typer.Option("--close", help="Only close; the next serve begins the next epoch."),
 ]
 
 
@@ -38,10 +41,11 @@ def journal_roll(
     apply: Apply = False,
     as_json: AsJson = False,
 ) -> None:
-    """Close the journal's epoch and begin the next, when everything is flat and settled.
+    """Close the journal's epoch and begin the next.
 
-    Wallet, K, drift, records, holds and the ids of past orders go along. Settings that are fixed
-    for a journal's life may change. While no serve runs; nothing is deleted.
+    Everything has to be flat and settled, and no serve may run. Wallet, K, drift,
+    records, holds and the ids of past orders are carried over; settings that are
+    fixed for a journal's life may change. Nothing is deleted.
 
     \b
     Examples:

@@ -27,8 +27,8 @@ def archive_segments(
     """
     if not target.is_dir():
         raise UsageError(
-            "no archive there",
-            expected="--to to name a directory",
+            "the archive directory does not exist",
+            expected="an existing directory for --to",
             found=str(target),
             action=f"make it first: install -d -m 700 {target}",
         )
