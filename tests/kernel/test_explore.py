@@ -2,6 +2,13 @@
 
 `make explore` walks through every world; here are the small ones, and the proof that the search
 would notice: a kernel or a runtime with a defect planted in it has to be found out.
+
+Planted in the compiled kernel by hand, one at a time, and found:
+  the next exit goes before the last one's final quantity is known ("an exit beyond what is left",
+      in ``once`` by the eighth move);
+  a second child beside a live one ("two live children", in ``once``);
+  the strangers' part of an order moves no sum of theirs ("strangers' money is not theirs", "money
+      without a cause", in ``flip``).
 """
 
 from __future__ import annotations
