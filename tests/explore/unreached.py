@@ -14,7 +14,7 @@ _WRITTEN: Final = (
 )
 _UNASKED: Final = "an operator of a world commands slots that are in use"
 _ADOPTED: Final = "what was there before a world begins is a stranger's, and nobody adopts it"
-_NO_SLOT: Final = "an entry names no slot: a free one is taken, or it is refused before one is looked at"
+_NO_SLOT: Final = (
     "an entry names no slot: it takes a free one, or is refused before one is looked at"
 )
 _FIGURES: Final = (
