@@ -100,7 +100,6 @@ _BY_REASON: Final[dict[str, tuple[str, ...]]] = {
     ),
     _NOT_DUE: (
         "ENTRY_WORKING TICK",
-        "POSITION_OPEN TICK",
         "CLOSED TICK",
     ),
 }
