@@ -3,7 +3,7 @@ PY      := .venv/bin/python
 SOURCES := setup.py $(wildcard dita/*.pyx dita/*.pxd dita/*.pxi dita/*.h dita/rules/*.pxi)
 SUFFIX  := 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))'
 
-.PHONY: explore help setup build run test check golden bench trace wheel clean
+.PHONY: explore mutants simulate help setup build run test check golden bench trace wheel clean
 
 # The text after two hashes is what this prints.
 help: ## list the targets
@@ -15,10 +15,11 @@ setup: ## make .venv and install the project in it, editable
 	@sh scripts/setup
 
 # The extensions' names depend on the Python in .venv, so it is asked after setup. One run makes
-# them all.
-build: setup ## compile kernel, journal and digits if their sources changed
+# them all.  Byte code is made here too: where Python may not write it, every start would make it.
+build: setup ## compile kernel, journal, digits and byte code if their sources changed
 	@suffix=$$($(PY) -c $(SUFFIX)) && \
 		$(MAKE) -s dita/_kernel$$suffix dita/_journal$$suffix dita/_digits$$suffix
+	@$(PY) -m compileall -q dita commands configs runbooks tests
 
 dita/_kernel%.so dita/_journal%.so dita/_digits%.so: $(SOURCES)
 	@echo "compiling _kernel$*.so, _journal$*.so and _digits$*.so in dita"
@@ -33,7 +34,7 @@ run: build ## trade twenty minutes of tape in half a minute on a local exchange,
 
 # Static checks first: they are quick and say more.
 test: check ## run everything: check, then the tests
-	$(PY) -P -m pytest -q
+	$(PY) -P -m pytest -q -n auto --dist loadfile
 
 # stubtest holds the .pyi files against the compiled modules. Which names Cython adds differs
 # from version to version, so an allowed name need not be there.
@@ -52,14 +53,25 @@ golden: build ## run the golden cases and compare every figure
 explore: build ## walk through small worlds to their ends, and judge every state
 	cd tests && ../$(PY) -m explore $(WORLDS)
 
+# The whole system in virtual time, from seeds.  SEEDS="7 20-40" plays those.
+simulate: build ## play seeds of the whole system: node, adapter, exchange, disk, power cuts
+	$(PY) -P -m dita.simulation $(SEEDS)
+
+# In a copy below build/.  NAMES="proxy sizer" tries those whose names have that in them.
+mutants: build ## break each promise on purpose and see a test turn red
+	cd tests && ../$(PY) -m mutants $(NAMES)
+
 # Numbers depend on the machine; the table says which one it was.
 bench: build ## measure speed and size, quickly
 	$(PY) -m benchmarks.run --peers
 	$(PY) -m benchmarks.journal --quick
+	$(PY) -m benchmarks.snapshots
 	$(PY) -m benchmarks.frames --quick
 	$(PY) -m benchmarks.start_up
 	$(PY) -m benchmarks.reconcile
 	$(PY) -m benchmarks.exchange --rounds 1
+	$(PY) -m benchmarks.transports --quick
+	$(PY) -m benchmarks.wire_to_wire --quick
 	$(PY) -m benchmarks.serve --quick
 
 # A traced kernel is slow, so it is thrown away afterwards. Not on CPython 3.12, which cannot.

@@ -42,13 +42,13 @@ UNLIMITED = "[limits]\nenabled = false\n[wire]\nconfig_snapshots = false\n"
 
 
 @contextmanager
-def exchange(folder: Path) -> Iterator[dict[str, Any]]:
+def exchange(folder: Path, *words: str) -> Iterator[dict[str, Any]]:
     """A `pink-ctl exchange` process without rate limits, and the line that it prints."""
     faults = folder / "faults.toml"
     faults.write_text(UNLIMITED, encoding="utf-8")
     program = Path(sys.executable).with_name("pink-ctl")
     command = [str(program), "exchange", "--port", "0", "--faults", str(faults)]
-    command += ["--key", KEY, "--secret", SECRET, "--balance", "1000000"]
+    command += ["--key", KEY, "--secret", SECRET, "--balance", "1000000", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -671,7 +671,7 @@ cdef class Core:
     cdef bytes save_counters(self)
     cdef bytes save_seen(self, int generation)
     cdef void load_counters(self, const int64_t* counters)
-    cdef Py_ssize_t saved_size(self, const int64_t* counters) except -1
+    cdef Py_ssize_t saved_size(self, const int64_t* counters, const Config* c) except -1
     cdef Py_ssize_t take(self, const char* data, Py_ssize_t at, void* target, Py_ssize_t size)
     cdef void clear(self)
     cdef void index(self, const char* data, Py_ssize_t at, const int64_t* counters)

@@ -28,12 +28,15 @@ from dita.contracts import (
     VenueEvent,
 )
 from dita.errors import OperatorError
-from dita.kernel import ExecutionKernel, KernelConfig
+from dita.kernel import ExecutionKernel, KernelConfig, PackedInput
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 SAVE_VERSION: Final = 2
+#: Raised whenever the same inputs can lead to another state than before: a journal is replayed only
+#: by the rules that wrote it.  A test tells when that is due.
+RULES_VERSION: Final = 1
 
 
 class SizerFeedback(Record, frozen=True, kw_only=True):
@@ -120,18 +123,21 @@ class Engine:
         self.account = AccountProjection(account)
         self.snapshot = self._snapshot()
 
-    def apply(self, record: KernelIntent | VenueEvent, packed: bytes = b"") -> Outcome:
+    def apply(
+        self, record: KernelIntent | VenueEvent, packed: PackedInput | None = None
+    ) -> Outcome:
         """Apply one input.  A refused input changes nothing, and the snapshot stays the same.
 
-        ``packed`` is the input as the journal has it, where that is where it comes from: an own
-        order that a client id stood for then may have left the registry's names.
+        ``packed`` is the input as the journal has it: packed by this kernel just before, or read
+        back from there, where an own order that a client id stood for may have left the registry's
+        names since.
         """
         # As ``_alone`` does it; written out because this is the way of every input.
         if self._in_use:
             raise _second_thread()
         self._in_use = True
         try:
-            done = _apply(self.kernel, record, self.kernel.unpacked(packed) if packed else None)
+            done = _apply(self.kernel, record, packed)
             if done.accepted:
                 if done.transition is None:  # of no slot: perhaps of the account
                     done = self._judged(record, done)
@@ -224,32 +230,46 @@ class Engine:
 
     def save(self) -> bytes:
         """Everything; equal states give equal bytes."""
+        return self.save_and_hash()[0]
+
+    def save_and_hash(self) -> tuple[bytes, str]:
+        """Everything, and its ``state_hash``, at the price of one."""
         with self._alone():
             kernel, account = self.kernel.save(), self.account.save()
-        return msgspec.msgpack.encode(
-            _Saved(SAVE_VERSION, kernel, account, _digest(kernel, account))
-        )
+        digest = _digest(kernel, account)
+        state = msgspec.msgpack.encode(_Saved(SAVE_VERSION, kernel, account, digest))
+        return state, digest.hex()
+
+    def copy_from(self, other: Engine) -> None:
+        """Be in the same state as another engine; quick, so that the copy can be saved elsewhere.
+
+        OperatorError for one with other settings.
+        """
+        with self._alone(), other._alone():
+            self.kernel.copy_from(other.kernel)
+            self.account = AccountProjection.restore(other.account.save())
+            self.snapshot = other.snapshot
+
+    @classmethod
+    def carried(cls, saved: bytes, kernel: KernelConfig, account: AccountConfig) -> Engine:
+        """An engine that goes on from a flat one's saved state under other settings.
+
+        Money, drift and its causes, records, orders and ids are as they were.  OperatorError for
+        bytes that are none, for a slot that is in use, and for fewer slots than before.
+        """
+        state = _whole(saved)
+        engine = cls.__new__(cls)
+        engine.kernel = EngineKernel.carried(state.kernel, kernel)
+        engine.account = AccountProjection.restore(state.account).under(account)
+        engine.snapshot = engine._snapshot()
+        return engine
 
     @classmethod
     def restore(cls, saved: bytes) -> Engine:
         """An engine in the saved state.  OperatorError when the bytes are not one."""
+        state = _whole(saved)
+        engine = cls.__new__(cls)
         try:
-            state = msgspec.msgpack.decode(saved, type=_Saved)
-            if state.version != SAVE_VERSION:
-                raise OperatorError(
-                    "saved state refused",
-                    expected=f"version {SAVE_VERSION}",
-                    found=f"version {state.version}",
-                    action="use the release that wrote it",
-                )
-            if state.digest != _digest(state.kernel, state.account):
-                raise OperatorError(
-                    "saved state refused",
-                    expected="bytes that match their SHA-256",
-                    found="damaged bytes",
-                    action="use the older snapshot, or replay the journal from its start",
-                )
-            engine = cls.__new__(cls)
             engine.kernel = EngineKernel.restore(state.kernel)
             engine.account = AccountProjection.restore(state.account)
         except msgspec.DecodeError as bad:
@@ -268,6 +288,30 @@ class Engine:
         """SHA-256 over slots, orders and money levels (design P4)."""
         with self._alone():
             return self.kernel.economic_hash()
+
+
+def _whole(saved: bytes) -> _Saved:
+    try:
+        state = msgspec.msgpack.decode(saved, type=_Saved)
+    except msgspec.DecodeError as bad:
+        raise OperatorError(
+            "saved state refused", expected="bytes from Engine.save", found=str(bad)
+        ) from bad
+    if state.version != SAVE_VERSION:
+        raise OperatorError(
+            "saved state refused",
+            expected=f"version {SAVE_VERSION}",
+            found=f"version {state.version}",
+            action="use the release that wrote it",
+        )
+    if state.digest != _digest(state.kernel, state.account):
+        raise OperatorError(
+            "saved state refused",
+            expected="bytes that match their SHA-256",
+            found="damaged bytes",
+            action="use the older snapshot, or replay the journal from its start",
+        )
+    return state
 
 
 def _second_thread() -> OperatorError:

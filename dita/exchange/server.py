@@ -1,34 +1,30 @@
-"""The exchange's one port: HTTP in, routes called, faults applied, HTTP and frames out.
+"""The exchange's one port: HTTP and websockets in, answers and frames out.
 
-The only module that runs a server. It decides the order of things (limits, faults, signature,
-call, events, spoilt answer) and nothing about orders or money.
+The only module that runs a server.  What a request or a socket does is in ``wire``; this carries
+bytes to it and back.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from typing import Final
 
-from aiohttp import web
+from aiohttp import WSMsgType, web
 
 from dita.errors import OperatorError
-from dita.exchange.model.records import Refused
-from dita.exchange.wire.answers import JSON, Answer, WireError, other_rows, refusal
-from dita.exchange.wire.faults import AFTER, BEFORE, FaultKind, FaultRule
+from dita.exchange.wire.answers import JSON, Answer
+from dita.exchange.wire.requests import Lost, Requests
 from dita.exchange.wire.rest import control
-from dita.exchange.wire.rest.calls import Call, Route
-from dita.exchange.wire.rest.parameters import Parameters
-from dita.exchange.wire.rest.routes import ROUTES
+from dita.exchange.wire.rest.calls import Call
 from dita.exchange.wire.session import Session
-from dita.exchange.wire.signing import SignedText, read_request, verify, verify_key
-from dita.exchange.wire.stream.sockets import Socket, control_answer, gzipped
+from dita.exchange.wire.stream.sockets import gzipped, serve_socket
 
 HOST: Final = "127.0.0.1"
 STREAM_PATH: Final = "/swap-market"
 PULSE_S: Final = 0.02
 SHUTDOWN_S: Final = 0.5
-_PAGE: Final = b"<html><head><title>502 Bad Gateway</title></head><body>cloudflare</body></html>"
 
 
 class ExchangeServer:
@@ -36,6 +32,7 @@ class ExchangeServer:
 
     def __init__(self, session: Session, port: int = 0) -> None:
         self.session = session
+        self.requests = Requests(session)
         self.port = port
         self._runner: web.ServerRunner | None = None
         self._pulse: asyncio.Task[None] | None = None
@@ -112,137 +109,44 @@ class ExchangeServer:
         except ConnectionError:
             return _response(Answer(b"", status=400))  # gone before its body was; nobody reads it
         call = Call(request.method, path, raw_path, body, request.headers, request.remote or "")
-        if path.startswith(control.PREFIX):
-            return _response(control.answer(self.session, call))
-        before = self._hit(BEFORE, call)
-        spoilt: list[FaultRule] = []
-        refused = _refused_by(before, self.session.now_ms())
-        answer = self._answer(call, refused)
-        if refused is None:
-            spoilt = self._hit(AFTER, call)
-            self.session.acts_after(call.subject)
-        return await self._spoil(request, answer, [*before, *spoilt])
-
-    def _hit(self, kinds: frozenset[FaultKind], call: Call) -> list[FaultRule]:
-        return self.session.plan.hits(kinds, call.subject, self.session.now_ms())
-
-    def _answer(self, call: Call, refused: Answer | None) -> Answer:
-        """Limits, signature, route, and the events of what it did.
-
-        What a fault keeps from being executed counts for the limits all the same, its error too.
-        """
-        session = self.session
-        now_ms = session.now_ms()
-        route = ROUTES.get((call.method, call.path))
-        headers: dict[str, str] = {}
         try:
-            if route is None:
-                raise WireError(100400, f"this api is not exist: {call.path}", gateway=True)
-            session.limiter.admit(
-                call.method, call.path, call.address, keyed=route.keyed, now_ms=now_ms
-            )
-            headers = session.limiter.headers(call.method, call.path)
-            answer = refused or self._called(route, call, now_ms)
-        except WireError as error:
-            answer = refusal(error, now_ms)
-        if answer.code:
-            session.limiter.note_error(call.method, call.path, answer.code, now_ms)
-        session.push_events()
-        source = call.headers.get("X-SOURCE-KEY")
-        if source:
-            headers["X-SOURCE-KEY"] = source
-        return Answer(answer.body, answer.code, answer.status, answer.content_type, headers)
-
-    def _called(self, route: Route, call: Call, now_ms: int) -> Answer:
-        session = self.session
-        text = self._verified(route, call, now_ms)
-        session.advance(now_ms)
-        try:
-            return route.handle(session, Parameters(text.values), now_ms)
-        except Refused as no:
-            raise WireError(session.code_of(no.code), no.msg) from no
-
-    def _verified(self, route: Route, call: Call, now_ms: int) -> SignedText:
-        session = self.session
-        content_type = call.headers.get("Content-Type", "")
-        text = read_request(call.raw_path, call.body, content_type)
-        if route.signed or (route.keyed and text.signature):
-            strictness = session.switches.strictness
-            verify(text, call.headers, session.credentials, now_ms, strictness)
-        elif route.keyed:
-            verify_key(call.headers, session.credentials)
-        return text
-
-    async def _spoil(
-        self, request: web.BaseRequest, answer: Answer, rules: list[FaultRule]
-    ) -> web.StreamResponse:
-        """Do to an answer what the faults say; the call is over by then."""
-        for rule in rules:
-            match rule.kind:
-                case FaultKind.ANSWER_DELAYED:
-                    await asyncio.sleep(rule.ms / 1_000)
-                case FaultKind.GATEWAY_TIMEOUT:
-                    answer = Answer(_PAGE, status=504, content_type="text/html")
-                case FaultKind.HTML:
-                    answer = Answer(_PAGE, status=rule.status or 502, content_type="text/html")
-                case FaultKind.EMPTY | FaultKind.ODD_ROW:
-                    extra = rule.msg if rule.kind is FaultKind.ODD_ROW else ""
-                    answer = Answer(other_rows(answer.body, extra), status=answer.status)
-                case FaultKind.TRUNCATED:
-                    half = answer.body[: len(answer.body) // 2]
-                    answer = Answer(half, status=answer.status)
-                case FaultKind.REQUEST_LOST | FaultKind.ANSWER_LOST:
-                    if request.transport is not None:
-                        request.transport.abort()
-        return _response(answer, gzip="gzip" in request.headers.get("Accept-Encoding", ""))
+            answer = await self.requests.respond(call)
+        except Lost:
+            if request.transport is not None:
+                request.transport.abort()
+            return _response(Answer(b""))  # nobody reads it
+        plain = path.startswith(control.PREFIX)
+        gzip = not plain and "gzip" in request.headers.get("Accept-Encoding", "")
+        return _response(answer, gzip=gzip)
 
     # -- ONE SOCKET -----------------------------------------------------------------------------
 
     async def _stream(self, request: web.BaseRequest) -> web.StreamResponse:
         wire = web.WebSocketResponse(compress=False, autoclose=True)
         await wire.prepare(request)
-        values = read_request(request.raw_path, b"", "").values
-        socket = Socket(wire, values.get("listenKey", ""), self.session.now_ms())
-        self.session.connected(socket)
-        try:
-            with contextlib.suppress(ConnectionError):
-                await socket.run(request, self._heard)
-        finally:
-            self.session.hub.sockets.remove(socket)
+        with contextlib.suppress(ConnectionError):
+            await serve_socket(self.session, _Wire(wire, request), request.raw_path)
         return wire
 
-    def _heard(self, socket: Socket, text: str) -> None:
-        session = self.session
-        now_ms = session.now_ms()
-        ack, fresh = control_answer(socket, text, session.topics.known)
-        socket.send(gzipped(ack), now_ms)
-        for topic in fresh:
-            greeting = session.topics.greet(topic)
-            if greeting:
-                socket.send(gzipped(greeting), now_ms)
 
+class _Wire:
+    """aiohttp's websocket as the exchange uses one."""
 
-def _refused_by(rules: list[FaultRule], now_ms: int) -> Answer | None:
-    """The answer of a call that a fault keeps from being executed."""
-    for rule in rules:
-        if rule.kind is FaultKind.RATE_LIMITED:
-            return _rate_limited(rule, now_ms)
-        if rule.kind is FaultKind.REFUSED:
-            return refusal(WireError(rule.code, rule.msg, status=rule.status or 200), now_ms)
-        if rule.kind is FaultKind.REQUEST_LOST:
-            return Answer(b"")
-    return None
+    def __init__(self, socket: web.WebSocketResponse, request: web.BaseRequest) -> None:
+        self._socket = socket
+        self._transport = request.transport
 
+    async def send_bytes(self, frame: bytes) -> None:
+        await self._socket.send_bytes(frame)
 
-def _rate_limited(rule: FaultRule, now_ms: int) -> Answer:
-    code = rule.code or 100410
-    msg = rule.msg or "rate limited"
-    if rule.retry_ms:
-        msg = (
-            f"code:{code}:The endpoint trigger frequency limit rule is currently in the disabled"
-            f" period and will be unblocked after {now_ms + rule.retry_ms}"
-        )
-    return refusal(WireError(code, msg, gateway=True, status=rule.status or 200), now_ms)
+    async def texts(self) -> AsyncIterator[str]:
+        async for message in self._socket:
+            if message.type is WSMsgType.TEXT:
+                yield message.data
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
 
 
 def _response(answer: Answer, *, gzip: bool = False) -> web.Response:

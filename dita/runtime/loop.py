@@ -46,6 +46,8 @@ INBOX_MAX = 65_536
 BATCH_MAX = 512
 #: Names of the tasks are few; more of them at once mean that something waits without end.
 TASKS_MANY = 256
+#: Effects that send to the venue what changes its book.
+ORDERS: Final = frozenset({EffectKind.SUBMIT, EffectKind.CANCEL})
 #: Effects that ask nothing of the runtime: publishers see them in the outcome.
 FOR_PUBLISHERS: Final = frozenset({EffectKind.FEED_SIZER, EffectKind.CLOSE_TRADE})
 _NS_PER_MS: Final = 1_000_000
@@ -229,17 +231,23 @@ class Runtime:
         for entry in batch:
             self._apply(entry)
         await self._commit()
-        # Durable: from here on others may know.
-        for entry in batch:
-            outcome = entry.outcome
-            if outcome is None:
-                raise KernelFault("an input of a committed batch has no outcome")
+        # Durable: from here on others may know.  Orders leave before anybody is told, and before
+        # any question is asked: their tasks begin in the turn that is given to them.
+        done = [(entry, _outcome_of(entry)) for entry in batch]
+        asked = [Asked(e, entry.record) for entry, outcome in done for e in outcome.effects]
+        orders = [one for one in asked if one.effect.kind in ORDERS]
+        for one in orders:
+            self._act(one)
+        if orders:
+            await asyncio.sleep(0)
+        for entry, outcome in done:
             self.processed += 1
             self._publish(entry.record, outcome, entry.seq)
             if entry.waiter is not None and not entry.waiter.done():
                 entry.waiter.set_result(outcome)
-            for effect in outcome.effects:
-                self._act(Asked(effect, entry.record))
+        for one in asked:
+            if one.effect.kind not in ORDERS:
+                self._act(one)
 
     async def _commit(self) -> None:
         self._committing_since_ns = start = self.clock.monotonic_ns()
@@ -262,14 +270,14 @@ class Runtime:
             if self.faults is not None and (told := self.faults.told_before(record)) is not None:
                 entry.outcome = told
                 return
-            packed = self.engine.kernel.pack(record).pack()
-            entry.seq = self.log.append(record, packed)
+            packed = self.engine.kernel.pack(record)  # once: what is kept is what is applied
+            entry.seq = self.log.append(record, packed.pack())
         except _UNJOURNALLABLE as bad:
             # No journal record can hold it, so it is refused, and replay never meets it.
             entry.outcome = self._refused(entry.record, bad)
             return
         try:
-            entry.outcome = self.engine.apply(record)
+            entry.outcome = self.engine.apply(record, packed)
         except ENGINE_FAULTS as fault:
             if self.faults is None:
                 raise
@@ -391,6 +399,12 @@ class Runtime:
         if tasks:
             await asyncio.wait(tasks, timeout=limit_s)
         _ = self.failed  # seen: whoever waited has raised it
+
+
+def _outcome_of(entry: _Entry) -> Outcome:
+    if entry.outcome is None:
+        raise KernelFault("an input of a committed batch has no outcome")
+    return entry.outcome
 
 
 def _fault_of(error: BaseException) -> DitaError:

@@ -10,19 +10,14 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Awaitable, Callable
-from importlib import resources
 from pathlib import Path
-from random import SystemRandom
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
-from dita.clock import Clock, MachineClock
 from dita.contracts import ControlAction, RiskLimit
-from dita.errors import JournalFault, SettingsError
-from dita.files import read_limited
-from dita.journal import GroupCommit, OsDisk, missing
-from dita.runtime.confinement import keep_no_core
+from dita.errors import JournalFault
+from dita.journal import missing
 from dita.runtime.failpoints import Failpoints
 from dita.runtime.loop import RunState, Runtime
 from dita.runtime.queries.order_query import OrderQuery
@@ -30,98 +25,25 @@ from dita.runtime.service import Cadence, Service
 from dita.runtime.state.journal_settings import (
     check_environment,
     hold_to_the_owner,
-    known_epoch,
     remember_the_journal,
 )
 from dita.runtime.state.lock import AccountLock, StartBudget, StateLock
 from dita.runtime.state.retiring import retired
+from dita.runtime.state.rolling import open_store
 from dita.runtime.state.store import JOURNAL_FOLDER, JournalLog, Store
-from dita.settings import Settings, VenueEnvironment, VenueKind, account_of, fallback_url
-from dita.venues import Venue
-
-if TYPE_CHECKING:
-    from dita.venues.bingx.venue import BingxVenue
-    from dita.venues.mock import MockVenue
+from dita.runtime.venue_factory import venue_of
+from dita.runtime.world import World
+from dita.settings import Settings, account_of
 
 __all__ = [
     "JOURNAL_FOLDER",
     "JournalLog",
     "Node",
     "Store",
-    "bingx_venue",
-    "mock_venue",
-    "venue_of",
 ]
 
-#: Of a price tape.
-TAPE_BYTES_MAX: Final = 64 * 2**20
 #: How soon it is noticed that the state directory was removed or moved.
 PRESENCE_S: Final = 1.0
-#: Twenty minutes of tape in half a minute.
-DEMO_SPEED: Final = 40
-#: How many of its orders the embedded mock remembers at least.
-MOCK_ORDERS: Final = 1_000
-
-
-def venue_of(settings: Settings, clock: Clock, *, demo: bool = False) -> Venue:
-    """The venue that the settings name; a demo plays its tape faster than it was recorded."""
-    if settings.venue.kind is VenueKind.REMOTE:
-        from dita.venues.remote import RemoteVenue
-
-        return RemoteVenue(settings.venue.mock_socket)
-    if settings.venue.kind is VenueKind.BINGX:
-        return bingx_venue(settings, clock)
-    return mock_venue(settings, clock, faster=DEMO_SPEED if demo else 1)
-
-
-def bingx_venue(settings: Settings, clock: Clock) -> BingxVenue:
-    """BingX, or a local exchange that speaks its protocol; keys are read at connect."""
-    from dita.venues.bingx.venue import BingxConfig, BingxVenue
-
-    keep_no_core()
-    venue = settings.venue
-    if venue.api_key is None or venue.api_secret is None:
-        raise SettingsError("keys missing", expected="venue.api_key and venue.api_secret")
-    config = BingxConfig(
-        rest_url=venue.rest_url,
-        stream_url=venue.stream_url,
-        fallback_url=fallback_url(settings),
-        receive_window_ms=venue.recv_window_ms,
-        hedge=settings.kernel.hedge,
-        trust_store=venue.trust_store,
-        assets=("VST", "USDT") if venue.environment is VenueEnvironment.VST else ("USDT",),
-    )
-    return BingxVenue(
-        config,
-        clock,
-        api_key=venue.api_key.reveal,
-        api_secret=venue.api_secret.reveal,
-        draw=SystemRandom().randrange,
-    )
-
-
-def mock_venue(settings: Settings, clock: Clock, faster: int) -> MockVenue:
-    """The embedded mock on its tape."""
-    from dita.venues.mock import MockVenue, fet_config, read_tape
-
-    tape = [(row.time_ms // faster, *row[1:]) for row in read_tape(tape_of(settings))]
-    config = fet_config(seed=settings.venue.mock_seed, tape=tuple(tape), kept=MOCK_ORDERS)
-    return MockVenue(config, clock, pulse_ms=min(50, settings.runtime.tick_ms))
-
-
-def tape_of(settings: Settings) -> str:
-    """The text of the price tape; SettingsError when it is not there."""
-    name = settings.venue.mock_tape
-    try:
-        if "/" in name:
-            return read_limited(name, TAPE_BYTES_MAX).decode()
-        return (resources.files("dita.configs") / "tapes" / f"{name}.csv").read_text()
-    except (OSError, ValueError) as bad:
-        raise SettingsError(
-            "price tape cannot be read",
-            expected="a packaged tape, or a path with a slash to a text file",
-            found=f"{name}: {getattr(bad, 'strerror', None) or bad}",
-        ) from bad
 
 
 class DiskHangs(JournalFault):
@@ -135,14 +57,15 @@ class Node:
         self,
         settings: Settings,
         directory: Path,
-        clock: MachineClock,
+        world: World,
         *,
         demo: bool = False,
         failpoints: Failpoints | None = None,
     ) -> None:
         self.settings = settings
         self.directory = directory
-        self.clock = clock
+        self.world = world
+        self.clock = clock = world.clock
         self.lock = StateLock(directory)
         self._account_locks: list[AccountLock] = []
         self.budget = StartBudget(
@@ -155,10 +78,10 @@ class Node:
             check_environment(directory, settings)
             if account := account_of(settings):
                 self._lock_account(account, f"of namespace {settings.kernel.namespace}")
-            venue = venue_of(settings, clock, demo=demo)
+            venue = venue_of(settings, world, demo=demo)
             self.venue = failpoints.venue(venue) if failpoints else venue
-            disk = failpoints.disk(OsDisk()) if failpoints else None
-            self.store = Store(directory, settings, clock, disk, known_epoch(directory))
+            disk = failpoints.disk(world.disk) if failpoints else world.disk
+            self.store = open_store(directory, settings, clock, disk, world.identity())
             try:
                 self._lock_account(f"journal {self.store.journal.identity.hex()}", "of a journal")
                 remember_the_journal(directory, self.store.journal.report.epoch)
@@ -168,9 +91,9 @@ class Node:
         except BaseException:
             self._unlock()
             raise
-        self.commit = GroupCommit(self.store.journal)
+        self.commit = world.commit(self.store.journal, clock)
         self.commit.on_failure = lambda error: self.runtime.fail(error, "high-water mark")
-        self.log = JournalLog(self.store, self.commit)
+        self.log = JournalLog(self.store, self.commit, world.beside)
         self.runtime = Runtime(
             engine=self.store.engine,
             log=self.log,
@@ -205,6 +128,10 @@ class Node:
             lock.release()
         self.lock.release()
 
+    def abandon(self) -> None:
+        """Let go of the locks and of nothing else: what a dead process does."""
+        self._unlock()
+
     async def start(self, say: Callable[[str], None], *, hold: str = "", stay: bool = True) -> None:
         """Recover and become READY; HOLD for a given reason, or after too many crashes.
 
@@ -227,7 +154,7 @@ class Node:
 
         But a restart would find nothing, so no risk may be taken any more, and this ends.
         """
-        while not (found := await asyncio.to_thread(self._missing)):
+        while not (found := await self.world.beside(self._missing)):
             await asyncio.sleep(PRESENCE_S)
         say(f"HOLD: the state directory is gone: {found}")
         await self.service.control(ControlAction.HOLD, "the state directory is gone", "journal")
@@ -258,7 +185,7 @@ class Node:
         }
 
     async def stop(self) -> bool:
-        """Drain, take a last snapshot, let go of everything; True when nothing is unknown."""
+        """Drain, take a last snapshot, release everything; True when no order is unknown."""
         quiet = await self.service.drain()
         await self.service.close()
         with contextlib.suppress(TimeoutError):  # the journal has everything

@@ -56,7 +56,8 @@ LAYERS = {
     "golden": 3,
     "runtime": 4,
     "incident": 4,  # composes: it plays golden's steps, and sets the old defects beside them
-    "chaos": 4,
+    "simulation": 5,
+    "chaos": 5,
     "commands": 5,
 }
 # extension: the only module to import it

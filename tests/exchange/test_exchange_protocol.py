@@ -6,13 +6,12 @@ own documentation; the requests are spelled as real clients send them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from aiohttp import web
 from support.recordings import RECORDINGS
 
 from dita.errors import SettingsError
@@ -455,9 +454,23 @@ def test_silent_triggers() -> None:
 # -- SUBSCRIPTIONS ------------------------------------------------------------------------------
 
 
+class NoWire:
+    """A wire that carries nothing."""
+
+    async def send_bytes(self, frame: bytes) -> None:
+        """Nowhere."""
+
+    async def texts(self) -> AsyncIterator[str]:
+        for text in tuple[str, ...]():
+            yield text
+
+    def abort(self) -> None:
+        """It was never open."""
+
+
 def test_a_socket_has_room_for_200_topics() -> None:
     """The next one is refused, one that is there already is not, and leaving makes room."""
-    socket = Socket(web.WebSocketResponse(), "", NOW_MS)
+    socket = Socket(NoWire(), "", NOW_MS)
 
     def code(topic: str, wish: str = "sub") -> int:
         text = msgspec.json.encode({"id": "1", "reqType": wish, "dataType": topic}).decode()

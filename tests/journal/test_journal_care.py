@@ -14,7 +14,7 @@ from support.journal_days import Input, mark_of, opened, record_places, replayed
 from support.serve_station import settings_with
 from typer.testing import Result
 
-from dita.clock import ManualClock, SystemClock
+from dita.clock import ManualClock
 from dita.contracts import KernelEventKind, VenueEvent
 from dita.errors import ExitCode, JournalFault, OperatorError, RefusedForSafety
 from dita.journal import (
@@ -28,6 +28,7 @@ from dita.runtime.node import Node
 from dita.runtime.state.lock import StateLock
 from dita.runtime.state.retiring import retire, retired
 from dita.runtime.state.store import Store
+from dita.runtime.world import World
 
 Cli = Callable[..., Result]
 #: Snapshots are taken behind so many inputs; a segment takes some twenty.
@@ -204,7 +205,7 @@ def test_a_retired_journal_is_kept_and_a_new_one_begins_in_hold(tmp_path: Path, 
 
     def started() -> str:
         async def play() -> str:
-            node = Node(settings_with(), state, SystemClock())
+            node = Node(settings_with(), state, World.of_machine())
             try:
                 await node.start(lambda line: None)
                 await node.stop()

@@ -250,6 +250,32 @@ def test_a_suspended_symbol_is_named_and_tried_at_its_own_pace(desk: Desk) -> No
     assert desk.asked() == [SUBMIT]
 
 
+@pytest.mark.parametrize("end", ["trades again", "settled there", "taken back"])
+def test_an_exit_on_a_suspended_symbol_ends(desk: Desk, end: str) -> None:
+    desk.quiet_anchor("25000")
+    desk.open()
+    desk.exit()
+    venue = Refusing(desk, reject=RejectReason.SUSPENDED, error_code=109418)
+    start = desk.now
+    venue.run(start + HOUR_MS)
+    assert 6 <= len(venue.sent_ms) <= 30
+    if end == "trades again":
+        desk.tick(8 * MINUTE_MS)
+        desk.name("X9")
+        desk.fill("X9", 100, "10", full=True)
+        desk.final("X9", 100)
+    elif end == "settled there":
+        position(desk, 0)
+        desk.now += 3 * MINUTE_MS
+        desk.event(Kind.INCOME_READ)
+        write_off(desk, 100)
+    else:
+        desk.cancel()
+        assert (desk.state, desk.slot.exit_latched) == (State.POSITION_OPEN, False)
+        return
+    assert is_free(desk)
+
+
 def test_a_new_exit_forgets_how_often_the_last_one_was_refused(desk: Desk) -> None:
     seven_errors(desk)
     desk.cancel()
@@ -346,6 +372,42 @@ def test_a_position_older_than_our_last_fill_says_nothing(desk: Desk) -> None:
     position(desk, 0, exchange_ms=desk.now - 25_000)
     refused(desk, Code.STALE_STATE)
     assert foreign(desk) == q(100)
+
+
+def test_an_answer_from_before_our_end_says_nothing_of_what_is_there_after_it(desk: Desk) -> None:
+    """Neither does an old 100 keep entries out, nor an old flat let them in."""
+    desk.open()
+    asked_ms = desk.now + 1
+    desk.close(100, "11")
+    assert is_free(desk)
+    position(desk, 100, exchange_ms=asked_ms)
+    refused(desk, Code.STALE_STATE)
+    assert foreign(desk) == 0
+    asked_ms = desk.now + 1
+    position(desk, 50)
+    position(desk, 0, exchange_ms=asked_ms)
+    refused(desk, Code.STALE_STATE)
+    assert foreign(desk) == q(50)
+
+
+def test_an_exit_that_proves_not_to_be_over_holds_the_next_one_back(desk: Desk) -> None:
+    """It was final with 20 of 100; then 10 more of it are told."""
+    desk.open()
+    desk.exit()
+    desk.order("X1", Kind.CANCEL_ACK)
+    desk.fill("X1", 20, "11")
+    desk.final("X1", 20)
+    desk.name("X2")
+    assert desk.submitted() == [q(80)]
+    desk.order("X2", Kind.ORDER_REJECT, venue_order_id="", reject=RejectReason.OTHER)
+    desk.fill("X1", 30, "11")
+    assert FINALISE in desk.asked()
+    for _ in range(12):
+        desk.tick(MINUTE_MS)
+        assert desk.submitted() == []
+    desk.final("X1", 30)
+    desk.tick(MINUTE_MS)
+    assert desk.submitted() == [q(70)] or desk.slot.active_exit_order is not None
 
 
 @pytest.mark.parametrize("how", ["an adopted exit order", "an exit that took too much"])
@@ -532,6 +594,8 @@ def test_what_is_missing_is_missing_from_the_trade_that_came_back(desk: Desk) ->
         for slot in desk.engine.kernel.active_slots()
     }
     assert proven == {"T2": q(100), "T1": 0}
+    states = {slot.state for slot in desk.engine.kernel.active_slots()}
+    assert states == {State.STALE_STATE_RECONCILING}  # both stay in doubt
 
 
 def test_exits_of_one_symbol_never_take_more_than_its_net_position(desk: Desk) -> None:
@@ -539,6 +603,25 @@ def test_exits_of_one_symbol_never_take_more_than_its_net_position(desk: Desk) -
     position(desk, 110)  # the exit of 10 works
     desk.exit(trade="T2", name="X2")
     assert desk.submitted() == [q(100)]
+
+
+def test_exits_of_one_symbol_count_what_another_one_may_still_sell(desk: Desk) -> None:
+    """T2 holds 100 and T3, back from before, is short 20: of the net of 90 one exit has 10."""
+    desk.enter(100, "10", trade="T3", side=SHORT)
+    desk.ack("T3")
+    desk.fill("T3", 60, "10")
+    desk.order("T3", Kind.CANCEL_ACK)
+    desk.final("T3", 60)
+    desk.close(60, "11", trade="T3", name="X3")
+    come_back(desk)
+    desk.tick(STEP_MS + 2_000)  # T1's exit of 10 goes
+    assert desk.submitted() == [q(10)]
+    desk.fill("T3", 80)  # without a price: the exchange's netting cannot be booked yet
+    at_once(desk)
+    desk.exit(trade="T2", name="X2")
+    desk.tick(STEP_MS)
+    sent = {o.trade_no: o.intended_e8 for o in desk.engine.kernel.open_orders() if not o.filled_e8}
+    assert sent[2] == q(10) and sent[3] == q(80), sent
 
 
 def test_opposite_slots_have_closed_one_another(desk: Desk) -> None:
@@ -686,6 +769,40 @@ def test_a_leg_takes_its_share_of_what_still_comes_in(desk: Desk) -> None:
     desk.fill("T1", 100, "10", full=True)
     desk.fill("X1", 20, "11", full=True)
     assert desk.submitted() == [q(30)]
+
+
+def test_a_leg_that_is_out_takes_its_share_of_what_comes_in_later(desk: Desk) -> None:
+    """Who is heard first, the entry or the leg's own fill, must not matter."""
+    desk.enter(legs=("0.5", "1"))
+    desk.ack()
+    desk.fill("T1", 40, "10")
+    desk.exit()
+    desk.fill("X1", 20, "11", full=True)
+    desk.final("X1", 20)
+    assert desk.state is State.ENTRY_WORKING
+    desk.fill("T1", 100, "10", full=True)
+    assert desk.submitted() == [q(30)]
+    desk.name("X2")
+    desk.final("T1", 100)
+    desk.fill("X2", 30, "11", full=True)
+    desk.final("X2", 30)
+    assert (desk.state, desk.slot.size_e8) == (State.POSITION_OPEN, q(50))
+    desk.exit(name="X3")
+    assert desk.submitted() == [q(50)]  # the next leg is the last
+
+
+def test_a_leg_ends_with_its_entry(desk: Desk) -> None:
+    desk.enter(legs=("0.5", "1"))
+    desk.ack()
+    desk.fill("T1", 40, "10")
+    desk.exit()
+    desk.fill("X1", 20, "11", full=True)
+    desk.final("X1", 20)
+    assert desk.slot.exit_latched
+    desk.order("T1", Kind.CANCEL_ACK)
+    desk.final("T1", 40)
+    assert (desk.state, desk.slot.exit_latched) == (State.POSITION_OPEN, False)
+    assert desk.asked() == []
 
 
 def limit_exit(desk: Desk, price: str = "11", **fields: Any) -> None:
@@ -868,6 +985,18 @@ def test_the_close_that_came_first_was_ours(desk: Desk) -> None:
     position(desk, 40)
     booked = {o.venue_order_id: o.filled_e8 for o in desk.engine.kernel.orders_of(1) if o.external}
     assert booked == {"6001": q(60), "6002": 0}
+
+
+def test_a_close_that_a_position_has_shown_already_is_not_taken_from_it_twice(desk: Desk) -> None:
+    """After an outage the position is heard first, and then whose order it was."""
+    desk.open(1000)
+    then_ms = desk.now + 1
+    position(desk, 600)
+    by_others(desk, "6001", SELL, 400, exchange_ms=then_ms)
+    desk.exit()
+    if not desk.submitted():
+        desk.tick(2_000)  # the answer to the doubt is waited for
+    assert desk.submitted() == [q(600)]
 
 
 def test_an_order_of_our_shape_that_we_do_not_know_is_nobodys_close(desk: Desk) -> None:
@@ -1408,7 +1537,7 @@ def test_a_quarantined_input_puts_its_slot_into_doubt_and_holds_entries(desk: De
 # -- mechanisms that others hide -------------------------------------------------------------------
 
 
-def test_an_exit_that_filled_what_it_was_sent_for_but_lives_lets_no_other_go(desk: Desk) -> None:
+def test_an_unknown_exit_lets_no_other_go_although_more_came_in(desk: Desk) -> None:
     desk.enter()
     desk.ack()
     desk.fill("T1", 40, "10")
@@ -1427,6 +1556,16 @@ def test_an_absent_entry_is_not_sent_again_once_an_exit_is_wanted(desk: Desk) ->
     assert core.slot(0).exit_latched
     desk.order("T1", Kind.ORDER_ABSENT, venue_order_id="")
     assert SUBMIT not in desk.asked()
+
+
+def test_an_absent_entry_is_not_sent_again_while_entries_wait(desk: Desk) -> None:
+    """At a gap working entries stay; a new one would be new risk."""
+    desk.enter(expires_ms=desk.now + HOUR_MS)
+    desk.control(ControlAction.NOT_READY)
+    assert CANCEL not in desk.asked()
+    desk.order("T1", Kind.ORDER_ABSENT, venue_order_id="")
+    assert SUBMIT not in desk.asked()
+    assert is_free(desk)
 
 
 def test_a_resting_quote_that_is_unknown_is_in_flight(desk: Desk) -> None:
@@ -1538,9 +1677,40 @@ def test_flows_that_no_longer_fit_into_the_memory_are_joined_at_the_later_time(d
     desk.now = start + 13_050
     # the oldest 77 are one now, at the time of the last of them: it is after this balance
     desk.anchor("25000", exchange_ms=start + 8_050)
-    assert desk.engine.snapshot.capital + desk.engine.snapshot.ambiguous == m(25_000 - 550)
+    assert (desk.engine.snapshot.capital, desk.engine.snapshot.ambiguous) == (m(25_000 - 550), 0)
     desk.anchor("24450", exchange_ms=start + 13_000)
     assert desk.engine.snapshot.drift == 0
+
+
+def test_a_transfer_that_is_joined_with_a_fill_is_no_fill(desk: Desk) -> None:
+    """A balance that was asked for after our last fill has all fills in it, and not all else."""
+    desk.quiet_anchor("25000")
+    desk.enter()
+    start = desk.now + 10_000
+
+    def at(after_ms: int) -> dict[str, int]:
+        desk.now = start + after_ms - STEP_MS
+        return {"received_ms": start + after_ms, "exchange_ms": start + after_ms}
+
+    desk.event(Kind.TRANSFER, event_id="t", amount=m(100), **at(0))
+    desk.fill("T1", 100, "10", full=True, fee=m(1), **at(1))
+    for number in range(1_023):
+        desk.event(Kind.FUNDING_FEE, event_id=f"f{number}", amount=m("-0.5"), **at(2 + number))
+    desk.anchor("25000", source=EvidenceSource.ORDER_QUERY, requested_ms=start + 1_100, **at(1_900))
+    assert desk.engine.kernel.ledger().anchor_quiet
+    assert desk.engine.snapshot.ambiguous == m(100 - 1) - 1_023 * m("0.5")
+
+
+def test_a_figure_is_no_sum_over_a_piece_without_one(desk: Desk) -> None:
+    desk.open()
+    desk.exit()
+    for number, fields in enumerate(({"realized": m(8)}, {}, {"realized": m(6)})):
+        desk.order(
+            "X1", Kind.PARTIAL_FILL, increment=True, event_id=f"x{number}",
+            quantity_e8=q(30), price_e10=p("10.2"), **fields,
+        )  # fmt: skip
+    (order,) = (o for o in desk.engine.kernel.orders_of(1) if o.side is SELL)
+    assert (order.filled_e8, order.realized, order.realized_quantity_e8) == (q(90), m(8), q(30))
 
 
 def full_registry(beside: int) -> Desk:

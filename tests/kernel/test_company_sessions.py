@@ -15,7 +15,6 @@ import random
 import pytest
 from support.engine_driver import p, q
 from support.floor import Floor
-from support.virtual_time import run
 
 from dita.contracts import (
     DriftCause,
@@ -32,6 +31,7 @@ from dita.kernel import KernelConfig
 from dita.runtime.loop import Runtime
 from dita.runtime.queries.order_query import OrderQuery
 from dita.runtime.service import Cadence, Service
+from dita.simulation.virtual_time import run
 from dita.units import parse_money
 from dita.venues.mock import Do, Rule, Verb, fet_config
 

@@ -13,7 +13,6 @@ import pytest
 from msgspec.structs import replace
 from support.engine_driver import p
 from support.floor import Floor, on_the_floor
-from support.virtual_time import run
 
 from dita.clock import ManualClock
 from dita.contracts import (
@@ -30,6 +29,8 @@ from dita.runtime.operations.status import status_of
 from dita.runtime.queries.order_query import OrderQuery
 from dita.runtime.service import Cadence, Service
 from dita.runtime.state.directory import prepared
+from dita.runtime.world import World
+from dita.simulation.virtual_time import run
 from dita.venues import OrderRef
 from dita.venues.mock import Do, MockVenue, Rule, Verb, fet_config
 
@@ -212,7 +213,7 @@ def node_at(folder: Path, clock: Any, monkeypatch: pytest.MonkeyPatch) -> Node:
         "[journal]\nsegment_bytes = 1048576\nreserve_bytes = 65536\n"
     )
     settings, directory = prepared(config, folder / "state", {})
-    return Node(settings, directory, clock)
+    return Node(settings, directory, World.of_machine(clock))
 
 
 def restarted(

@@ -16,6 +16,7 @@ from dita.runtime.state.journal_settings import (
     check_environment,
     check_journal_settings,
 )
+from dita.runtime.world import World
 from dita.settings import Settings, load
 
 OTHER = {
@@ -84,12 +85,13 @@ def test_equal_settings_pass_and_two_differences_are_both_told() -> None:
 def test_a_refused_start_lets_go_of_everything_and_is_no_crash(tmp_path: Path) -> None:
     async def play() -> None:
         clock = ManualClock(1_000_000)
-        Node(settings_with(), tmp_path, clock).close()
+        Node(settings_with(), tmp_path, World.of_machine(clock)).close()
         before = (tmp_path / "starts.json").read_text()
         with pytest.raises(SettingsError, match="begun with"):
-            Node(settings_with(kernel__leverage_cap="2"), tmp_path, clock)
+            Node(settings_with(kernel__leverage_cap="2"), tmp_path, World.of_machine(clock))
         assert (tmp_path / "starts.json").read_text() == before
-        Node(settings_with(), tmp_path, clock).close()  # the lock and the journal are free
+        # The lock and the journal are free.
+        Node(settings_with(), tmp_path, World.of_machine(clock)).close()
 
     asyncio.run(play())
 

@@ -71,7 +71,7 @@ def test_a_round_trip_is_told_with_prices_and_money() -> None:
     assert desk.said == [
         "INFO FILL bought 1,000 FET-USDT at 0.5094 (1,000 of 1,000), exit of T1: -10.00,"
         " fee 0.2500",
-        "INFO FLAT T1: lost 10.25 so far: price -10.00, fees -0.2500",
+        "INFO FLAT T1: lost 10.25 so far, before funding: price -10.00, fees -0.2500",
     ]
     assert [event.trade for event in desk.events] == ["T1"] * len(desk.events)
 
@@ -124,6 +124,18 @@ def test_who_else_closed_our_position(kind: Any, name: str, level: str, words: s
     assert desk.said == []
 
 
+def test_a_suspended_symbol_has_a_name_of_its_own() -> None:
+    desk = Told()
+    desk.open()
+    desk.exit()
+    desk.order(
+        "X1", Kind.ORDER_REJECT, venue_order_id="", reject=RejectReason.SUSPENDED, error_code=109418
+    )
+    (event,) = (e for e in desk.news if e.name is EventName.SUSPENDED)
+    assert (event.level, event.trade) == (Level.ERROR, "T1")
+    assert event.text.startswith("T1: the exchange does not trade the symbol now, or no more")
+
+
 def test_a_lasting_doubt_is_told_once() -> None:
     desk = Told()
     desk.open(100, "10")
@@ -139,7 +151,6 @@ def test_money_that_vanishes_is_told_and_so_is_its_end() -> None:
     desk.quiet_anchor("24970")
     assert desk.said == [
         "WARNING FROZEN entries stop, exits go on: pending drift: -30.00 (pending -30.00)",
-        "WARNING DRIFT the exchange's wallet differs from our sums by -30.00 (pending -30.00)",
     ]
     desk.now += 200_000
     desk.quiet_anchor("24970")
@@ -150,6 +161,17 @@ def test_money_that_vanishes_is_told_and_so_is_its_end() -> None:
     assert desk.said[0] == "WARNING CONTROL checksum re-based by -30.00; eva: fee of the bank"
     assert desk.said[1] == "INFO THAWED no longer: unexplained drift; entries may go"
     assert desk.said[2] == "INFO DRIFT the exchange's wallet and our sums agree again"
+
+
+def test_a_wallet_that_is_told_before_its_fill_is_no_news() -> None:
+    """It happens with every trade; what stays without a cause for two minutes is told then."""
+    desk = Told()
+    desk.quiet_anchor("25000")
+    desk.quiet_anchor("24999.875")
+    assert desk.said == []
+    desk.now += 200_000
+    desk.quiet_anchor("24999.875")
+    assert [line.split(" ", 2)[1] for line in desk.said] == ["DRIFT"]
 
 
 def test_flows_of_the_account() -> None:
@@ -171,7 +193,7 @@ def test_a_hold_and_its_end_with_who_and_why() -> None:
     desk.enter()
     assert desk.said == [
         "WARNING REFUSED ENTER T1: LONG 100 FET-USDT MARKET, price about 10:"
-        " ENTRIES_FROZEN (causes hold)"
+        " entries are frozen: hold [ENTRIES_FROZEN]"
     ]
     desk.control(ControlAction.RESUME, reason="eva: over")
     assert desk.said == ["INFO RESUMED hold lifted; eva: over"]
@@ -188,7 +210,7 @@ def test_the_same_refusal_again_is_told_once_a_minute() -> None:
     assert len(told) == 1 and "SLOT_BUSY" in told[0]
     desk.now += 60_000
     desk.enter()
-    assert desk.said[0].endswith("SLOT_BUSY, 20 times by now")
+    assert desk.said[0].endswith("in use [SLOT_BUSY], 20 times by now")
 
 
 def test_an_order_without_an_answer_and_its_end() -> None:
@@ -285,7 +307,7 @@ def test_notes_of_the_runtime_read_as_sentences() -> None:
 
     assert said("STATE", to="DEGRADED", namespace="pink") == "WARNING STATE DEGRADED: pink"
     assert said("GAP", why="closed 1006").endswith("missed something: closed 1006")
-    assert said("HEALED", after_ms=2_300).endswith("asked about again 2.3 s after the gap")
+    assert said("HEALED", after_ms=2_300).endswith("queried again 2.3 s after the gap")
     assert said("something new", since=5) == "INFO NOTE something new: since 5"
     started = said("STARTED", version="1", whose="pink (vst)", pid=7, unclean=2)
     assert started == (

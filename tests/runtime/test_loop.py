@@ -9,9 +9,9 @@ import asyncio
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 from support.engine_driver import p, q
 from support.floor import Floor, on_the_floor
-from support.virtual_time import run
 
 from dita.contracts import (
     ControlAction,
@@ -35,7 +35,9 @@ from dita.errors import (
     VenueError,
 )
 from dita.journal.records import texts_of
-from dita.runtime.loop import FOR_PUBLISHERS, TASKS_MANY, Input, Runtime
+from dita.kernel import ExecutionKernel
+from dita.runtime.loop import FOR_PUBLISHERS, TASKS_MANY, Asked, Input, Runtime
+from dita.simulation.virtual_time import run
 from dita.venues import NotSent, OutcomeUnknown
 from dita.venues.mock import Do, Rule, Verb, fet_config
 
@@ -163,7 +165,7 @@ def test_a_fault_of_the_engine_is_ours_and_a_failed_task_is_nobodys() -> None:
     """70 stays down; what failed beside the kernel may start again, into HOLD."""
 
     async def engine_fails(floor: Floor) -> None:
-        def apply(record: Any) -> Outcome:
+        def apply(record: Any, packed: Any) -> Outcome:
             raise IndexError("list index out of range")
 
         floor.engine.apply = apply  # type: ignore[assignment, method-assign]
@@ -219,10 +221,10 @@ def test_an_input_that_breaks_the_engine_can_be_taken_out() -> None:
         guard = floor.runtime.faults = Guard()
         apply = floor.engine.apply
 
-        def breaks(record: Any) -> Outcome:
+        def breaks(record: Any, packed: Any) -> Outcome:
             if getattr(record, "kind", None) is Kind.FOREIGN_FLOW:
                 raise KernelFault("kernel invariant broken")
-            return apply(record)
+            return apply(record, packed)
 
         floor.engine.apply = breaks  # type: ignore[assignment, method-assign]
         bad = VenueEvent(kind=Kind.FOREIGN_FLOW, received_ms=1, event_id="x", amount=1)
@@ -236,6 +238,72 @@ def test_an_input_that_breaks_the_engine_can_be_taken_out() -> None:
 
 
 # -- publishers and tasks --------------------------------------------------------------------------
+
+
+def test_each_input_is_packed_once_and_applied_as_it_was_journalled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    packed: list[object] = []
+    for name in ("_pack_event", "_pack_intent"):
+        real = getattr(ExecutionKernel, name)
+
+        def count(self: ExecutionKernel, record: Input, real: Any = real) -> object:
+            packed.append(record)
+            return real(self, record)
+
+        monkeypatch.setattr(ExecutionKernel, name, count)
+
+    async def scene(floor: Floor) -> None:
+        await floor.enter()
+        await floor.until(TradeStage.POSITION_OPEN)
+        await floor.exit()
+        await floor.until(TradeStage.IDLE)
+        assert len(packed) == len(floor.log.records) > 10
+
+    on_the_floor(scene)
+
+
+def test_an_order_has_left_before_anybody_is_told_and_before_any_question_is_asked() -> None:
+    happened: list[str] = []
+
+    class Listener:
+        def publish(self, record: Input, outcome: Outcome, seq: int) -> None:
+            if any(effect.kind is EffectKind.SUBMIT for effect in outcome.effects):
+                happened.append("told")
+
+    async def scene(floor: Floor) -> None:
+        floor.runtime.publishers.insert(0, Listener())
+        submit, act = floor.venue.submit, floor.runtime.on_effect[EffectKind.QUERY_ORDER]
+
+        async def sends(order: Any) -> Any:
+            happened.append("sent")
+            return await submit(order)
+
+        def asks(asked: Asked) -> None:
+            happened.append("asked")
+            act(asked)
+
+        floor.venue.submit = sends  # type: ignore[method-assign]
+        floor.runtime.on_effect[EffectKind.QUERY_ORDER] = asks
+        apply = floor.engine.apply
+
+        def also_asks(record: Any, packed: Any = None) -> Outcome:
+            outcome = apply(record, packed)
+            if not isinstance(record, KernelIntent):
+                return outcome
+            (order, *_) = outcome.effects
+            first = replace(order, kind=EffectKind.QUERY_ORDER)
+            return replace(outcome, kernel=replace(outcome.kernel, effects=(first, order)))
+
+        floor.engine.apply = also_asks  # type: ignore[method-assign]
+        await floor.enter()
+        assert happened[:3] == ["sent", "told", "asked"]
+        floor.engine.apply = apply  # type: ignore[method-assign]
+        await floor.until(TradeStage.POSITION_OPEN)
+        await floor.exit()
+        await floor.until(TradeStage.IDLE)
+
+    on_the_floor(scene)
 
 
 def test_a_publisher_that_raises_is_dropped_and_told_of() -> None:

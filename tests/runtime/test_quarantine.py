@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 from support.engine_driver import Kind, p, q
-from support.journal_days import SMALL, SimDisk, opened, replayed
+from support.journal_days import SMALL, opened, replayed
 from support.long_days import long_day
 from support.poison import POISON, Shop, in_the_shop, poisoned
 
@@ -28,7 +28,7 @@ from dita.contracts import (
     TradeStage,
     VenueEvent,
 )
-from dita.engine import Engine
+from dita.engine import RULES_VERSION, Engine
 from dita.errors import ExitCode, KernelFault
 from dita.journal import (
     Journal,
@@ -37,13 +37,15 @@ from dita.journal import (
     OsDisk,
     Snapshot,
     SnapshotStore,
+    SnapshotTaker,
     export_json,
     import_json,
 )
 from dita.journal.highwater import HighWaterFile
 from dita.kernel import KernelConfig
 from dita.runtime.state.journal_settings import check_journal_settings
-from dita.runtime.state.quarantine import AGAIN_MS, RULES_VERSION, slot_of
+from dita.runtime.state.quarantine import AGAIN_MS, slot_of
+from dita.simulation.disk import SimDisk
 
 
 def control(seq: int, received_ms: int, slot: int = 0) -> KernelIntent:
@@ -301,9 +303,7 @@ def test_a_process_that_died_before_it_could_say_so_is_followed_by_one_that_does
     async def scene(shop: Shop) -> None:
         await shop.open_a_position()
         if snapshot:
-            await shop.commit.snapshot(
-                shop.store.snapshots, shop.store.journal.last_seq, shop.store.engine
-            )
+            await SnapshotTaker(shop.commit, shop.store.snapshots, shop.store.engine).take()
         bad = poisoned(shop.store.engine.kernel.now_ms + 5)
         shop.store.journal.append(bad, shop.store.engine.kernel.pack(bad).pack())
         shop.store.journal.write_and_sync()

@@ -14,7 +14,6 @@ import pytest
 from msgspec.structs import replace
 from support.engine_driver import Desk, p, q
 from support.floor import Floor, on_the_floor
-from support.virtual_time import run
 
 from dita.contracts import (
     ControlAction,
@@ -33,6 +32,7 @@ from dita.runtime.loop import RunState
 from dita.runtime.queries.questions import Shared
 from dita.runtime.relevance import AGAIN_MS, PositionAnswers, is_strangers
 from dita.runtime.service import Cadence
+from dita.simulation.virtual_time import run
 from dita.venues import AccessRefused, OrderRef, PositionReport, QueryFailed, Rows, UnreadableRow
 from dita.venues.mock import Do, Rule, Verb, fet_config
 
@@ -130,20 +130,20 @@ def test_an_answer_does_not_ask_itself_again() -> None:
     async def scene(floor: Floor) -> None:
         await at_rest(floor)
         floor.service.cadence = Cadence(tick_ms=20, positions_s=3_000, drain_limit_s=3)
-        floor.service.doubt.set()  # it waits for that long from now on
+        floor.service.feeds.positions_due.set()  # it waits for that long from now on
         await asyncio.sleep(1)
         counted = Counted(floor)
         apply = floor.engine.apply
 
-        def asks_again(record: Any) -> Any:
-            outcome = apply(record)
+        def asks_again(record: Any, packed: Any = None) -> Any:
+            outcome = apply(record, packed)
             if getattr(record, "kind", None) is Kind.POSITION:
                 effect = replace(_position_effect(), asset=record.asset)
                 asked = replace(outcome.kernel, effects=(*outcome.effects, effect))
                 return replace(outcome, kernel=asked)
             return outcome
 
-        floor.engine.apply = asks_again  # type: ignore[assignment, method-assign]
+        floor.engine.apply = asks_again  # type: ignore[method-assign]
         await floor.order_query.positions()
         await asyncio.sleep(60)
         assert counted.asked["positions"] == 1
@@ -388,7 +388,7 @@ def test_each_thing_that_an_answer_is_judged_with_makes_it_new() -> None:
 def test_an_answer_is_left_out_only_when_it_says_nothing_new(changes: str) -> None:
     async def scene(floor: Floor) -> None:
         floor.service.cadence = Cadence(tick_ms=20, positions_s=3_000, drain_limit_s=3)
-        floor.service.doubt.set()  # it waits for that long from now on
+        floor.service.feeds.positions_due.set()  # it waits for that long from now on
         await at_rest(floor)
         await floor.order_query.positions()
         before = len(floor.log.records)

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from support.engine_driver import SHORT, q
 from support.floor import Floor, MemoryLog, on_the_floor
-from support.virtual_time import run
 
 from dita.contracts import (
     ControlAction,
@@ -27,6 +26,7 @@ from dita.engine import Engine, Outcome
 from dita.runtime.loop import RunState, Runtime
 from dita.runtime.queries.order_query import OrderQuery
 from dita.runtime.service import Cadence, Service
+from dita.simulation.virtual_time import run
 from dita.units import parse_money
 from dita.venues import StreamState
 from dita.venues.mock import Do, MockVenue, Noise, Rule, Verb, fet_config

@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 from support.engine_driver import q
 from support.floor import Floor, on_the_floor, round_trip, same_books
-from support.virtual_time import run
 
 from dita.contracts import (
     ControlAction,
@@ -42,6 +41,7 @@ from dita.errors import (
 from dita.runtime.loop import Input, RunState
 from dita.runtime.server.control_socket import ControlServer, call
 from dita.runtime.state.lock import StartBudget, StateLock
+from dita.simulation.virtual_time import run
 from dita.venues.mock import BINGX_STYLE, Do, MockConfig, Rule, Verb, fet_config
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from support.floor import Floor, MemoryLog, on_the_floor, round_trip
-from support.virtual_time import run
 
 from dita.contracts import KernelDiagnosticCode as Code
 from dita.contracts import OrderSide, TradeStage
@@ -22,6 +21,7 @@ from dita.errors import VenueError
 from dita.runtime.loop import RunState, Runtime
 from dita.runtime.queries.order_query import OrderQuery
 from dita.runtime.service import Cadence, Service
+from dita.simulation.virtual_time import run
 from dita.units import QUANTITY_ONE
 from dita.venues import AccessRefused, BalanceReport
 from dita.venues.mock import Do, MockVenue, Rule, Verb, fet_config

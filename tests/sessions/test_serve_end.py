@@ -29,6 +29,7 @@ from dita.runtime.eventlog.opening import open_chronicle
 from dita.runtime.node import Node
 from dita.runtime.server.serve import serve
 from dita.runtime.state.directory import prepared
+from dita.runtime.world import World
 from dita.venues.mock import Do, MockVenue, Rule, Verb
 
 GRACE_S = 6.0
@@ -194,7 +195,7 @@ def test_what_nobody_foresaw_ends_with_71_and_holds_the_next_start(tmp_path: Pat
             async def odd(node: Node) -> None:
                 raise UnicodeDecodeError("ascii", b"\xff", 0, 1, "an odd header")
 
-            node = Node(settings, directory, SystemClock())
+            node = Node(settings, directory, World.of_machine())
             with pytest.raises(Unforeseen) as caught:
                 await serve(node, open_chronicle(settings, node.clock), beside=odd)
             assert int(caught.value.exit_code) == 71
@@ -204,7 +205,7 @@ def test_what_nobody_foresaw_ends_with_71_and_holds_the_next_start(tmp_path: Pat
             held = [r for r in records if isinstance(r, KernelIntent)]
             assert held[-1].action is ControlAction.HOLD
             assert "beside" in held[-1].reason
-            again = Node(settings, directory, SystemClock())
+            again = Node(settings, directory, World.of_machine())
             seen: list[dict[str, Any]] = []
             log = open_chronicle(settings, again.clock)
             assert await serve(again, log, once=True, seen=seen.append)

@@ -17,12 +17,11 @@ import time
 from pathlib import Path
 
 import pytest
-from support.serve_station import Station, is_flat, is_open, pink, settings_with, station
+from support.serve_station import Station, is_flat, is_open, pink, settings_with
 
-from dita.clock import SystemClock
 from dita.errors import AlreadyRunning, ExitCode, JournalFault, SettingsError
 from dita.files import read_limited, read_own, write_own
-from dita.runtime.node import Node, tape_of
+from dita.runtime.node import Node
 from dita.runtime.state.journal_settings import (
     check_environment,
     hold_to_the_owner,
@@ -30,10 +29,9 @@ from dita.runtime.state.journal_settings import (
     remember_the_journal,
 )
 from dita.runtime.state.lock import AccountLock, StartBudget, StateLock
+from dita.runtime.venue_factory import tape_of
+from dita.runtime.world import World
 from dita.settings import account_of, load
-
-__all__ = ["station"]  # a fixture
-
 
 # -- files -----------------------------------------------------------------------------------------
 
@@ -152,14 +150,14 @@ def test_a_directory_of_another_user_is_refused_before_anything_is_in_it(tmp_pat
         pytest.skip("giving a directory away needs root")
     os.chown(tmp_path, 12_345, -1)
     with pytest.raises(SettingsError, match="user 12345"):
-        Node(settings_with(), tmp_path, SystemClock())
+        Node(settings_with(), tmp_path, World.of_machine())
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 
 def test_a_file_in_the_place_of_the_directory_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "state"):
-        with pytest.raises(SettingsError, match="the state directory is none"):
+        with pytest.raises(SettingsError, match="the state directory is not a directory"):
             StateLock(path)
 
 
@@ -171,7 +169,7 @@ def test_a_directory_remembers_that_it_had_a_journal(tmp_path: Path) -> None:
     state = tmp_path / "state"
 
     async def opened() -> int:
-        node = Node(settings_with(), state, SystemClock())
+        node = Node(settings_with(), state, World.of_machine())
         epoch = node.store.journal.report.epoch
         node.close()
         return epoch
@@ -200,7 +198,7 @@ def test_a_directory_remembers_that_it_had_a_journal(tmp_path: Path) -> None:
 
 
 async def other_journal(directory: Path) -> None:
-    Node(settings_with(), directory, SystemClock()).close()
+    Node(settings_with(), directory, World.of_machine()).close()
 
 
 # -- one kernel ------------------------------------------------------------------------------------
@@ -266,13 +264,13 @@ def test_a_second_kernel_of_the_namespace_ends_with_75_whatever_its_directory(
 
 def test_a_copy_of_a_state_directory_does_not_run_beside_the_original(tmp_path: Path) -> None:
     async def play() -> None:
-        first = Node(settings_with(), tmp_path / "a", SystemClock())
+        first = Node(settings_with(), tmp_path / "a", World.of_machine())
         shutil.copytree(tmp_path / "a", tmp_path / "b")
         with pytest.raises(AlreadyRunning, match="a copy of a state directory must not run"):
-            Node(settings_with(), tmp_path / "b", SystemClock())
-        Node(settings_with(), tmp_path / "c", SystemClock()).close()  # another journal may
+            Node(settings_with(), tmp_path / "b", World.of_machine())
+        Node(settings_with(), tmp_path / "c", World.of_machine()).close()  # another journal may
         first.close()
-        Node(settings_with(), tmp_path / "b", SystemClock()).close()  # and so may the copy now
+        Node(settings_with(), tmp_path / "b", World.of_machine()).close()  # and so may the copy now
 
     asyncio.run(play())
 
@@ -334,13 +332,13 @@ def test_a_process_that_holds_keys_leaves_no_core(tmp_path: Path) -> None:
     script = f"""
 import ctypes, os, resource, sys
 from pathlib import Path
-from dita.clock import SystemClock
-from dita.runtime.node import venue_of
+from dita.runtime.venue_factory import venue_of
+from dita.runtime.world import World
 from dita.settings import load
 resource.setrlimit(resource.RLIMIT_CORE, (2**20, 2**20))
 config = Path({str(Path(__file__).parent.parent.parent / "configs" / "pink-vst.toml")!r})
 keys = {{"PINK__VENUE__API_KEY": "env:KEY", "PINK__VENUE__API_SECRET": "env:SECRET"}}
-venue_of(load(config, keys, {{}}), SystemClock())
+venue_of(load(config, keys, {{}}), World.of_machine())
 print(*resource.getrlimit(resource.RLIMIT_CORE), ctypes.CDLL(None).prctl(3), flush=True)
 os.abort()
 """

@@ -19,9 +19,9 @@ from dita.kernel import KernelConfig
 from dita.runtime.loop import Input, RunState, Runtime
 from dita.runtime.queries.order_query import OrderQuery
 from dita.runtime.service import Cadence, Service
+from dita.simulation.virtual_time import VirtualClock, run
 from dita.venues.mock import MockConfig, MockVenue, fet_config
 from support.engine_driver import SHORT, p, q
-from support.virtual_time import VirtualClock, run
 
 
 class MemoryLog:

@@ -44,7 +44,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ids = [POISON]
     single, batch = Engine.apply, Engine.apply_batch
 
-    def apply(self: Engine, record: Input, packed: bytes = b"") -> Outcome:
+    def apply(self: Engine, record: Input, packed: Any = None) -> Outcome:
         outcome = single(self, record, packed)  # the state is half changed when it faults
         if record.venue_order_id in ids or record.asset in ids:
             raise KernelFault("kernel invariant broken", found=f"poison at {record.received_ms}")

@@ -37,6 +37,8 @@ IS_UP = re.compile(r" STATE +(READY|HOLD): ")
 #: compares its time with ours is found out.
 CLOCK_SKEW_MS = -1_000_000_000_000
 PATIENCE_S = 60.0
+#: What a serve answers in the moment before it is gone.
+LOOP_HAS_ENDED = "the loop has ended"
 SETTINGS = """
 [venue]
 kind = "remote"
@@ -162,8 +164,11 @@ class Serve:
         return await self.process.stderr.read()
 
     async def call(self, **request: Any) -> dict[str, Any]:
-        """Ask it what it may not refuse; Gone when there is no answer."""
+        """Ask it what it may not refuse; Gone when there is no answer, or when it is ending."""
         answer = await self.ask(**request)
+        if answer.get("message") == "the loop has ended":
+            await self.gone()
+            raise Gone
         assert answer["ok"], answer
         return answer
 
@@ -182,6 +187,9 @@ class Serve:
             await self.gone()
             raise Gone
         answer: dict[str, Any] = json.loads(line)
+        if answer.get("message") == LOOP_HAS_ENDED:
+            await self.gone()
+            raise Gone
         return answer
 
     async def patiently(self, what: str, once: Callable[[], Awaitable[Any]]) -> Any:

@@ -26,7 +26,8 @@ from support.scripted_rest import (
 from dita.clock import ManualClock
 from dita.contracts import KernelEventKind, OrderSide, VenueEvent
 from dita.errors import SettingsError, VenueError
-from dita.runtime.node import venue_of
+from dita.runtime.venue_factory import venue_of
+from dita.runtime.world import World
 from dita.settings import Settings, fallback_url, load
 from dita.venues import NotSent, OrderRef, QueryFailed, Venue
 from dita.venues.bingx import venue as module
@@ -49,10 +50,10 @@ class FakeStream:
     failure: VenueError | None = None
 
     def __init__(
-        self, url: str, keys: Any, events: Any, clock: Any, draw: Any, tls: Any, oddities: Any
+        self, url: str, keys: Any, events: Any, clock: Any, draw: Any, **more: Any
     ) -> None:
         self.url, self.keys, self.reads = url, keys, events
-        self.tls = tls
+        self.tls = more["tls"]
         self.queue: asyncio.Queue[ParsedFrame | None] = asyncio.Queue()
         self.is_open = False
 
@@ -406,7 +407,7 @@ def settings_of(**changes: Any) -> Settings:
 
 def test_the_factory_makes_it_from_the_settings() -> None:
     settings = settings_of(**{"venue.recv_window_ms": 4_000, "kernel.hedge": True})
-    venue = venue_of(settings, ManualClock(START_MS))
+    venue = venue_of(settings, World.of_machine(ManualClock(START_MS)))
     assert isinstance(venue, BingxVenue)
     assert venue.config == BingxConfig(
         rest_url="https://open-api-vst.bingx.com",
@@ -423,7 +424,7 @@ def test_the_factory_makes_it_from_the_settings() -> None:
 
 def test_real_money_is_usdt_and_has_its_own_hosts() -> None:
     live = settings_of(**{"venue.environment": "live", "venue.allow_live": True})
-    venue = venue_of(live, ManualClock(START_MS))
+    venue = venue_of(live, World.of_machine(ManualClock(START_MS)))
     assert isinstance(venue, BingxVenue)
     assert venue.config.assets == ("USDT",)
     assert venue.config.fallback_url == "https://open-api.bingx.pro"

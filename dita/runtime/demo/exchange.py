@@ -16,7 +16,7 @@ from typing import Any, Final
 from dita.clock import Clock
 from dita.exchange.app import Setup, server_of
 from dita.exchange.model.prices import read_tape
-from dita.runtime.node import DEMO_SPEED
+from dita.runtime.venue_factory import DEMO_SPEED
 from dita.settings import Settings, load
 from dita.units import MONEY_ONE, format_money, parse_money
 from dita.venues.bingx.stream.market import MarketStream, Topic

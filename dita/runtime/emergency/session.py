@@ -13,16 +13,18 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from dita.clock import Clock, SystemClock
+from dita.clock import MachineClock, SystemClock
 from dita.errors import AlreadyRunning, RefusedForSafety, SettingsError, UsageError
 from dita.identity import plain_symbol
 from dita.journal import Salvage
 from dita.runtime.emergency.flatten import Emergency, EmergencyLog, Plan, Say, traded
 from dita.runtime.emergency.owned import Known, closable, known_by, own_size, said
 from dita.runtime.equal_errors import EqualErrors
-from dita.runtime.node import JOURNAL_FOLDER, venue_of
 from dita.runtime.state.lock import StateLock
 from dita.runtime.state.place import place_by_settings, written_environment
+from dita.runtime.state.store import JOURNAL_FOLDER
+from dita.runtime.venue_factory import venue_of
+from dita.runtime.world import World
 from dita.settings import Settings, VenueEnvironment, VenueKind
 from dita.units import format_money
 from dita.venues import PositionReport, QueryFailed, Venue
@@ -56,7 +58,7 @@ class EmergencySession:
         everything: bool,
         limit_s: int,
         confirmed: Confirmed = NOTHING_SAID,
-        clock: Clock | None = None,
+        clock: MachineClock | None = None,
     ) -> None:
         check_venue(settings)
         self.settings = settings
@@ -157,7 +159,7 @@ class EmergencySession:
     async def locked(self, say: Say, complain: Say) -> AsyncIterator[Emergency]:
         """The deed, ready to begin, while no serve runs.  AlreadyRunning, VenueError."""
         lock = self._lock()
-        venue = venue_of(self.settings, self.clock)
+        venue = venue_of(self.settings, World.of_machine(self.clock))
         log = EmergencyLog(self.directory, self.clock, complain)
         errors = EqualErrors(self.clock)
         errors.note_journalled(Salvage(self.directory / JOURNAL_FOLDER).inputs())

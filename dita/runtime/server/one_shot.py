@@ -17,6 +17,7 @@ from dita.contracts import VenueOrderStatus
 from dita.errors import NotRunning, VenueError
 from dita.runtime.node import JOURNAL_FOLDER, Node
 from dita.runtime.server.serve import ControlCommands
+from dita.runtime.world import World
 from dita.settings import Settings
 
 #: Over the longest absence proof of a recovery.
@@ -70,7 +71,7 @@ async def _visit(
     request: dict[str, Any],
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    node = Node(settings, directory, clock)
+    node = Node(settings, directory, World.of_machine(clock))
     try:
         fence_s = settings.venue.absence_fence_s + settings.venue.recv_window_ms // 1_000
         await _or_failure(node, _started(node, say, START_PATIENCE_S + fence_s))

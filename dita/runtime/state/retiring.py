@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from dita.errors import KernelFault, RefusedForSafety
 from dita.files import write_own
-from dita.journal import JournalReader, SnapshotStore
+from dita.journal import JournalReader, OtherRules, SnapshotStore
 from dita.journal.highwater import SUFFIX
 from dita.runtime.state.journal_settings import forget_the_journal
 from dita.runtime.state.store import JOURNAL_FOLDER, SNAPSHOT_FOLDER
@@ -27,6 +27,8 @@ def problem_of(directory: Path) -> str:
     try:
         reader = JournalReader.open(directory / JOURNAL_FOLDER)
         SnapshotStore(directory / SNAPSHOT_FOLDER).restore(reader)
+    except OtherRules as other:
+        return f"{other.what}: found {other.found}"
     except KernelFault as fault:  # a JournalFault is one
         return f"{fault.what}: found {fault.found}"
     return ""
@@ -48,8 +50,7 @@ def retire(directory: Path, now_ms: int, why: dict[str, Any]) -> Path:
             "the journal is sound",
             expected="one that cannot be used any more",
             found=f"{directory / JOURNAL_FOLDER}, every record of it",
-            action="start serve on it; for other settings see the section on them in"
-            " runbooks/serve.md",
+            action="start serve on it; for other settings see `pink-ctl runbook serve`",
         )
     folder = directory / f"{PREFIX}{now_ms}"
     folder.mkdir(mode=0o700)

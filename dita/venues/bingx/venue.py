@@ -37,7 +37,7 @@ from dita.venues.bingx.rest.queries import Questions
 from dita.venues.bingx.rest.rate_limits import Budget
 from dita.venues.bingx.rest.symbols import Symbol, hedge_of, symbols_of
 from dita.venues.bingx.stream.parse import ParsedFrame, UserEvents
-from dita.venues.bingx.stream.socket import Figures
+from dita.venues.bingx.stream.socket import Connect, Figures
 from dita.venues.bingx.stream.user import UserStream
 from dita.venues.bingx.trading import Trading
 from dita.venues.bingx.values import UnreadableValue
@@ -77,8 +77,10 @@ class BingxVenue:
         draw: Callable[[int], int],
         budget: Budget | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        connect_to: Connect | None = None,
     ) -> None:
         self.config = config
+        self._connect_to = connect_to
         self.receive_window_ms = config.receive_window_ms
         access = Access(
             url=config.rest_url,
@@ -131,7 +133,16 @@ class BingxVenue:
         events = UserEvents(self._questions.margin_asset, self.config.hedge)
         url, keys = self.config.stream_url, ListenKeys(self.client)
         odd = self._questions.oddities
-        return UserStream(url, keys, events, self._clock, self._draw, tls=tls, oddities=odd)
+        return UserStream(
+            url,
+            keys,
+            events,
+            self._clock,
+            self._draw,
+            tls=tls,
+            oddities=odd,
+            connect_to=self._connect_to,
+        )
 
     async def close(self) -> None:
         """Let go of tasks, the stream and connections; safe to call twice."""

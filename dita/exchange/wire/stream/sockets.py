@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
-from aiohttp import WSMsgType, web
+
+from dita.exchange.wire.signing import read_request
+
+if TYPE_CHECKING:
+    from dita.exchange.wire.session import Session
 
 PING_MS: Final = 5_000
 PONGS_MISSED_MAX: Final = 2
@@ -32,10 +36,23 @@ def gzipped(payload: bytes) -> bytes:
 PING: Final = gzipped(b"Ping")
 
 
+class Wire(Protocol):
+    """What carries the frames: a websocket, or a pipe inside one process."""
+
+    async def send_bytes(self, frame: bytes) -> None:
+        """ConnectionError when the other side is gone."""
+
+    def texts(self) -> AsyncIterator[str]:
+        """What the client says, until either side closes."""
+
+    def abort(self) -> None:
+        """Close without a handshake."""
+
+
 class Socket:
     """One connection. ``listen_key`` is empty on a socket for market data alone."""
 
-    def __init__(self, wire: web.WebSocketResponse, listen_key: str, now_ms: int) -> None:
+    def __init__(self, wire: Wire, listen_key: str, now_ms: int) -> None:
         self.listen_key = listen_key
         self.topics: set[str] = set()
         self.silent_until_ms = 0
@@ -43,7 +60,6 @@ class Socket:
         self.next_ping_ms = now_ms + PING_MS
         self._wire = wire
         self._frames: asyncio.Queue[bytes] = asyncio.Queue(_WAITING_MAX)
-        self._abort: Callable[[], None] = lambda: None
 
     def send(self, frame: bytes, now_ms: int) -> None:
         """Queue a frame; on a half-open socket it is lost."""
@@ -56,7 +72,7 @@ class Socket:
 
     def drop(self) -> None:
         """Close the connection without a handshake, as the exchange does (issue 25)."""
-        self._abort()
+        self._wire.abort()
 
     def pulse(self, now_ms: int) -> None:
         """Send a Ping when it is time; drop a client that left two of them unanswered."""
@@ -71,20 +87,15 @@ class Socket:
         self.pings_open += 1
         self.send(PING, now_ms)
 
-    async def run(self, request: web.BaseRequest, heard: Callable[[Socket, str], None]) -> None:
+    async def run(self, heard: Callable[[Socket, str], None]) -> None:
         """Serve until either side closes; ``heard`` gets every text that is not a Pong."""
-        transport = request.transport
-        if transport is not None:
-            self._abort = transport.abort
         writer = asyncio.ensure_future(self._write())
         try:
-            async for message in self._wire:
-                if message.type is not WSMsgType.TEXT:
-                    continue
-                if message.data == "Pong":
+            async for text in self._wire.texts():
+                if text == "Pong":
                     self.pings_open = 0
                 else:
-                    heard(self, message.data)
+                    heard(self, text)
         finally:
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
@@ -168,6 +179,26 @@ class Hub:
         """Close everything; the exchange stops."""
         for each in self.sockets:
             each.drop()
+
+
+async def serve_socket(session: Session, wire: Wire, raw_path: str) -> None:
+    """One websocket from its request to its end.  ConnectionError when it breaks."""
+    listen_key = read_request(raw_path, b"", "").values.get("listenKey", "")
+    socket = Socket(wire, listen_key, session.now_ms())
+
+    def heard(socket: Socket, text: str) -> None:
+        now_ms = session.now_ms()
+        ack, fresh = control_answer(socket, text, session.topics.known)
+        socket.send(gzipped(ack), now_ms)
+        for topic in fresh:
+            if greeting := session.topics.greet(topic):
+                socket.send(gzipped(greeting), now_ms)
+
+    session.connected(socket)
+    try:
+        await socket.run(heard)
+    finally:
+        session.hub.sockets.remove(socket)
 
 
 def control_answer(

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 import httpx
 
 from dita.venues import NotSent, OutcomeUnknown
+from dita.venues.bingx.rest.connections import Connections
 from dita.venues.bingx.values import REPLY_BYTES_MAX
 
 # Their debug lines quote whole requests, headers included, and so the key.
@@ -27,9 +28,6 @@ ORDER_TIMES: Final = httpx.Timeout(connect=3.0, write=3.0, read=6.0, pool=1.0)
 QUESTION_TIMES: Final = httpx.Timeout(connect=3.0, write=3.0, read=8.0, pool=5.0)
 #: For an answer that comes byte by byte: the read time above counts from the last byte.
 _TOTAL_S: Final = 12.0
-_CONNECTIONS: Final = httpx.Limits(
-    max_connections=32, max_keepalive_connections=8, keepalive_expiry=30.0
-)
 #: Of an answer on the wire; unpacked it may be ``REPLY_BYTES_MAX``.
 PACKED_BYTES_MAX: Final = 4 * 1024 * 1024
 _GZIP: Final = 31  # zlib's name for "a gzip member and nothing else"
@@ -60,9 +58,7 @@ class Http:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         # A transport and no client: a client would add cookies and redirects of its own.
-        self._transport = transport or httpx.AsyncHTTPTransport(
-            verify=tls, limits=_CONNECTIONS, trust_env=False, retries=0
-        )
+        self._transport = transport or Connections(tls, PACKED_BYTES_MAX)
         self._extensions = {"timeout": times.as_dict()}
 
     async def close(self) -> None:

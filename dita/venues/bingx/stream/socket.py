@@ -12,9 +12,9 @@ import logging
 import ssl
 import zlib
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from enum import StrEnum
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
@@ -148,6 +148,48 @@ class Backlog(Generic[T]):
             await self._news.wait()
 
 
+class Connection(Protocol):
+    """What a link uses of an open websocket."""
+
+    @property
+    def recv(self) -> Callable[[], Awaitable[bytes | str]]:
+        """Waits for the next message.  ConnectionClosed or OSError when there will be none."""
+
+    async def send(self, text: str) -> None:
+        """ConnectionClosed or OSError when it is closed."""
+
+    async def close(self) -> None:
+        """The closing handshake."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+
+class Connect(Protocol):
+    """Opens a websocket to an address; any exception means that there is none."""
+
+    async def __call__(
+        self, url: str, *, timing: Timing, tls: ssl.SSLContext | None
+    ) -> Connection: ...
+
+
+class _Websocket:
+    """The library's connection as a link uses it."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.recv = socket.recv
+        self._socket = socket
+
+    async def send(self, text: str) -> None:
+        await self._socket.send(text)
+
+    async def close(self) -> None:
+        await self._socket.close()
+
+    def abort(self) -> None:
+        self._socket.transport.abort()
+
+
 class _Straight(connect):
     """Connects where it is told to and nowhere else: a redirect would hand over the listen key."""
 
@@ -156,11 +198,28 @@ class _Straight(connect):
         return exc
 
 
+async def open_websocket(url: str, *, timing: Timing, tls: ssl.SSLContext | None) -> Connection:
+    """A real websocket to the exchange, with every implicit behaviour of the library off."""
+    socket = await _Straight(
+        url,
+        compression=None,  # the frames are compressed already
+        max_size=_PACKED_BYTES_MAX,
+        ping_interval=None,  # theirs is a text
+        open_timeout=timing.open_ms / 1000,
+        close_timeout=timing.close_ms / 1000,
+        proxy=None,
+        logger=_NO_LOG,
+        user_agent_header=None,
+        ssl=(tls or trusting()) if url.startswith("wss:") else None,
+    )
+    return _Websocket(socket)
+
+
 class Link:
     """One websocket, from opening to its end.  ``take`` gets every text but Ping."""
 
     def __init__(
-        self, socket: ClientConnection, take: Callable[[bytes], None], timing: Timing, f: Figures
+        self, socket: Connection, take: Callable[[bytes], None], timing: Timing, f: Figures
     ) -> None:
         self._socket = socket
         self._take = take
@@ -177,22 +236,13 @@ class Link:
         timing: Timing,
         figures: Figures,
         tls: ssl.SSLContext | None = None,
+        connect_to: Connect | None = None,
     ) -> Link:
         """Connect; with wss ``tls`` says whom to trust.  VenueError, without the address: it holds
         the listen key."""
+        connect_to = connect_to or open_websocket
         try:
-            socket = await _Straight(
-                url,
-                compression=None,  # the frames are compressed already
-                max_size=_PACKED_BYTES_MAX,
-                ping_interval=None,  # theirs is a text
-                open_timeout=timing.open_ms / 1000,
-                close_timeout=timing.close_ms / 1000,
-                proxy=None,
-                logger=_NO_LOG,
-                user_agent_header=None,
-                ssl=(tls or trusting()) if url.startswith("wss:") else None,
-            )
+            socket = await connect_to(url, timing=timing, tls=tls)
         except Exception as error:  # noqa: BLE001 - of the library or of a peer, whatever it is
             # Only what the system says of the connection is shown; it names no address.
             words = f" {error}" if isinstance(error, ssl.SSLError) else ""
@@ -239,7 +289,7 @@ class Link:
     def abort(self, cause: Cause) -> None:
         """End it now, without the closing handshake; safe to call twice."""
         self._ending = self._ending or cause
-        self._socket.transport.abort()
+        self._socket.abort()
 
     async def close(self) -> None:
         """End it in good order, within the time for that."""

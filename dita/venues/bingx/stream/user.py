@@ -24,6 +24,7 @@ from dita.venues.bingx.stream.socket import (
     TIMING,
     Backlog,
     Cause,
+    Connect,
     Figures,
     Link,
     Timing,
@@ -88,9 +89,11 @@ class UserStream:
         backlog: int = 10_000,
         tls: ssl.SSLContext | None = None,
         oddities: Oddities | None = None,
+        connect_to: Connect | None = None,
     ) -> None:
         self._url = url
         self._tls = tls
+        self._connect_to = connect_to
         self.oddities = oddities if oddities is not None else Oddities()
         self._keys = keys
         self._events = events
@@ -223,7 +226,9 @@ class UserStream:
 
         address = f"{self._url}?listenKey={key}"
         try:
-            link = await Link.open(address, take, self._timing, self.figures, self._tls)
+            link = await Link.open(
+                address, take, self._timing, self.figures, self._tls, self._connect_to
+            )
         except VenueError:
             await self._delete(key)  # whether it got a socket on their side nobody knows
             raise

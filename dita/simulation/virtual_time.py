@@ -48,12 +48,14 @@ class VirtualClock:
     def __init__(self) -> None:
         self.wall_ms = START_MS
         self._suspended_ns = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def now_ms(self) -> int:
         return self.wall_ms + self.monotonic_ns() // 1_000_000
 
     def monotonic_ns(self) -> int:
-        return round(asyncio.get_running_loop().time() * 1e9) + self._suspended_ns
+        loop = self._loop = self._loop or asyncio.get_running_loop()  # threads ask it too
+        return round(loop.time() * 1e9) + self._suspended_ns
 
     def boottime_ns(self) -> int:
         return self.monotonic_ns()
