@@ -3,7 +3,7 @@ PY      := .venv/bin/python
 SOURCES := setup.py $(wildcard dita/*.pyx dita/*.pxd dita/*.pxi dita/*.h dita/rules/*.pxi)
 SUFFIX  := 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))'
 
-.PHONY: explore simulate help setup build run test check golden bench trace wheel clean
+.PHONY: explore mutants simulate help setup build run test check golden bench trace wheel clean
 
 # The text after two hashes is what this prints.
 help: ## list the targets
@@ -56,10 +56,15 @@ explore: build ## walk through small worlds to their ends, and judge every state
 simulate: build ## play seeds of the whole system: node, adapter, exchange, disk, power cuts
 	$(PY) -P -m dita.simulation $(SEEDS)
 
+# In a copy below build/.  NAMES="proxy sizer" tries those whose names have that in them.
+mutants: build ## break each promise on purpose and see a test turn red
+	cd tests && ../$(PY) -m mutants $(NAMES)
+
 # Numbers depend on the machine; the table says which one it was.
 bench: build ## measure speed and size, quickly
 	$(PY) -m benchmarks.run --peers
 	$(PY) -m benchmarks.journal --quick
+	$(PY) -m benchmarks.snapshots
 	$(PY) -m benchmarks.frames --quick
 	$(PY) -m benchmarks.start_up
 	$(PY) -m benchmarks.reconcile

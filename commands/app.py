@@ -41,6 +41,7 @@ from .journal import (
 from .reconcile import reconcile
 from .replay import replay
 from .resume import resume
+from .roll import journal_roll
 from .runbook import runbook
 from .serve import serve
 from .show.render import by_the_system, emit_error, note, reported, show
@@ -81,6 +82,7 @@ SUBCOMMANDS: dict[Callable[..., None], tuple[Callable[..., None], ...]] = {
         journal_export,
         journal_import,
         journal_archive,
+        journal_roll,
         journal_retire,
     ),
     intent: (intent_enter, intent_exit, intent_cancel, intent_flatten),

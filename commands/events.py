@@ -72,7 +72,7 @@ def events(
         with contextlib.suppress(KeyboardInterrupt):  # how one leaves
             for event in told:
                 line(event)
-            for event in _coming(index, directory / JOURNAL_FOLDER):
+            for event in _coming(index.newest, directory / JOURNAL_FOLDER):
                 if event.level >= level and trade in ("", event.trade):
                     line(event)
     elif as_json:

@@ -50,11 +50,11 @@ def explain(
       pink-ctl explain T1 --svg T1.svg
       pink-ctl explain 1767767539205742592 --json
     """
-    from dita.runtime.operations.explain import story_of
+    from dita.runtime.operations.explain import story_in
     from dita.runtime.state.store import JOURNAL_FOLDER
 
     directory, index = the_past(config, state_dir, quiet=as_json)
-    story = story_of(index, what)
+    story = story_in(index, what)
     if svg is not None:
         _draw(story, directory / JOURNAL_FOLDER, svg)
     index.close()

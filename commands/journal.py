@@ -31,7 +31,7 @@ Target = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Else
 
 
 def journal() -> None:
-    """Verify, tail, export, import, archive or retire the journal. Each takes --json.
+    """Verify, tail, export, import, archive, roll or retire the journal. Each takes --json.
 
     \b
     Examples:
@@ -40,6 +40,7 @@ def journal() -> None:
       pink-ctl journal export --out pink.jsonl
       pink-ctl journal import --state-dir /var/lib/pink-copy pink.jsonl
       pink-ctl journal archive --to /mnt/archive
+      pink-ctl journal roll --reason "more slots"
       pink-ctl journal retire --reason "disk died, journal damaged"
     """
 
@@ -51,7 +52,9 @@ def _reader(config: Path | None, state_dir: Path | None, *, as_json: bool = Fals
 
 def _opened(directory: Path) -> Any:
     from dita.journal import JournalReader
+    from dita.runtime.state.rolling import hold_to_no_roll
 
+    hold_to_no_roll(directory)
     folder = directory / JOURNAL_FOLDER
     if not folder.is_dir() and not os.path.lexists(f"{folder}.high-water"):
         raise UsageError(

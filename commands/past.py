@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 from .show.render import note, speak_of_directory
 
 if TYPE_CHECKING:
-    from dita.runtime.history.index import Index
+    from dita.runtime.history.past import Past
 
 
-def the_past(config: Path | None, state_dir: Path | None, *, quiet: bool) -> tuple[Path, Index]:
-    """The directory, which is said first unless ``quiet``, and the index of its journal."""
-    from dita.runtime.history.index import Index
+def the_past(config: Path | None, state_dir: Path | None, *, quiet: bool) -> tuple[Path, Past]:
+    """The directory, which is said first unless ``quiet``, and the past in it, over every roll."""
+    from dita.runtime.history.past import Past
 
     directory = speak_of_directory(config, state_dir, quiet=quiet)
-    index = Index.open(directory)
+    index = Past.open(directory)
     if index.begins_behind:
         note(
             f"what came up to record {index.begins_behind} was archived and is not in here;"

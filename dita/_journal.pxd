@@ -12,6 +12,8 @@ cdef enum:                      # Header.kind
     RECORD_EPOCH = 3            # payload: whose journal this is; the first record, and only that
     RECORD_QUARANTINE = 4       # payload: an input; the newest INPUT before it is not applied
     RECORD_NOTE = 5             # payload: what the runtime went through; no input, replay passes over it
+    RECORD_CARRIED = 6          # payload: a piece of the state that the next epoch goes on from
+    RECORD_CLOSE = 7            # payload: the epoch has ended; the last record
 
 cdef enum:                      # why a scan stopped
     STOP_FULL = 0               # the caller's arrays are full

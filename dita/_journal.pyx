@@ -32,6 +32,7 @@ crc32c_prepare()
 
 INPUT, MARK, EPOCH = RECORD_INPUT, RECORD_MARK, RECORD_EPOCH
 QUARANTINE, NOTE = RECORD_QUARANTINE, RECORD_NOTE
+CARRIED, CLOSE = RECORD_CARRIED, RECORD_CLOSE
 FULL, EDGE, END, BAD = STOP_FULL, STOP_EDGE, STOP_END, STOP_BAD
 AT_MARK, NEWER, AT_QUARANTINE = STOP_MARK, STOP_NEWER, STOP_QUARANTINE
 HEADER_SIZE = sizeof(Header)
@@ -77,7 +78,8 @@ cdef inline bint is_readable(const Header* h) noexcept nogil:
         return False
     if is_input(h):  # an older version's may be shorter: it is brought up to date first
         return h.version < VERSION or h.length >= sizeof(Input)
-    return h.kind == RECORD_MARK or h.kind == RECORD_EPOCH or h.kind == RECORD_NOTE
+    return (h.kind == RECORD_MARK or h.kind == RECORD_EPOCH or h.kind == RECORD_NOTE
+            or h.kind == RECORD_CARRIED or h.kind == RECORD_CLOSE)
 
 
 def crc32c(const unsigned char[::1] data not None, uint32_t crc=0, bint table=False) -> int:
@@ -170,7 +172,7 @@ cdef class Writer:
                         PyBytes_AS_STRING(texts), PyBytes_GET_SIZE(texts))
 
     def put_other(self, int kind, bytes payload not None) -> int:
-        """Collect a MARK, an EPOCH or a NOTE.  Gives its number."""
+        """Collect a record that is no input.  Gives its number."""
         return self.put(kind, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), NULL, 0)
 
     @property

@@ -426,7 +426,7 @@ cdef struct Sums:               # of a trade's orders
     money_t entry_cost
     money_t proceeds
     money_t known_proceeds
-    money_t figures             # the venue's realized of the known exits
+    money_t figures             # the venue's realized of the known exits, and of entries
     money_t settled             # the venue's realized of price-less exits
     money_t fees
     money_t fees_estimated
@@ -670,7 +670,7 @@ cdef class Core:
     cdef bytes save_counters(self)
     cdef bytes save_seen(self, int generation)
     cdef void load_counters(self, const int64_t* counters)
-    cdef Py_ssize_t saved_size(self, const int64_t* counters) except -1
+    cdef Py_ssize_t saved_size(self, const int64_t* counters, const Config* c) except -1
     cdef Py_ssize_t take(self, const char* data, Py_ssize_t at, void* target, Py_ssize_t size)
     cdef void clear(self)
     cdef void index(self, const char* data, Py_ssize_t at, const int64_t* counters)

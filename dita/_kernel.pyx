@@ -21,6 +21,11 @@ from dita.errors import BadField, OperatorError
 INPUT_SIZE = sizeof(Input)
 OUTCOME_SIZE = sizeof(Result)
 SAVE_VERSION = 3
+# What a saved state is made of: its version, then the bytes of each struct in it.
+LAYOUT = (
+    SAVE_VERSION, sizeof(Config), sizeof(Ledger), COUNTERS, sizeof(Flow), sizeof(Foreign),
+    sizeof(Rejection), sizeof(Input), sizeof(Slot), sizeof(Trade), sizeof(Order),
+)
 
 
 class Fault(Exception):
@@ -289,13 +294,23 @@ cdef class Core:
         return self.st.now_ms
 
     @property
+    def order_seq(self):
+        """Orders made."""
+        return self.st.next_order_no
+
+    @property
+    def last_fill_ms(self):
+        """Time of the newest fill by the venue's clock; 0 for none."""
+        return self.st.ledger.last_fill_ms
+
+    @property
     def event_seq(self):
         """Applied inputs."""
         return self.st.event_seq
 
     def slot(self, int index) -> tuple:
         """(state, flags, latched, trade_no, entry_order_no, exit_order_no, leg, goal, mark, stale_ms,
-        retry_ms, proven_e8, exit_intent_key, proven_ms, short_ms, error_code)"""
+        retry_ms, proven_e8, exit_intent_key, proven_ms, short_ms, error_code, last_fill_ms)"""
         self.alone()
         cdef Slot* s
         if not 0 <= index < self.st.config.slots:
@@ -306,7 +321,7 @@ cdef class Core:
                 self.st.orders[s.entry_order].order_no if s.entry_order >= 0 else 0,
                 self.st.orders[s.exit_order].order_no if s.exit_order >= 0 else 0,
                 s.leg, s.exit_goal_e8, s.mark_price_e10, s.stale_ms, s.retry_ms, s.proven_e8,
-                s.exit_intent_key, s.proven_ms, s.short_ms, s.error_code)
+                s.exit_intent_key, s.proven_ms, s.short_ms, s.error_code, s.last_fill_ms)
 
     def active_slots(self) -> list:
         """Indices of the slots in use."""
@@ -695,14 +710,96 @@ cdef class Core:
         keys = <uint64_t*>PyMem_Calloc(count, sizeof(uint64_t))
         if keys == NULL:
             raise MemoryError()
-        for i in range(st.seen_mask + 1):
-            if table[i] != 0:
-                keys[found] = table[i]
-                found += 1
-        qsort(keys, count, sizeof(uint64_t), compare_keys)
+        with nogil:                 # a copy is saved beside the loop, which goes on meanwhile
+            for i in range(st.seen_mask + 1):
+                if table[i] != 0:
+                    keys[found] = table[i]
+                    found += 1
+            qsort(keys, count, sizeof(uint64_t), compare_keys)
         saved = (<char*>keys)[:count * sizeof(uint64_t)]
         PyMem_Free(keys)
         return saved
+
+    def carry(self, bytes saved not None) -> None:
+        """Go on from the saved state of a kernel with other settings, all of whose slots are free.
+
+        Orders, trades and keys stay as they are; tables may only have grown.  Refuses, with nothing
+        changed, what cannot go on here.
+        """
+        self.alone()
+        cdef State* st = self.st
+        cdef const char* data = saved
+        cdef Py_ssize_t at = 8 + sizeof(Config) + sizeof(Ledger)
+        cdef int64_t counters[COUNTERS]
+        cdef Config old
+        cdef int32_t i
+        if len(saved) < at + <Py_ssize_t>sizeof(counters) or saved[:8] != b"DITAKRN" + bytes([SAVE_VERSION]):
+            raise BadField("saved state", saved[:8], f"a kernel state of version {SAVE_VERSION}")
+        memcpy(&old, data + 8, sizeof(Config))
+        memcpy(counters, data + at, sizeof(counters))
+        if old.trades > st.config.trades or old.orders > st.config.orders or old.seen > st.config.seen:
+            raise BadField("slot_limit", st.config.slot_limit, f"at least {old.slot_limit}, as before")
+        if len(saved) != self.saved_size(counters, &old) or counters[13] != 0 or counters[6] != 0:
+            raise BadField("saved state", counters[13], "a whole one with no slot in use")
+        self.clear()
+        self.empty()
+        memcpy(&st.ledger, data + 8 + sizeof(Config), sizeof(Ledger))
+        self.load_counters(counters)
+        at += sizeof(counters)
+        at = self.take(data, at, st.flows, st.flows_count * sizeof(Flow))
+        at = self.take(data, at, st.foreign, st.foreign_count * sizeof(Foreign))
+        if old.hedge != st.config.hedge:    # their keys mean something else now; positions are asked
+            st.foreign_count = 0
+            memset(st.foreign, 0, sizeof(st.foreign))
+        at = self.take(data, at, st.symbol_holds, st.symbol_holds_count * sizeof(uint64_t))
+        at = self.take(data, at, st.limits, sizeof(st.limits))
+        at = self.take(data, at, st.errors, st.errors_count * sizeof(Rejection))
+        at = self.take(data, at, st.enters_ms, st.enters_count * sizeof(int64_t))
+        self.load_own(data, at, counters[21])
+        at += 16 * counters[21]
+        at += old.slots * sizeof(Slot)
+        at = self.take(data, at, st.trades, old.trades * sizeof(Trade))
+        at = self.take(data, at, st.orders, old.orders * sizeof(Order))
+        at = self.take(data, at, st.retired, st.retired_count * sizeof(int32_t))
+        self.index(data, at, counters)
+        if old.trades < st.config.trades:   # what is new goes before what was free
+            st.trades[st.config.trades - 1].next = st.trade_free
+            st.trade_free = old.trades
+        if old.orders < st.config.orders:
+            st.orders[st.config.orders - 1].next = st.order_free
+            st.order_free = old.orders
+
+    def copy_from(self, Core other not None) -> None:
+        """Be in the same state as another core of the same configuration.  What its last input
+        asked for is no part of it.  Quick: memory is copied as it is, nothing is put in order."""
+        self.alone()
+        other.alone()
+        cdef State* st = self.st
+        cdef State* theirs = other.st
+        cdef State pointers
+        if memcmp(&st.config, &theirs.config, sizeof(Config)) != 0:
+            raise BadField("core", "another configuration", "the configuration of this kernel")
+        if st.own_mask != theirs.own_mask:
+            pointers.own = <Probe*>calloc(theirs.own_mask + 1, sizeof(Probe))
+            if pointers.own == NULL:
+                raise MemoryError()
+            free(st.own)
+            st.own = pointers.own
+        memcpy(&pointers, st, sizeof(State))
+        memcpy(st, theirs, sizeof(State))
+        st.slots, st.values, st.trades, st.orders = pointers.slots, pointers.values, pointers.trades, pointers.orders
+        st.by_venue, st.by_client, st.seen = pointers.by_venue, pointers.by_client, pointers.seen
+        st.retired, st.own, st.requests = pointers.retired, pointers.own, pointers.requests
+        st.request_count = 0
+        memcpy(st.slots, theirs.slots, st.config.slots * sizeof(Slot))
+        memcpy(st.values, theirs.values, st.config.slots * sizeof(Value))
+        memcpy(st.trades, theirs.trades, st.config.trades * sizeof(Trade))
+        memcpy(st.orders, theirs.orders, st.config.orders * sizeof(Order))
+        memcpy(st.by_venue, theirs.by_venue, (st.probe_mask + 1) * sizeof(Probe))
+        memcpy(st.by_client, theirs.by_client, (st.probe_mask + 1) * sizeof(Probe))
+        memcpy(st.seen, theirs.seen, 2 * (st.seen_mask + 1) * sizeof(uint64_t))
+        memcpy(st.retired, theirs.retired, st.config.trades * sizeof(int32_t))
+        memcpy(st.own, theirs.own, (st.own_mask + 1) * sizeof(Probe))
 
     def restore(self, bytes saved not None) -> None:
         """Take over a saved state.  Refuses, with nothing changed, what was not saved by a kernel of
@@ -718,7 +815,7 @@ cdef class Core:
         if saved[8:8 + sizeof(Config)] != (<char*>&st.config)[:sizeof(Config)]:
             raise BadField("saved state", "another configuration", "the configuration of this kernel")
         memcpy(counters, data + at, sizeof(counters))
-        size = self.saved_size(counters)
+        size = self.saved_size(counters, &st.config)
         if len(saved) != size:
             raise BadField("saved state", len(saved), f"{size} bytes")
         self.clear()
@@ -740,8 +837,7 @@ cdef class Core:
         at = self.take(data, at, st.retired, st.retired_count * sizeof(int32_t))
         self.index(data, at, counters)
 
-    cdef Py_ssize_t saved_size(self, const int64_t* counters) except -1:
-        cdef Config* c = &self.st.config
+    cdef Py_ssize_t saved_size(self, const int64_t* counters, const Config* c) except -1:
         if not (0 <= counters[4] <= FLOWS_MAX and 0 <= counters[5] <= FOREIGN_MAX
                 and 0 <= counters[6] <= HELD_MAX and 0 <= counters[7] <= c.trades
                 and 0 <= counters[8] <= c.seen and 0 <= counters[9] <= c.seen

@@ -235,6 +235,13 @@ class AccountProjection:
         """Config and memory; equal states give equal bytes."""
         return msgspec.json.encode((self.config, self._open), order="sorted")
 
+    def under(self, config: AccountConfig) -> AccountProjection:
+        """The same memory under other settings."""
+        projection = AccountProjection(config)
+        projection._open = self._open
+        projection.known = projection._figures()
+        return projection
+
     @classmethod
     def restore(cls, saved: bytes) -> AccountProjection:
         """A projection in the saved state; msgspec.DecodeError when the bytes are not one."""

@@ -184,6 +184,13 @@ class Names:
         in_use = max(map(len, (self.trades, self.intents, self.venue_ids, self.orders)))
         self.limit = max(NAMES_MIN, 2 * in_use)
 
+    def copy_from(self, other: Names) -> None:
+        """Know the same."""
+        self.limit = other.limit
+        self.trades, self.intents = dict(other.trades), dict(other.intents)
+        self.assets, self.venue_ids = dict(other.assets), dict(other.venue_ids)
+        self.clients, self.orders = dict(other.clients), dict(other.orders)
+
     def venue_id(self, key: int) -> str:
         """The venue order id with this key."""
         if key == 0:

@@ -65,6 +65,8 @@ from dita.refusals import EXPECTED, FREEZE_CAUSES, field_of, value_of
 from dita.transitions import RULES, TRANSITIONS
 from dita.units import format_money, format_quantity
 
+#: Which tables a saved state is made of: two kernels with the same one can read each other's.
+LAYOUT: Final = hashlib.blake2b(repr(_kernel.LAYOUT).encode(), digest_size=6).hexdigest()
 #: An ENTER is refused when the newest balance is older than this (design §7).
 BALANCE_MAX_AGE_MS: Final = 60_000
 _DUST: Final = 2
@@ -117,6 +119,9 @@ class KernelConfig(msgspec.Struct, frozen=True, kw_only=True):
     balance_max_age_ms: int = 0
     figure_tolerance: int = 10**16
     seed: int = 0
+    #: Epochs that this one goes on from, oldest first: number, and the last own order that was of
+    #: it.  Their client order ids stay as they were.
+    earlier: tuple[tuple[int, int], ...] = ()
 
     @classmethod
     def for_trading(
@@ -461,7 +466,7 @@ class ExecutionKernel:
     def index_clients(self) -> None:
         """Rebuild the map of client order ids; after a batch or a restore."""
         self._names.orders = {
-            order[0]: self._client_id(order[2], order[3], order[11])
+            order[0]: self._client_id(order[0], order[2], order[3], order[11])
             for trade in self._core.trades()
             for order in self._orders_of(trade)
             if not order[10]  # a close that was not ours has no client id of ours
@@ -473,12 +478,14 @@ class ExecutionKernel:
         found = (self._core.order(order_no) for order_no in trade[19])
         return [order for order in found if order is not None]
 
-    def _client_id(self, intent_key: int, trade_no: int, child: int) -> str:
+    def _client_id(self, order_no: int, intent_key: int, trade_no: int, child: int) -> str:
         # An exit that no intent asked for (a recovery slot's) is named after its trade.
         intent_id = (
             self._names.intents.get(intent_key, "") if intent_key else f"recovery:{trade_no}"
         )
-        return client_order_id(self.config.namespace, self.config.epoch, intent_id, child)
+        earlier = (epoch for epoch, last in self.config.earlier if order_no <= last)
+        epoch = next(earlier, self.config.epoch)
+        return client_order_id(self.config.namespace, epoch, intent_id, child)
 
     # -- out ---------------------------------------------------------------------------------------
 
@@ -518,7 +525,7 @@ class ExecutionKernel:
         names = self._names
         known = names.orders.get(order_no)
         if known is None:
-            known = self._client_id(intent_key, trade_no, child)
+            known = self._client_id(order_no, intent_key, trade_no, child)
             names.orders[order_no] = known
             names.clients[known] = order_no
             if len(names.orders) > names.limit:
@@ -616,6 +623,16 @@ class ExecutionKernel:
     def now_ms(self) -> int:
         """Time of the newest applied input."""
         return self._core.now_ms
+
+    @property
+    def order_seq(self) -> int:
+        """Own orders made; the number of the newest one."""
+        return self._core.order_seq
+
+    @property
+    def last_fill_ms(self) -> int:
+        """Time of the newest fill by the venue's clock; 0 for none."""
+        return self._core.last_fill_ms
 
     @property
     def due_ms(self) -> int:
@@ -810,6 +827,11 @@ class ExecutionKernel:
         raw = self._core.slot(slot_id)
         return raw[11], raw[13], raw[14]
 
+    def slot_fill_ms(self, slot_id: int) -> int:
+        """When a slot's position changed last by a fill that is known, by the venue's clock; 0 for
+        never."""
+        return int(self._core.slot(slot_id)[16])
+
     def judge(self, pending: bool, unexplained: bool) -> bool:
         """Hand the account's judgement to the core; True when it changed the freeze."""
         return self._core.judge(pending, unexplained)
@@ -828,8 +850,40 @@ class ExecutionKernel:
 
     def save(self) -> bytes:
         """The full state; equal states give equal bytes."""
-        config = msgspec.json.encode(self.config)
+        config = _config_bytes(self.config)
         return msgspec.msgpack.encode(_Saved(config, self._core.save(), *self._names_in_use()))
+
+    def copy_from(self, other: ExecutionKernel) -> None:
+        """Be in the same state as another kernel.  OperatorError for one of another configuration.
+
+        A fraction of what ``save`` takes: nothing is put in order and nothing is packed.
+        """
+        if self.config != other.config:
+            raise OperatorError(
+                "kernel not copied", expected=str(self.config), found=str(other.config)
+            )
+        self._core.copy_from(other._core)
+        self._names.copy_from(other._names)
+
+    @classmethod
+    def carried(cls, saved: bytes, config: KernelConfig) -> ExecutionKernel:
+        """A kernel that goes on from another's saved state under its own settings.
+
+        ``config.earlier`` has to name the other's epoch.  OperatorError when a slot is in use
+        there, or when it has more slots than this may.
+        """
+        try:
+            state = msgspec.msgpack.decode(saved, type=_Saved)
+            kernel = cls(config)
+            kernel._core.carry(state.core)
+        except (msgspec.DecodeError, BadField) as bad:
+            raise OperatorError(
+                "saved state refused",
+                expected="the state of a kernel that is flat and has no more slots",
+                found=str(bad),
+            ) from bad
+        kernel._take_names((state.trades, state.intents, state.assets, state.venue_ids))
+        return kernel
 
     @classmethod
     def restore(cls, saved: bytes) -> ExecutionKernel:
@@ -860,6 +914,13 @@ class ExecutionKernel:
         k = self.ledger()
         money = (k.realized, k.trueup, k.fees, k.funding, k.transfers, k.adjustments, k.foreign)
         return hashlib.sha256(repr((trades, slots, money)).encode()).hexdigest()
+
+
+def _config_bytes(config: KernelConfig) -> bytes:
+    fields = msgspec.structs.asdict(config)
+    if not config.earlier:
+        del fields["earlier"]
+    return msgspec.json.encode(fields)
 
 
 def _economic(o: tuple[Any, ...]) -> tuple[Any, ...]:

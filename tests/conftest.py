@@ -13,7 +13,12 @@ from importlib.metadata import entry_points
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support.bad_night import written_day
+from support.poison import poison
+from support.serve_station import station
 from typer.testing import CliRunner, Result
+
+__all__ = ["poison", "station", "written_day"]  # fixtures for every test
 
 settings.register_profile(
     "default",

@@ -11,7 +11,8 @@ from typing import Final, NamedTuple
 
 from dita import _journal
 from dita.errors import SettingsError
-from dita.journal.records import UPCASTERS
+from dita.journal.records import LATE_MARK_BYTES, UPCASTERS, Mark, mark_of
+from dita.journal.segments import SEGMENT_HEADER
 
 #: Kinds of records that hold an input.
 INPUTS: Final = frozenset({_journal.INPUT, _journal.QUARANTINE})
@@ -96,6 +97,29 @@ class Chunk(NamedTuple):
                 self.inputs[place : place + _journal.INPUT_SIZE] = payload[: _journal.INPUT_SIZE]
                 found.append((len(found), index))
         return found
+
+
+def first_records(data: bytes, name: str, count: int) -> list[tuple[int, bytes]]:
+    """(kind, payload) of a journal's first records, none of which is an input; fewer when that is
+    all there is."""
+    notes, named = array("Q", bytes(16 * count)), array("I", bytes(8))
+    inputs = bytearray(_journal.INPUT_SIZE)
+    *_, noted, _, _, _, _ = _journal.scan(
+        data, SEGMENT_HEADER.size, 1, 0, inputs=inputs, notes=notes, named=named, until=count + 1
+    )
+    chunk = Chunk(name, data, 1, notes, noted, inputs, 0, named, 0, 0, False)
+    return [chunk.payload(index) for index in range(noted)]
+
+
+def late_mark(data: bytes, end: int, seq: int) -> Mark | None:
+    """The sound MARK ``seq`` that ends there, if it says which record it is about."""
+    start = end - _journal.HEADER_SIZE - LATE_MARK_BYTES
+    if start < 0:
+        return None
+    length, number = int.from_bytes(data[start : start + 4], "little"), data[start + 8 : start + 16]
+    if length != LATE_MARK_BYTES or int.from_bytes(number, "little") != seq:
+        return None
+    return mark_of(bytes(data[start + _journal.HEADER_SIZE : end]))
 
 
 class Tail(NamedTuple):

@@ -17,10 +17,7 @@ from queue import SimpleQueue
 from typing import Final
 
 from dita.clock import Clock, SystemClock
-from dita.engine import Engine
-from dita.errors import KernelFault
 from dita.journal.latency import CommitLatency, Latencies
-from dita.journal.snapshots import Snapshot, SnapshotStore
 from dita.journal.writer import Journal
 
 #: A disk is quick while each sync takes at most this long.
@@ -83,25 +80,6 @@ class GroupCommit:
         """How long commits have taken lately; one that hangs is in it too."""
         since_ns = self._waiters[0][1] if self._waiters else None
         return self._latencies.figures(self._clock.monotonic_ns(), since_ns)
-
-    async def snapshot(self, store: SnapshotStore, seq: int, engine: Engine) -> Snapshot:
-        """Save the engine's state, in which everything up to ``seq`` is applied.
-
-        It is taken as of the newest record, marked in the journal, and written once it is durable;
-        the loop waits for no disk.
-        """
-        if seq > self.journal.last_seq:
-            raise KernelFault(
-                "a snapshot of the future",
-                expected=f"at most {self.journal.last_seq}",
-                found=f"{seq}",
-            )
-        snapshot = Snapshot.of(engine, self.journal)
-        self.journal.append_mark(snapshot.state_hash)
-        await self.commit()
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, store.write, snapshot)
-        return snapshot
 
     def close(self) -> None:
         """End the thread; what was not committed stays with the journal."""

@@ -1,11 +1,19 @@
-"""How writing a journal fails, in words: full, which can be mended, or broken, which ends all.
+"""How a journal fails, in words: full, which can be mended, or broken, which ends all.
 
-The writer raises these; what they do to trading is the caller's matter.
+Reader and writer raise these; what they do to trading is the caller's matter.
 """
 
 from __future__ import annotations
 
-from dita.errors import ExitCode, JournalFault, OperatorError
+from typing import Final
+
+from dita.errors import ExitCode, JournalFault, OperatorError, SettingsError
+
+REBUILD: Final = (
+    "nothing was changed; close positions with `pink-ctl flatten --emergency --config FILE`, then"
+    " `pink-ctl journal retire --config FILE --reason WHY --apply` sets this journal aside for a"
+    " new one (runbooks/journal.md)"
+)
 
 
 class JournalFull(OperatorError):
@@ -40,3 +48,23 @@ def cannot_be_written(directory: str, last_seq: int, found: str) -> JournalFault
 def takes_nothing(found: str) -> JournalFault:
     """Something had failed before."""
     return JournalFault("the journal takes nothing any more", found=found, action="start again")
+
+
+def damaged(path: str, offset: int, seq: int, found: str) -> JournalFault:
+    """What was synced is not as it was."""
+    return JournalFault(
+        f"the journal is damaged at record {seq}",
+        expected=f"record {seq} in {path} at byte {offset}",
+        found=found,
+        action=REBUILD,
+    )
+
+
+def of_another_namespace(ours: str, found: str) -> SettingsError:
+    """Somebody else's journal."""
+    return SettingsError(
+        "the journal belongs to another namespace",
+        expected=ours,
+        found=found,
+        action="correct the namespace or the journal's directory",
+    )

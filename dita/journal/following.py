@@ -14,10 +14,12 @@ from typing import Final, NamedTuple
 from dita import _journal
 from dita.contracts import KernelIntent, VenueEvent
 from dita.engine import Engine, Outcome
-from dita.errors import ENGINE_FAULTS
+from dita.errors import ENGINE_FAULTS, JournalFault
 from dita.journal.chunks import INPUTS, Chunk
 from dita.journal.reader import JournalReader
 from dita.journal.records import Entry, Input, Note
+from dita.journal.resuming import SyncedReader
+from dita.journal.snapshots import Snapshot, SnapshotStore
 from dita.kernel import ExecutionKernel
 
 _INPUT_SIZE, _OUTCOME_SIZE = ExecutionKernel.record_sizes()
@@ -110,6 +112,63 @@ class Follower:
         return Step(
             entry.seq, record, self.engine.apply(record, self.engine.kernel.unpacked(packed))
         )
+
+
+class Followed:
+    """A journal that is followed from another process, with snapshots of the follower's own.
+
+    It goes on from its newest snapshot, through what was synced since, and so on at each ``news``.
+    """
+
+    def __init__(
+        self,
+        reader: SyncedReader,
+        snapshots: SnapshotStore,
+        choose: Callable[[list[Look]], list[int]],
+    ) -> None:
+        self._reader = reader
+        self._snapshots = snapshots
+        engine, self._begun = self._state()
+        self._follower = Follower(engine, choose)
+        self._follower.reached = self._begun
+
+    def _state(self) -> tuple[Engine, int]:
+        """The newest state that is known of this journal, and the record it is after."""
+        reader = self._reader
+        for snapshot in self._snapshots.sound():
+            if snapshot.epoch == reader.report.epoch:
+                return snapshot.engine(), snapshot.seq
+        if not reader.is_archived:
+            return reader.epoch.engine(), 0
+        raise JournalFault(
+            "what came before the segments that are here is not known to this follower",
+            expected=f"a snapshot of record {reader.first_seq - 1} or later in"
+            f" {self._snapshots.directory}",
+            found="; ".join(self._snapshots.problems) or "none",
+            action=f"copy the archived segments back into {reader.directory}",
+        )
+
+    @property
+    def engine(self) -> Engine:
+        """The state after record ``reached``."""
+        return self._follower.engine
+
+    @property
+    def reached(self) -> int:
+        """The newest record that was gone through."""
+        return self._follower.reached
+
+    def news(self) -> Iterator[Step]:
+        """What was synced since the last time.  It has to be gone through to its end.
+
+        JournalReplaced, OtherRules, JournalFault.
+        """
+        if self._reader.refresh() > self.reached:
+            yield from self._follower.follow(self._reader, self.reached + 1)
+
+    def save(self) -> None:
+        """Keep the state, to go on from after a restart.  SnapshotFailed."""
+        self._snapshots.write(Snapshot.at(self.engine, self.reached, self._reader.report.epoch))
 
 
 def _stops(chunk: Chunk, chosen: list[int]) -> list[tuple[int, int]]:

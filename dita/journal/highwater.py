@@ -25,6 +25,7 @@ from dita.clock import BootClock
 from dita.contracts import Record
 from dita.errors import JournalFault
 from dita.journal.disk import Disk, publish, write_all
+from dita.journal.segments import SEGMENT_NAME, name_of
 
 SUFFIX: Final = ".high-water"
 
@@ -83,6 +84,11 @@ class HighWater(Record, frozen=True, kw_only=True):
     segment: int
     end: int
     resume: ResumePoint
+
+    @property
+    def place(self) -> str:
+        """Where that record ended, in words."""
+        return f"{name_of(SEGMENT_NAME, self.segment)} up to byte {self.end}"
 
     def slot(self, generation: int = 0) -> bytes:
         """As it is stored."""

@@ -7,7 +7,9 @@ the same state.  Commands call this.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any, Final, TextIO, TypeVar
@@ -37,7 +39,8 @@ from dita.errors import OperatorError, one_line, shown
 from dita.journal.disk import Disk, OsDisk
 from dita.journal.highwater import SUFFIX
 from dita.journal.reader import JournalReader
-from dita.journal.records import Entry, Epoch, Input, Mark, Note
+from dita.journal.records import Carried, Close, Entry, Epoch, Input, Mark, Note, close_payload
+from dita.journal.rules import OF_BEFORE, Rules
 from dita.journal.writer import SEGMENT_BYTES, Journal
 from dita.kernel import ExecutionKernel, KernelConfig
 from dita.units import format_money, parse_money
@@ -131,15 +134,22 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     def of(cls, entry: Entry) -> _Line:
         record = entry.record
         if isinstance(record, Mark):
-            return cls(entry.seq, "mark", {"state_hash": record.state_hash})
+            return cls(entry.seq, "mark", _plain(record))
         if isinstance(record, Note):
             return cls(entry.seq, "note", _plain(record, brief=False))
+        if isinstance(record, Carried):
+            return cls(entry.seq, "carried", {"data": b64encode(record.data).decode()})
+        if isinstance(record, Close):
+            return cls(entry.seq, "close", msgspec.to_builtins(record))
         if isinstance(record, Epoch):
             parts = {
                 "kernel": _plain(record.kernel, brief=False),
                 "account": _plain(record.account, brief=False),
             }
-            return cls(entry.seq, "epoch", {"created_ms": record.created_ms, **parts})
+            of = {"rules": _plain(record.rules, brief=False)} if record.rules.version else {}
+            if record.before is not None:
+                of["before"] = msgspec.to_builtins(record.before)
+            return cls(entry.seq, "epoch", {"created_ms": record.created_ms, **parts, **of})
         kind = "event" if isinstance(record, VenueEvent) else "intent"
         if entry.quarantines:
             kind = "quarantine"
@@ -151,7 +161,16 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
         kernel = _struct(self.record["kernel"], KernelConfig)
         account = _struct(self.record["account"], AccountConfig)
         created_ms = msgspec.convert(self.record["created_ms"], type=int, strict=True)
-        return Epoch(created_ms=created_ms, kernel=kernel, account=account)
+        rules = _struct(self.record["rules"], Rules) if "rules" in self.record else OF_BEFORE
+        before = msgspec.convert(self.record.get("before"), type=Close | None, strict=True)
+        return Epoch(
+            created_ms=created_ms, kernel=kernel, account=account, rules=rules, before=before
+        )
+
+    def piece(self) -> bytes:
+        if self.type != "carried":
+            raise ValueError(f"expected a piece of the state, found {shown(self.type)}")
+        return b64decode(self.record["data"], validate=True)
 
 
 def export_json(journal: JournalReader, stream: TextIO, from_seq: int = 1) -> int:
@@ -231,11 +250,18 @@ def _build(stream: TextIO, aside: str, segment_bytes: int, identity: bytes, disk
     journal: Journal | None = None
     number = 0
     try:
-        for number, text in enumerate(_lines(stream), 1):
+        lines = enumerate(_lines(stream), 1)
+        for number, text in lines:
             line = decode(text)
             if journal is None:
+                epoch = line.epoch()
+                pieces = epoch.before.pieces if epoch.before is not None else 0
+                following = [decode(more) for number, more in itertools.islice(lines, pieces)]
+                carried = b"".join(each.piece() for each in following)
+                epoch = msgspec.structs.replace(epoch, carried=carried)
                 journal = Journal._locked(aside, disk, segment_bytes, _Unknown(), identity)
-                journal._start(line.epoch(), 0, 0)
+                journal._start(epoch, 0, 0)
+                line = following[-1] if following else line
             else:
                 _take_line(journal, kernel, line)
             if line.seq != journal.last_seq:
@@ -281,10 +307,18 @@ class _Unknown:
 
 def _take_line(journal: Journal, kernel: ExecutionKernel, line: _Line) -> None:
     if line.type == "mark":
-        journal.append_mark(line.record["state_hash"])
+        of = msgspec.convert(line.record.get("of", 0), type=int, strict=True)
+        journal.append_mark(line.record["state_hash"], of)
         return
     if line.type == "note":
         journal.append_note(msgspec.convert(line.record, type=Note, strict=True))
+        return
+    if line.type == "carried":
+        journal._append_other(_journal.CARRIED, line.piece(), "a state")
+        return
+    if line.type == "close":
+        close = msgspec.convert(line.record, type=Close, strict=True)
+        journal._append_other(_journal.CLOSE, close_payload(close), "an end")
         return
     if line.type not in _KINDS:
         raise ValueError(f"expected {', '.join(_KINDS)}, note or mark, found {shown(line.type)}")

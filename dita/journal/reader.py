@@ -12,12 +12,23 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from dita import _journal
 from dita.engine import Engine
 from dita.errors import JournalFault, KernelFault, OperatorError
-from dita.journal.chunks import WINDOW_BYTES, Chunk, Tail, Window
+from dita.journal.chunks import (
+    INPUTS,
+    RECORD_BYTES_MAX,
+    WINDOW_BYTES,
+    Chunk,
+    Tail,
+    Window,
+    first_records,
+    late_mark,
+)
 from dita.journal.disk import Disk, OsDisk
+from dita.journal.failing import REBUILD, damaged
 from dita.journal.highwater import HighWater, HighWaterFile
 from dita.journal.names import teach
 from dita.journal.records import (
@@ -26,8 +37,9 @@ from dita.journal.records import (
     Mark,
     decode_texts,
     epoch_of,
-    note_of,
+    other_of,
     record_of,
+    told_ms,
 )
 from dita.journal.report import Report
 from dita.journal.segments import (
@@ -40,11 +52,6 @@ from dita.journal.segments import (
     read_header,
 )
 
-_REBUILD: Final = (
-    "nothing was changed; close positions with `pink-ctl flatten --emergency --config FILE`, then"
-    " `pink-ctl journal retire --config FILE --reason WHY --apply` sets this journal aside for a"
-    " new one (runbooks/journal.md)"
-)
 _CHUNK_INPUTS: Final = 4_096
 _CHUNK_RECORDS: Final = 2 * _CHUNK_INPUTS
 
@@ -61,6 +68,8 @@ class JournalReader:
         self._ends: dict[str, int] = {}  # by segment: where its records end
         #: Inputs that broke an invariant, ascending: a record behind each one says so.
         self._quarantined: list[int] = []
+        #: Marks that came later than the record they are about, oldest first.
+        self._late_marks: list[Mark] = []
         #: Number of the newest input; 0 for none.
         self.newest_input = 0
         self._epoch: Epoch | None = None
@@ -92,6 +101,12 @@ class JournalReader:
                 action=f"copy the archived segments back into {self.directory}",
             )
         return self._epoch
+
+    def hold_to_rules(self) -> None:
+        """OtherRules when other rules than these wrote it.  Of what was archived only a snapshot
+        says which they were."""
+        if self._epoch is not None:
+            self._epoch.rules.hold(f"journal {self._epoch.number} in {self.directory}")
 
     @property
     def is_archived(self) -> bool:
@@ -136,6 +151,7 @@ class JournalReader:
             missing = f"{name_of(SEGMENT_NAME, found[0])} is the first segment here"
             raise self._damage(name_of(SEGMENT_NAME, self._oldest), 0, self._oldest, missing)
         self._segments, self._quarantined, self.newest_input = [], [], 0
+        self._late_marks = []
         tail = Tail(0, found[0], -1, 0, 0)
         for number in found:
             is_last = number == found[-1]
@@ -212,12 +228,15 @@ class JournalReader:
             local = window.place(at)
             stop = marked + 1 if seq <= marked else 0
             why, end, seq, crc, found, *_, newest_input = _journal.scan(
-                window.data, local, seq, crc, until=stop, stop_at_quarantine=True
-            )
+                window.data, local, seq, crc, until=stop, stop_at_quarantine=True,
+                stop_at_mark=True,
+            )  # fmt: skip
             at, synced = window.start + end, max(synced, found)
             self.newest_input = newest_input or self.newest_input
             if why == _journal.AT_QUARANTINE:
                 self._quarantined.append(self.newest_input)
+            if why == _journal.AT_MARK and (late := late_mark(window.data, end, seq - 1)):
+                self._late_marks.append(late)
             if self._high and seq == stop and crc != self._high.crc:
                 raise self._damage(segment.name, at, marked, (
                     "another record of that number than was synced: another history of this"
@@ -249,11 +268,9 @@ class JournalReader:
         return at + _journal.used(rest, 0)
 
     def _who_vouches(self, synced: int) -> str:
-        high = self._high
-        if high is None or high.seq < synced:
+        if self._high is None or self._high.seq < synced:
             return f"{synced} was synced (a snapshot has it)"
-        segment = name_of(SEGMENT_NAME, high.segment)
-        return f"{synced} was synced, the last one, in {segment} up to byte {high.end}"
+        return f"{synced} was synced, the last one, in {self._high.place}"
 
     def _path(self, name: str) -> str:
         return f"{self.directory}/{name}"
@@ -275,19 +292,21 @@ class JournalReader:
         return segment
 
     def _read_epoch(self, name: str) -> Epoch:
-        data = self._read(name, 0, WINDOW_BYTES)
-        notes, named = array("Q", bytes(16)), array("I", bytes(8))
-        inputs = bytearray(_journal.INPUT_SIZE)
-        _, _, seq, *_ = _journal.scan(
-            data, SEGMENT_HEADER.size, 1, 0, inputs=inputs, notes=notes, named=named
-        )
-        if seq == 2:
-            chunk = Chunk(name, data, 1, notes, 1, inputs, 0, named, 0, notes[1] >> 40, False)
-            kind, payload = chunk.payload(0)
-            if kind == _journal.EPOCH:
-                epoch: Epoch = self._decoded(epoch_of, payload, name, 1)
-                return epoch
-        raise self._damage(name, SEGMENT_HEADER.size, 1, "no record that says whose this is")
+        """The first record, and behind it the state that it goes on from, if there is one."""
+        found = first_records(self._read(name, 0, WINDOW_BYTES), name, 1)
+        if not found or found[0][0] != _journal.EPOCH:
+            what = "no record that says whose this is"
+            raise self._damage(name, SEGMENT_HEADER.size, 1, what)
+        epoch: Epoch = self._decoded(epoch_of, found[0][1], name, 1)
+        if epoch.before is None:
+            return epoch
+        pieces = epoch.before.pieces
+        data = self._read(name, 0, (pieces + 1) * RECORD_BYTES_MAX)
+        found = first_records(data, name, pieces + 1)[1:]
+        if [kind for kind, _ in found] != [_journal.CARRIED] * pieces:
+            what = f"{len(found)} of the {pieces} pieces of the state before it"
+            raise self._damage(name, SEGMENT_HEADER.size, 2, what)
+        return replace(epoch, carried=b"".join(payload for _, payload in found))
 
     def _decoded(self, decode: Callable[..., Any], payload: bytes, name: str, seq: int) -> Any:
         try:
@@ -297,12 +316,7 @@ class JournalReader:
             raise self._damage(name, 0, seq, found) from bad
 
     def _damage(self, name: str, offset: int, seq: int, found: str) -> JournalFault:
-        return JournalFault(
-            f"the journal is damaged at record {seq}",
-            expected=f"record {seq} in {self.directory}/{name} at byte {offset}",
-            found=found,
-            action=_REBUILD,
-        )
+        return damaged(f"{self.directory}/{name}", offset, seq, found)
 
     # -- reading what is there ---------------------------------------------------------------------
 
@@ -319,7 +333,7 @@ class JournalReader:
                 expected=f"records from {self.first_seq} to {self._until - 1}",
                 found=f"{from_seq} to {until - 1}: a snapshot or a cursor is older or newer than"
                 " the journal",
-                action="bring the missing segments back; else: " + _REBUILD,
+                action="bring the missing segments back; else: " + REBUILD,
             )
         hidden = [n for n in self._quarantined if from_seq <= n < until] if applied else []
         for start, end in zip([from_seq, *(n + 1 for n in hidden)], [*hidden, until], strict=True):
@@ -332,11 +346,15 @@ class JournalReader:
             if from_seq < min(end, until) and segment.first_seq < until:
                 yield from self._walk_segment(segment, from_seq, min(end, until), stop_at_mark)
 
+    def _start_in(self, segment: Segment, from_seq: int) -> tuple[int, int, int]:
+        """Where a walk to a record begins: byte, number, and the checksum before it."""
+        return SEGMENT_HEADER.size, segment.first_seq, segment.previous
+
     def _walk_segment(
         self, segment: Segment, from_seq: int, until: int, stop_at_mark: bool
     ) -> Iterator[Chunk]:
         window = self._window(segment.name, self._ends[segment.name])
-        at, seq, crc = SEGMENT_HEADER.size, segment.first_seq, segment.previous
+        at, seq, crc = self._start_in(segment, from_seq)
         inputs = bytearray(_CHUNK_INPUTS * _journal.INPUT_SIZE)
         notes = array("Q", bytes(16 * _CHUNK_RECORDS))
         named = array("I", bytes(8 * _CHUNK_INPUTS))
@@ -361,7 +379,8 @@ class JournalReader:
 
     def chunks(self, from_seq: int) -> Iterator[Chunk]:
         """What is applied from a number on, in pieces, for whoever applies many at once; marks and
-        notes are among it."""
+        notes are among it.  OtherRules when it was written by another release's."""
+        self.hold_to_rules()
         return self._walk(from_seq, self._until, applied=True)
 
     def entry(self, chunk: Chunk, index: int) -> Entry:
@@ -381,14 +400,9 @@ class JournalReader:
 
     def _entry(self, chunk: Chunk, index: int, seq: int, time_ms: int) -> Entry:
         kind, payload = chunk.payload(index)
-        if kind == _journal.MARK:
-            return Entry(seq, time_ms, Mark(payload.hex()))
-        if kind == _journal.EPOCH:
-            epoch = self._decoded(epoch_of, payload, chunk.segment, seq)
-            return Entry(seq, epoch.created_ms, epoch)
-        if kind == _journal.NOTE:
-            note = self._decoded(note_of, payload, chunk.segment, seq)
-            return Entry(seq, note.time_ms, note)
+        if kind not in INPUTS:
+            other = self._decoded(lambda p: other_of(kind, p), payload, chunk.segment, seq)
+            return Entry(seq, told_ms(other) or time_ms, other)
         packed, texts = payload[: _journal.INPUT_SIZE], payload[_journal.INPUT_SIZE :]
         record = self._decoded(lambda t: record_of(packed, t), texts, chunk.segment, seq)
         quarantines = kind == _journal.QUARANTINE
@@ -402,8 +416,20 @@ class JournalReader:
         stands.  A KernelFault from the engine is an input that breaks an invariant; when that is
         the newest record, its quarantine was not yet written when the process died.
         """
+        self.hold_to_rules()
+        done, at, end = 0, from_seq, until or self._until
+        for mark in self._late_marks:
+            if at <= mark.of + 1 <= end:
+                done += self._replay_part(engine, at, mark.of + 1)
+                at = mark.of + 1
+                self._hold_to_mark(engine, mark.state_hash, at)
+        done += self._replay_part(engine, at, end)
+        engine.kernel.index_clients()
+        return done
+
+    def _replay_part(self, engine: Engine, from_seq: int, until: int) -> int:
         done = 0
-        for chunk in self._walk(from_seq, until or self._until, applied=True, stop_at_mark=True):
+        for chunk in self._walk(from_seq, until, applied=True, stop_at_mark=True):
             names = chunk.bring_up_to_date()
             if chunk.inputs_count:
                 inputs = memoryview(chunk.inputs)[: chunk.inputs_count * _journal.INPUT_SIZE]
@@ -411,20 +437,20 @@ class JournalReader:
                 teach(engine.kernel, chunk, names, outcomes, self._texts)
                 done += count
             if chunk.at_mark:
-                self._check_mark(engine, chunk)
-        engine.kernel.index_clients()
+                seq = chunk.first_seq + chunk.noted - 1
+                mark = self._entry(chunk, chunk.noted - 1, seq, 0).record
+                if isinstance(mark, Mark) and not mark.of:
+                    self._hold_to_mark(engine, mark.state_hash, seq)
         return done
 
     def _texts(self, chunk: Chunk, payload: bytes) -> Any:
         return self._decoded(decode_texts, payload, chunk.segment, 0)
 
-    def _check_mark(self, engine: Engine, chunk: Chunk) -> None:
-        seq = chunk.first_seq + chunk.noted - 1
-        expected = chunk.payload(chunk.noted - 1)[1].hex()
+    def _hold_to_mark(self, engine: Engine, expected: str, before: int) -> None:
         found = engine.state_hash()
         if found != expected:
             raise KernelFault(
-                f"replay differs from what was live, before record {seq}",
+                f"replay differs from what was live, before record {before}",
                 expected=f"state hash {expected}",
                 found=found,
                 action="use the release that wrote the journal; report it with the journal",

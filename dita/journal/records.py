@@ -6,6 +6,7 @@ fields that mean nothing for its kind.  Reader and writer call this; it knows no
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
@@ -34,6 +35,7 @@ from dita.contracts import (
 )
 from dita.engine import Engine
 from dita.errors import BadField
+from dita.journal.rules import OF_BEFORE, Rules
 from dita.kernel import KernelConfig
 from dita.units import MONEY_MAX
 
@@ -51,6 +53,11 @@ def _from_version_1(kind: int, payload: bytes) -> bytes:
     """Inputs had 256 bytes: no deadline, no position side, no error code of the venue's."""
     return payload[:256] + bytes(8) + payload[256:] if kind == _journal.INPUT else payload
 
+
+MARK_BYTES: Final = 32
+PIECE_BYTES: Final = 3_900
+#: And of one that says which record it is about.
+LATE_MARK_BYTES: Final = 40
 
 #: Payload version → (kind, payload) → payload of the next version.
 UPCASTERS: dict[int, Callable[[int, bytes], bytes]] = {1: _from_version_1}
@@ -70,12 +77,43 @@ _encode = msgspec.msgpack.Encoder().encode
 decode_texts = msgspec.msgpack.Decoder(list[str | dict[str, str]]).decode
 
 
+class Close(Record, frozen=True, kw_only=True):
+    """How an epoch ended: its last record, and part of the first one of the next.
+
+    The records right before it hold the state, packed and in ``pieces``; the next epoch has them
+    right behind its first record.
+    """
+
+    epoch: int
+    next_epoch: int
+    #: Its own number, the last one.
+    seq: int
+    state_hash: str
+    pieces: int
+    time_ms: int
+    operator: str
+    reason: str
+    rules: Rules = Rules()
+
+    def state_of(self, carried: bytes) -> bytes:
+        """The saved state.  ValueError when it is not the one that this epoch ended in."""
+        saved = zlib.decompress(carried)
+        if Engine.restore(saved).state_hash() != self.state_hash:
+            raise ValueError("the carried state is another one than the epoch ended in")
+        return saved
+
+
 class Epoch(Record, frozen=True, kw_only=True):
     """Whose journal this is; its first record, never changed."""
 
     created_ms: int
     kernel: KernelConfig
     account: AccountConfig
+    rules: Rules = Rules()
+    #: How the epoch before this one ended; None for a beginning from nothing.
+    before: Close | None = None
+    #: The state that it goes on from, as ``Close`` describes it.
+    carried: bytes = b""
 
     @property
     def namespace(self) -> str:
@@ -88,14 +126,24 @@ class Epoch(Record, frozen=True, kw_only=True):
         return self.kernel.epoch
 
     def engine(self) -> Engine:
-        """An engine as it was before the first input."""
-        return Engine(self.kernel, self.account)
+        """An engine as it was before the first input.  OtherRules when it was another release's."""
+        self.rules.hold(f"journal {self.number}")
+        if self.before is None:
+            return Engine(self.kernel, self.account)
+        return Engine.carried(self.before.state_of(self.carried), self.kernel, self.account)
 
 
 class Mark(Record, frozen=True):
-    """The state's hash after every record before this one."""
+    """The state's hash after every record before this one, or up to record ``of``."""
 
     state_hash: str
+    of: int = 0
+
+
+class Carried(Record, frozen=True):
+    """A piece of the state that the next epoch goes on from."""
+
+    data: bytes
 
 
 class Note(Record, frozen=True):
@@ -115,7 +163,7 @@ class Entry(NamedTuple):
 
     seq: int
     time_ms: int
-    record: Input | Mark | Epoch | Note
+    record: Input | Mark | Epoch | Note | Carried | Close
     #: Own order number that a client order id stood for when the input came; 0 for none.
     order_no: int = 0
     #: It broke an invariant and is not part of the state: a record behind it says so.
@@ -128,17 +176,62 @@ def epoch_payload(epoch: Epoch) -> bytes:
     """The first record's payload."""
     # The configurations as JSON within: money passes 64 bits, which msgpack cannot hold.
     kernel, account = msgspec.json.encode(epoch.kernel), msgspec.json.encode(epoch.account)
-    return _encode((epoch.created_ms, kernel, account))
+    before = None if epoch.before is None else msgspec.to_builtins(epoch.before)
+    rules = msgspec.to_builtins(epoch.rules)
+    return _encode((epoch.created_ms, kernel, account, rules, before))
+
+
+def pieces_of(state: bytes) -> list[bytes]:
+    """A saved state packed, in pieces that records can hold."""
+    return split(zlib.compress(state, 6))
+
+
+def split(packed: bytes) -> list[bytes]:
+    """The same pieces, from what was put together."""
+    return [packed[at : at + PIECE_BYTES] for at in range(0, len(packed), PIECE_BYTES)]
+
+
+def close_payload(close: Close) -> bytes:
+    """The last record's payload."""
+    return _encode(msgspec.to_builtins(close))
+
+
+def close_of(payload: bytes) -> Close:
+    """And back."""
+    return msgspec.msgpack.decode(payload, type=Close)
 
 
 def epoch_of(payload: bytes) -> Epoch:
-    """And back."""
-    created_ms, kernel, account = msgspec.msgpack.decode(payload, type=tuple[int, bytes, bytes])
-    return Epoch(
-        created_ms=created_ms,
-        kernel=msgspec.json.decode(kernel, type=KernelConfig),
-        account=msgspec.json.decode(account, type=AccountConfig),
-    )
+    """And back.  OtherRules when a newer release wrote it so that it cannot be read here."""
+    created_ms, kernel, account, *more = msgspec.msgpack.decode(payload)
+    rules = msgspec.convert(more[0], type=Rules) if more else OF_BEFORE
+    before = msgspec.convert(more[1], type=Close | None) if len(more) > 1 else None
+    try:
+        return Epoch(
+            created_ms=msgspec.convert(created_ms, type=int),
+            kernel=msgspec.json.decode(kernel, type=KernelConfig),
+            account=msgspec.json.decode(account, type=AccountConfig),
+            rules=rules,
+            before=before,
+        )
+    except msgspec.MsgspecError:
+        rules.hold(f"journal {created_ms}")
+        raise
+
+
+def mark_payload(state_hash: str, of: int) -> bytes:
+    """A mark's payload; ``of`` 0: of every record before it."""
+    payload = bytes.fromhex(state_hash)
+    if len(payload) != MARK_BYTES:
+        raise BadField("state_hash", state_hash, f"{MARK_BYTES} bytes in hexadecimal")
+    return payload + (of.to_bytes(LATE_MARK_BYTES - MARK_BYTES, "little") if of else b"")
+
+
+def mark_of(payload: bytes) -> Mark:
+    """A mark from its payload.  ValueError for what is none."""
+    if len(payload) not in (MARK_BYTES, LATE_MARK_BYTES):
+        raise ValueError(f"a mark of {len(payload)} bytes")
+    return Mark(payload[:MARK_BYTES].hex(), int.from_bytes(payload[MARK_BYTES:], "little"))
 
 
 def note_payload(note: Note) -> bytes:
@@ -164,6 +257,26 @@ def note_of(payload: bytes) -> Note:
         payload, type=tuple[int, str, dict[str, str | int]]
     )
     return Note(time_ms, name, fields)
+
+
+def other_of(kind: int, payload: bytes) -> Mark | Epoch | Note | Carried | Close:
+    """A record that is no input, from its payload."""
+    if kind == _journal.CARRIED:
+        return Carried(payload)
+    decode: dict[int, Callable[[bytes], Mark | Epoch | Note | Close]] = {
+        _journal.MARK: mark_of,
+        _journal.EPOCH: epoch_of,
+        _journal.NOTE: note_of,
+        _journal.CLOSE: close_of,
+    }
+    return decode[kind](payload)
+
+
+def told_ms(record: Mark | Epoch | Note | Carried | Close) -> int:
+    """The time that such a record has itself; 0 for none."""
+    if isinstance(record, Epoch):
+        return record.created_ms
+    return record.time_ms if isinstance(record, Note | Close) else 0
 
 
 def texts_of(record: Input, packed: bytes) -> bytes:

@@ -18,13 +18,18 @@ from dita.engine import Engine
 from dita.errors import JournalFault, OperatorError, SettingsError
 from dita.journal.disk import Disk, OsDisk, publish, write_all
 from dita.journal.reader import JournalReader
+from dita.journal.rules import OF_BEFORE, OtherRules, Rules
 from dita.journal.segments import FORMAT_VERSION, SNAPSHOT_NAME, name_of, newer, numbers_of
 from dita.journal.writer import Journal
 
 SNAPSHOTS_KEPT: Final = 2
 
 _SNAPSHOT_MAGIC: Final = b"DITASNAP"
-_SNAPSHOT: Final = struct.Struct("<8sB7xQQ32sQ")  # seq, epoch, state hash, size; state; crc
+#: Magic, version, rules, number, epoch, state hash, bytes of the state, layout, release; state;
+#: checksum.  One of before 0.2.0 has rules 0, and neither layout nor release.
+_SNAPSHOT: Final = struct.Struct("<8sB3xIQQ32sQ12s20s")
+
+_BY_BYTES: Final = 32  # layout and release
 
 
 class Snapshot(Record, frozen=True, kw_only=True):
@@ -34,26 +39,31 @@ class Snapshot(Record, frozen=True, kw_only=True):
     epoch: int
     state_hash: str
     state: bytes
+    rules: Rules = Rules()
 
     @classmethod
     def of(cls, engine: Engine, journal: Journal) -> Snapshot:
         """The engine as it is, with everything appended applied to it."""
-        return cls(
-            seq=journal.last_seq,
-            epoch=journal.report.epoch,
-            state_hash=engine.state_hash(),
-            state=engine.save(),
-        )
+        return cls.at(engine, journal.last_seq, journal.report.epoch)
+
+    @classmethod
+    def at(cls, engine: Engine, seq: int, epoch: int) -> Snapshot:
+        """An engine in its state after record ``seq``."""
+        state, state_hash = engine.save_and_hash()
+        return cls(seq=seq, epoch=epoch, state_hash=state_hash, state=state)
 
     def encode(self) -> bytes:
         """The file."""
         head = _SNAPSHOT.pack(
             _SNAPSHOT_MAGIC,
             FORMAT_VERSION,
+            self.rules.version,
             self.seq,
             self.epoch,
             bytes.fromhex(self.state_hash),
             len(self.state),
+            self.rules.layout.encode(),
+            self.rules.release.encode(),
         )
         body = head + self.state
         return body + _journal.crc32c(body).to_bytes(4, "little")
@@ -66,13 +76,20 @@ class Snapshot(Record, frozen=True, kw_only=True):
             raise ValueError("not a snapshot")
         if _journal.crc32c(body).to_bytes(4, "little") != data[-4:]:
             raise ValueError("its checksum does not match")
-        _, version, seq, epoch, state_hash, size = _SNAPSHOT.unpack_from(body)
+        _, version, rules, seq, epoch, state_hash, size, *by = _SNAPSHOT.unpack_from(body)
         if version > FORMAT_VERSION:
             raise newer("a snapshot", version)
-        state = body[_SNAPSHOT.size :]
+        layout, release = (text.rstrip(b"\0").decode("ascii", "replace") for text in by)
+        known = Rules(version=rules, layout=layout, release=release) if rules else OF_BEFORE
+        state = body[_SNAPSHOT.size if rules else _SNAPSHOT.size - _BY_BYTES :]
         if len(state) != size:
             raise ValueError(f"{len(state)} bytes of state instead of {size}")
-        return cls(seq=seq, epoch=epoch, state_hash=state_hash.hex(), state=state)
+        return cls(seq=seq, epoch=epoch, state_hash=state_hash.hex(), state=state, rules=known)
+
+    def engine(self) -> Engine:
+        """An engine in this state.  OtherRules when another release saved it."""
+        self.rules.hold(name_of(SNAPSHOT_NAME, self.seq))
+        return Engine.restore(self.state)
 
 
 class SnapshotFailed(OperatorError):
@@ -141,7 +158,8 @@ class SnapshotStore:
 
     def restore(self, journal: JournalReader, until: int = 0) -> tuple[Engine, int]:
         """The state at the journal's end, or before record ``until``; and how many inputs were
-        replayed to get there."""
+        replayed to get there.  OtherRules when the journal was written by another release's."""
+        journal.hold_to_rules()
         for snapshot in self.sound():
             if until and snapshot.seq >= until:
                 continue
@@ -153,8 +171,10 @@ class SnapshotStore:
                     action="move the snapshots away; they are rebuilt from the journal",
                 )
             try:
-                engine = Engine.restore(snapshot.state)
+                engine = snapshot.engine()
             except OperatorError as bad:  # of another release
+                if journal.is_archived and isinstance(bad, OtherRules):
+                    raise  # then the journal is of those rules too
                 self.problems += (f"{name_of(SNAPSHOT_NAME, snapshot.seq)}: {bad}",)
                 continue
             return engine, journal.replay_into(engine, snapshot.seq + 1, until)

@@ -32,17 +32,22 @@ class SegmentFiles:
         self._reserve: list[str] = []
         self._reserve_is_free = False
 
-    def new(self) -> tuple[int, int]:
-        """Returns descriptor and size of a new file, whose name is still TEMPORARY."""
+    def new(self, at_least: int = 0) -> tuple[int, int]:
+        """Returns descriptor and size of a new file, whose name is still TEMPORARY.
+
+        Only a file that is larger than others cannot come out of the reserve.
+        """
+        wanted = max(self._segment_bytes, at_least + -at_least % 8)
         path = f"{self._directory}/{TEMPORARY}"
         fd = -1
         try:
             fd = self._disk.create(path)
-            self._disk.fallocate(fd, self._segment_bytes)
-            return fd, self._segment_bytes
+            self._disk.fallocate(fd, wanted)
+            return fd, wanted
         except OSError as bad:
             self.drop(fd)
-            if bad.errno not in FULL_ERRORS or not (self._reserve_is_free and self._reserve):
+            has_one = self._reserve_is_free and self._reserve and wanted == self._segment_bytes
+            if bad.errno not in FULL_ERRORS or not has_one:
                 raise
         reserve = f"{self._directory}/{self._reserve[-1]}"
         self._disk.rename(reserve, path)

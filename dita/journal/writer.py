@@ -12,7 +12,7 @@ import threading
 from typing import Final
 from weakref import WeakSet
 
-import msgspec
+from msgspec.structs import replace
 
 from dita import _journal
 from dita.account import AccountConfig
@@ -23,13 +23,19 @@ from dita.errors import (
     BadField,
     DitaError,
     JournalFault,
-    SettingsError,
 )
+from dita.journal import records
 from dita.journal.disk import FULL_ERRORS, Disk, OsDisk, publish, write_all
-from dita.journal.failing import JournalFull, cannot_be_written, disk_full, takes_nothing
+from dita.journal.failing import (
+    JournalFull,
+    cannot_be_written,
+    disk_full,
+    of_another_namespace,
+    takes_nothing,
+)
 from dita.journal.highwater import Marker, ResumePoint
 from dita.journal.reader import JournalReader
-from dita.journal.records import Epoch, Input, Note, epoch_payload, note_payload, texts_of
+from dita.journal.records import Epoch, Input, Note, texts_of
 from dita.journal.segments import (
     SEGMENT_HEADER,
     SEGMENT_NAME,
@@ -44,7 +50,6 @@ from dita.kernel import KernelConfig
 SEGMENT_BYTES: Final = 64 * 2**20
 #: Records that wait in memory for a disk that takes nothing; beyond it appends are refused.
 PENDING_BYTES_MAX: Final = 64 * 2**20
-MARK_BYTES: Final = 32
 
 
 _open_here: WeakSet[Journal] = WeakSet()
@@ -100,8 +105,7 @@ class Journal(JournalReader):
         snapshot's, a sink's): a journal that ends before it is damaged, not torn.  ``known_epoch``
         is that of the journal which the caller knows was begun here: no other takes its place.
         """
-        fixed = {"namespace": namespace, "epoch": created_ms}
-        config = msgspec.structs.replace(kernel or KernelConfig(), **fixed)
+        config = replace(kernel or KernelConfig(), namespace=namespace, epoch=created_ms)
         epoch = Epoch(created_ms=created_ms, kernel=config, account=account or AccountConfig())
         journal = cls._locked(directory, disk or OsDisk(), segment_bytes, clock, identity)
         try:
@@ -146,20 +150,15 @@ class Journal(JournalReader):
         if created:
             self._create(epoch)
         self._survey(vouched)
+        self.hold_to_rules()
         if known_epoch not in (0, self.report.epoch):
             found = f"journal {self.report.epoch}; journal {known_epoch} was begun here"
             raise self._damage(self._segments[0].name, 0, 1, found)
         if self._segments[0].namespace_hash != namespace_hash_of(epoch.namespace):
-            raise SettingsError(
-                "the journal belongs to another namespace",
-                expected=epoch.namespace,
-                found=self._epoch.namespace if self._epoch else "another",
-                action="correct the namespace or the journal's directory",
-            )
+            found = self._epoch.namespace if self._epoch else "another"
+            raise of_another_namespace(epoch.namespace, found)
         self._adopt_tail()
-        self.report = msgspec.structs.replace(
-            self.report, created=created, leftovers=tuple(leftovers)
-        )
+        self.report = replace(self.report, created=created, leftovers=tuple(leftovers))
         self.hold_reserve(reserve_bytes)
 
     def _create(self, epoch: Epoch) -> None:
@@ -169,13 +168,16 @@ class Journal(JournalReader):
         """
         space = namespace_hash_of(epoch.namespace)
         writer = _journal.Writer(1, 0, PENDING_BYTES_MAX)
-        writer.put_other(_journal.EPOCH, epoch_payload(epoch))
+        writer.put_other(_journal.EPOCH, records.epoch_payload(epoch))
+        for piece in records.split(epoch.carried):
+            writer.put_other(_journal.CARRIED, piece)
+        opening = writer.take(0)
         try:
             self._high = self._marker.begin(space, epoch.number)
-            fd, size = self._files.new()
+            fd, size = self._files.new(SEGMENT_HEADER.size + len(opening))
             segment = Segment(name_of(SEGMENT_NAME, 1), 1, 0, space, epoch.number, size)
             try:
-                write_all(self._disk, fd, segment.header() + writer.take(0), 0)
+                write_all(self._disk, fd, segment.header() + opening, 0)
                 publish(self._disk, self.directory, fd, TEMPORARY, segment.name)
             finally:
                 self._disk.close(fd)
@@ -239,26 +241,28 @@ class Journal(JournalReader):
             self._marker.appended(record.received_ms)
         return seq
 
-    def append_mark(self, state_hash: str) -> int:
-        """Collect the hash of the state after everything appended so far.  Gives its number."""
+    def append_mark(self, state_hash: str, of: int = 0) -> int:
+        """Collect the hash of the state after everything appended so far, or after record ``of``.
+
+        Gives its number.
+        """
         if self._broken:
             raise self._refusal()
-        payload = bytes.fromhex(state_hash)
-        if len(payload) != MARK_BYTES:
-            raise BadField("state_hash", state_hash, f"{MARK_BYTES} bytes in hexadecimal")
-        try:
-            return self._writer.put_other(_journal.MARK, payload)
-        except BufferError:
-            raise self._full("a mark was not accepted: too many records wait already") from None
+        if not 0 <= of <= self.last_seq:
+            raise BadField("of", of, f"0 to {self.last_seq}")
+        return self._append_other(_journal.MARK, records.mark_payload(state_hash, of), "a mark")
 
     def append_note(self, note: Note) -> int:
         """Collect a note of the runtime.  Gives its number."""
+        return self._append_other(_journal.NOTE, records.note_payload(note), "a note")
+
+    def _append_other(self, kind: int, payload: bytes, what: str) -> int:
         if self._broken:
             raise self._refusal()
         try:
-            return self._writer.put_other(_journal.NOTE, note_payload(note))
+            return self._writer.put_other(kind, payload)
         except BufferError:
-            raise self._full("a note was not accepted: too many records wait already") from None
+            raise self._full(f"{what} was not accepted: too many records wait already") from None
 
     @property
     def resume_point(self) -> ResumePoint:

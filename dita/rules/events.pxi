@@ -346,7 +346,7 @@ cdef int final_withdrawn(State* st, const Input* e, int32_t order, Result* out) 
 
 cdef int absent(State* st, const Input* e, int32_t order, Result* out) except -1 nogil:
     # Proven never to have reached the book.  An entry may be sent again while its time lasts,
-    # unless somebody has asked for its cancel meanwhile.
+    # unless somebody has taken it back meanwhile, as an EXIT does.
     cdef Order* o = &st.orders[order]
     cdef int32_t slot = st.trades[o.trade].slot
     if is_terminal(o):
@@ -357,7 +357,7 @@ cdef int absent(State* st, const Input* e, int32_t order, Result* out) except -1
     order_end(st, o, ABSENT)
     order_finalise(st, o)
     if o.role == ENTRY and slot >= 0 and o.expires_ms > st.now_ms and not o.flags & UNWANTED:
-        if not st.slots[slot].latched and not st.ledger.frozen:
+        if not st.ledger.frozen:
             return send_entry_again(st, slot, order)
     return D_OK
 

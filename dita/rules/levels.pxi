@@ -110,11 +110,17 @@ cdef inline money_t signed_share(money_t amount, int64_t part, int64_t whole) no
     return money_share(amount, part, whole)
 
 
+cdef inline bint is_of_entry_only(const Order* o, const Input* e) noexcept nogil:
+    # A stream's figure of an entry order says nothing.
+    return o.role == ENTRY and e.source <= FROM_STREAM
+
+
 cdef inline int realized_after(const Order* o, const Input* e, const Level* old, Level* new) except -1 nogil:
-    # The venue's own realized of an exit.  An entry order's figure never repairs a leg.
+    # The venue's own realized of an exit.  Of an entry only its records count: in one-way mode it may
+    # have closed what was a stranger's, and was paid for that; it never repairs a leg.
     cdef uint8_t rank = 1 if e.source == FROM_STREAM else (3 if e.source == FROM_INCOME else 2)
     cdef money_t amount = e.realized
-    if o.role != EXIT or not e.flags & HAS_REALIZED or new.filled_e8 == 0:
+    if not e.flags & HAS_REALIZED or new.filled_e8 == 0 or is_of_entry_only(o, e):
         return 0
     if e.flags & INCREMENT:
         if old.realized_rank == 0 and old.filled_e8 > 0 or old.figure_e8 != old.filled_e8:
@@ -184,7 +190,7 @@ cdef int level_withdrawn(const Order* o, const Trade* t, const Input* e, Level* 
         new.fee = money_share(
             new.cost, t.maker_fee_e9 if o.order_type == 1 else t.taker_fee_e9, 1_000_000_000)
         new.fee_rank = 1 if money_sign(new.fee) != 0 else 0
-    if o.role == EXIT and e.flags & HAS_REALIZED:
+    if e.flags & HAS_REALIZED:
         new.realized = e.realized
         new.realized_rank = rank
         new.figure_e8 = new.filled_e8
@@ -215,6 +221,7 @@ cdef inline int sums_shift(Sums* sums, const Order* o, const Level* level, int s
         bad |= quantity_add(sums.entered_e8, sign * level.filled_e8, &sums.entered_e8)
         bad |= quantity_add(sums.entry_priced_e8, sign * level.priced_e8, &sums.entry_priced_e8)
         bad |= money_add(sums.entry_cost, money_signed(level.cost, sign), &sums.entry_cost)
+        bad |= money_add(sums.figures, money_signed(level.realized, sign), &sums.figures)
         return bad
     bad |= quantity_add(sums.exited_e8, sign * level.filled_e8, &sums.exited_e8)
     if level.filled_e8 > 0 and not known:
@@ -264,6 +271,8 @@ cdef int sums_move(Sums* sums, const Order* o, const Level* new) except -1 nogil
     bad |= quantity_add(sums.entry_priced_e8, new.priced_e8 - old.priced_e8, &sums.entry_priced_e8)
     bad |= money_sub(new.cost, old.cost, &delta)
     bad |= money_add(sums.entry_cost, delta, &sums.entry_cost)
+    bad |= money_sub(new.realized, old.realized, &delta)
+    bad |= money_add(sums.figures, delta, &sums.figures)
     return bad
 
 
@@ -448,14 +457,18 @@ cdef inline void flows_of_change(State* st, const Order* o, const Trade* t, cons
                                  const Change* c) noexcept nogil:
     # A piece that was just filled is of now; what corrects an earlier piece is of that piece's time.
     cdef money_t gained = 0
+    cdef money_t figure = 0
     cdef bint corrects = not c.grown or (before.filled_e8 > 0 and before.priced_e8 < before.filled_e8)
     st.ledger.flow_total += money_sign(c.flow) != 0
     if o.role == EXIT:
         flow_of_order(st, o, c.flow, corrects)
         return
     money_add(c.realized_delta, c.trueup_delta, &gained)
+    money_sub(c.level.realized, before.realized, &figure)
+    money_sub(gained, figure, &gained)
+    money_sub(figure, c.fee_delta, &figure)
     flow_of_exits(st, t, gained)
-    flow_of_order(st, o, money_negative(c.fee_delta), corrects)
+    flow_of_order(st, o, figure, corrects)
 
 
 cdef void change_write(State* st, Order* o, const Change* c, Result* out) noexcept nogil:
@@ -503,7 +516,11 @@ cdef inline void notes_of(const State* st, const Order* o, const Trade* t, const
         note(out, D_ENTRY_BASIS_MISSING)
     if c.grown and not o.flags & EXTERNAL and o.level.filled_e8 > o.intended_e8:
         note(out, D_OVERFILL)
-    if money_sign(c.trueup_delta) != 0 and o.role == EXIT:
+    if o.role == ENTRY:
+        if money_sign(c.trueup_delta) != 0 and deviates(o.level.realized, leg, st.config.figure_tolerance_e18):
+            note(out, D_FIGURE_DEVIATES)        # it was paid for closing what was not ours
+        return
+    if money_sign(c.trueup_delta) != 0:
         if o.level.realized_rank > 0 and o.level.priced_e8 == o.level.filled_e8:
             estimate(t, &t.sums, o.level.filled_e8, o.level.cost, &leg)
             if deviates(o.level.realized, leg, st.config.figure_tolerance_e18):

@@ -333,10 +333,12 @@ cdef void lock_externals(State* st, Trade* t) noexcept nogil:
 # -- after every change ----------------------------------------------------------------------------
 
 cdef inline void leg_done(const State* st, Slot* s, const Trade* t) noexcept nogil:
-    # A finite goal is reached.  "All" stays latched until the slot is free, for late entry fills.
+    # A finite goal is reached.  "All" stays latched until the slot is free, for late entry fills;
+    # a leg until its entry can fill no more: its share of that goes out too.
     if s.latched and s.exit_goal_e8 != ALL and t.sums.exited_e8 >= s.exit_goal_e8:
-        if not is_live(st, s.exit_order):
-            latch_drop(s)
+        if is_live(st, s.exit_order) or (s.goal_ratio_e9 > 0 and entry_may_fill(st, t)):
+            return
+        latch_drop(s)
 
 
 cdef bint entry_may_fill(const State* st, const Trade* t) noexcept nogil:

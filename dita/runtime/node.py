@@ -25,11 +25,11 @@ from dita.runtime.service import Cadence, Service
 from dita.runtime.state.journal_settings import (
     check_environment,
     hold_to_the_owner,
-    known_epoch,
     remember_the_journal,
 )
 from dita.runtime.state.lock import AccountLock, StartBudget, StateLock
 from dita.runtime.state.retiring import retired
+from dita.runtime.state.rolling import open_store
 from dita.runtime.state.store import JOURNAL_FOLDER, JournalLog, Store
 from dita.runtime.venue_factory import venue_of
 from dita.runtime.world import World
@@ -81,9 +81,7 @@ class Node:
             venue = venue_of(settings, world, demo=demo)
             self.venue = failpoints.venue(venue) if failpoints else venue
             disk = failpoints.disk(world.disk) if failpoints else world.disk
-            self.store = Store(
-                directory, settings, clock, disk, known_epoch(directory), world.identity()
-            )
+            self.store = open_store(directory, settings, clock, disk, world.identity())
             try:
                 self._lock_account(f"journal {self.store.journal.identity.hex()}", "of a journal")
                 remember_the_journal(directory, self.store.journal.report.epoch)
@@ -95,7 +93,7 @@ class Node:
             raise
         self.commit = world.commit(self.store.journal, clock)
         self.commit.on_failure = lambda error: self.runtime.fail(error, "high-water mark")
-        self.log = JournalLog(self.store, self.commit)
+        self.log = JournalLog(self.store, self.commit, world.beside)
         self.runtime = Runtime(
             engine=self.store.engine,
             log=self.log,

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import SystemRandom
 from typing import TYPE_CHECKING, Protocol
 
 from dita.clock import Clock, MachineClock, SystemClock
-from dita.engine import Engine
-from dita.journal import Disk, GroupCommit, Journal, OsDisk, Snapshot, SnapshotStore
+from dita.journal import Disk, GroupCommit, Journal, OsDisk
 from dita.journal.latency import CommitLatency
+from dita.journal.taking import Beside
 
 if TYPE_CHECKING:
     import httpx
@@ -25,16 +25,14 @@ if TYPE_CHECKING:
 
 
 class Commit(Protocol):
-    """Makes what was appended durable, and takes snapshots; `GroupCommit` on a machine."""
+    """Makes what was appended durable; `GroupCommit` on a machine."""
 
+    journal: Journal
     #: Told when the high-water mark could not be made durable: everything has to end then.
     on_failure: Callable[[BaseException], None]
 
     async def commit(self) -> int:
         """Wait until everything appended before this call is durable; up to where it is then."""
-
-    async def snapshot(self, store: SnapshotStore, seq: int, engine: Engine) -> Snapshot:
-        """Save the engine's state, in which everything up to ``seq`` is applied."""
 
     def latency(self) -> CommitLatency:
         """How long commits have taken lately."""
@@ -43,16 +41,12 @@ class Commit(Protocol):
         """End; what was not committed stays with the journal."""
 
 
-async def _in_a_thread(work: Callable[[], str]) -> str:
-    return await asyncio.to_thread(work)
-
-
 @dataclass(frozen=True, slots=True)
 class World:
     """What a node takes from outside.  ``World.of_machine()`` is the real one.
 
     ``draw(n)`` gives a number below ``n``; ``identity`` the 16 bytes of a new journal; ``beside``
-    runs a blocking look at the file system beside the loop.  ``transport`` and ``connect_to`` are
+    runs blocking work beside the loop.  ``transport`` and ``connect_to`` are
     None for the network itself.
     """
 
@@ -61,7 +55,7 @@ class World:
     commit: Callable[[Journal, Clock], Commit]
     draw: Callable[[int], int]
     identity: Callable[[], bytes]
-    beside: Callable[[Callable[[], str]], Awaitable[str]] = _in_a_thread
+    beside: Beside = asyncio.to_thread
     transport: Callable[[], httpx.AsyncBaseTransport] | None = None
     connect_to: Connect | None = None
 

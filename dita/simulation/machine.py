@@ -16,9 +16,8 @@ from typing import Any, TypeVar
 import httpx
 
 from dita.clock import Clock
-from dita.engine import Engine
 from dita.exchange.in_process import InProcessExchange, InProcessTransport
-from dita.journal import Journal, Snapshot, SnapshotStore
+from dita.journal import Journal
 from dita.journal.latency import CommitLatency, Latencies
 from dita.runtime.world import World
 from dita.simulation.disk import SimDisk
@@ -51,14 +50,6 @@ class PlainCommit:
                 self.journal.sync_high_water()
                 self._latencies.note(since_ns, self._clock.monotonic_ns())
         return self.journal.synced_up_to
-
-    async def snapshot(self, store: SnapshotStore, seq: int, engine: Engine) -> Snapshot:
-        """Save the engine's state, in which everything up to ``seq`` is applied."""
-        snapshot = Snapshot.of(engine, self.journal)
-        self.journal.append_mark(snapshot.state_hash)
-        await self.commit()
-        store.write(snapshot)
-        return snapshot
 
     def latency(self) -> CommitLatency:
         """How long commits have taken lately."""
@@ -158,7 +149,7 @@ class Machine:
         self.disk = after
 
 
-async def _at_once(work: Callable[[], str]) -> str:
+async def _at_once(work: Callable[[], T], /) -> T:
     return work()
 
 

@@ -308,6 +308,19 @@ def test_estimated_fees_explain_up_to_their_size(desk: Desk) -> None:
     }
 
 
+def test_an_estimated_fee_explains_nothing_once_its_row_would_have_been_read(desk: Desk) -> None:
+    desk.quiet_anchor("25000")
+    desk.enter(contract=replace(RULES, taker_fee_e9=500_000))
+    desk.fill("T1", 100, "10", full=True)
+    desk.event(Kind.INCOME_READ)
+    desk.now += 200_000
+    desk.anchor("24999.52")
+    assert drift(desk)[DriftCause.PENDING_FEE] == m("0.02")
+    desk.event(Kind.INCOME_READ)
+    desk.anchor("24999.52")
+    assert DriftCause.PENDING_FEE not in drift(desk)
+
+
 def test_a_price_less_exit_explains_no_more_than_its_bound_until_it_is_settled(desk: Desk) -> None:
     desk.open(100, "10", side=SHORT)
     desk.exit()

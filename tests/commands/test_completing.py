@@ -11,9 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.serve_station import Station, station
-
-__all__ = ["station"]  # the fixture
+from support.serve_station import Station
 
 PROGRAM = str(Path(sys.executable).with_name("pink-ctl"))
 

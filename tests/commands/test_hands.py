@@ -17,11 +17,9 @@ from typing import Any
 
 import pytest
 from support.board_record import record
-from support.serve_station import COMMAND, Station, pink, station
+from support.serve_station import COMMAND, Station, pink
 
 from dita.runtime.server.control_socket import ControlServer
-
-__all__ = ["station"]  # the fixture
 
 Done = subprocess.CompletedProcess[str]
 

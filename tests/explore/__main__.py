@@ -1,41 +1,96 @@
-"""``make explore``: walk through the worlds that are named, or all, and say what was seen.
+"""`python -m explore`: walk through the worlds, print what was seen, and fail when a promise broke.
 
-A world is walked to its end: states, moves, depth, seconds, and whether a promise was broken in it,
-with the shortest way there.  Ends with 1 when one was.
+python -m explore                        every world, in two processes
+python -m explore alone flip             these worlds
+python -m explore --save build/explore   violations as JSON and text
+python -m explore --play FILE            tell the story of a saved violation
+python -m explore --record               take the counts of this run as the committed ones
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
-from concurrent.futures import ProcessPoolExecutor
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
 
-from explore.search import Search
-from explore.story import told
-from explore.worlds import ALL, NAMES
+from explore.record import Record, Row, compare, row_of, table
+from explore.search import Result, Search, Violation
+from explore.story import read, saved, told
+from explore.worlds import NAMES
 
-
-def walk(name: str) -> tuple[str, bool]:
-    """Walks through one world: its line, with a story of each broken promise."""
-    found = Search(NAMES[name]).run()
-    line = (
-        f"{name:14} states {found.states:>9,}  moves {found.moves:>10,}  depth {found.depth:>3}"
-        f"  whole {found.whole}  cells {len(found.cells):>3}  broken {len(found.violations)}"
-        f"  {found.seconds:.1f} s"
-    )
-    stories = [told(violation, NAMES[name]) for violation in found.violations[:3]]
-    return "\n".join((line, *stories)), bool(found.violations)
+RECORD = Path(__file__).parent / "record.json"
+TABLE = Path(__file__).parent.parent.parent / "benchmarks" / "EXPLORATION.md"
 
 
-def main(names: list[str]) -> int:
-    """Two processes, one world each at a time."""
-    broken = False
-    with ProcessPoolExecutor(max_workers=2) as pool:
-        for text, bad in pool.map(walk, names or [world.name for world in ALL]):
-            sys.stdout.write(text + "\n")
-            sys.stdout.flush()
-            broken |= bad
-    return int(broken)
+def explore(name: str) -> Result:
+    """One world, in this process."""
+    return Search(NAMES[name]).run()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0: every world was walked through whole, and nothing was found."""
+    parser = argparse.ArgumentParser(prog="explore", description=__doc__)
+    parser.add_argument("worlds", nargs="*", help="names; none: all of them")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--save", type=Path, help="folder for violations")
+    parser.add_argument("--play", type=Path, help="a saved violation")
+    parser.add_argument("--record", action="store_true", help="write the counts down")
+    options = parser.parse_args(arguments)
+    if options.play:
+        return _play(options.play)
+    names = options.worlds or list(NAMES)
+    if unknown := [name for name in names if name not in NAMES]:
+        parser.error(f"no such world: {', '.join(unknown)}; there are: {', '.join(NAMES)}")
+    started = time.monotonic()
+    rows = _run(names, options.processes, options.save)
+    violations = sum(row.violations for row in rows)
+    record = Record.read(RECORD)
+    fallen = compare(record, rows)
+    for text in fallen:
+        _show(f"fallen: {text}")
+    _show(f"{len(rows)} worlds, {violations} violations, {time.monotonic() - started:.0f} s")
+    if options.record:
+        record.merged(rows).write(RECORD)
+        TABLE.write_text(table(rows, time.monotonic() - started), "utf-8")
+        fallen = []
+    return 1 if violations or fallen else 0
+
+
+def _run(names: Sequence[str], processes: int, folder: Path | None) -> list[Row]:
+    rows: list[Row] = []
+    with ProcessPoolExecutor(processes) as pool:
+        # The largest first: the last one to end should be a small one.
+        order = sorted(names, key=lambda name: -Record.read(RECORD).states(name))
+        for done in as_completed([pool.submit(explore, name) for name in order]):
+            rows.append(row_of(done.result()))
+            _show(rows[-1].line())
+            for number, violation in enumerate(done.result().violations, 1):
+                _show(told(violation, NAMES[violation.world]))
+                if folder:
+                    _save(folder, number, violation)
+    return sorted(rows, key=lambda row: names.index(row.world))
+
+
+def _play(file: Path) -> int:
+    world, kind, moves = read(file.read_text("utf-8"))
+    _show(told(Violation.of(world, kind, moves), NAMES[world]))
+    return 0
+
+
+def _save(folder: Path, number: int, violation: Violation) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"{number:02}-{violation.world}-{violation.finding.kind.replace(' ', '-')}"
+    (folder / f"{stem}.json").write_text(saved(violation), "utf-8")
+    (folder / f"{stem}.txt").write_text(told(violation, NAMES[violation.world]), "utf-8")
+
+
+def _show(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -54,6 +54,8 @@ class Acts(Runtime):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self.moves = Moves(self)
+        #: What strangers had done to the wallet when it was read first.
+        self.foreign_before = 0
 
     # -- scenes ------------------------------------------------------------------------------------
 
@@ -63,6 +65,7 @@ class Acts(Runtime):
         self.go(s)
         for hand in self.world.held_before:
             self._trade_by_hand(s, hand, heard=False)
+        self.foreign_before = shares(s.book, s.trades, self.world).foreign
         self.read_balance(s)
         self.read_income(s)
         s.book.second += 60
@@ -263,7 +266,7 @@ class Acts(Runtime):
 
     def do_funding(self, s: Scene, at: int) -> None:
         self.spend(s, "funding")
-        ours = any(shares(s.book, s.trades, self.world)[0])
+        ours = any(shares(s.book, s.trades, self.world).left)
         flow = Flow(int(IncomeKind.FUNDING), at // 2, -(10**17), ours, s.book.act())
         s.book.flows = (*s.book.flows, flow)
 
@@ -285,6 +288,7 @@ class Acts(Runtime):
         if how:
             self.spend(s, how)
         if order is None:
+            s.calm = s.stage = 0
             self.about(s, own, Kind.ORDER_ABSENT)
         elif how == "late":
             told = (order.vid, len(order.fills), order.status)
@@ -429,18 +433,20 @@ class Acts(Runtime):
                 self.ask_all(s)
                 s.looking = True
         if stage == 2:
+            # Everything is read past the last answer that showed less.
+            s.book.second += WRITE_OFF_S
+            self.look(s)
+            self.read_income(s)
+        elif stage == 3:
             self._write_off(s)
         s.stage, s.calm = stage + 1, 0
 
     def _write_off(self, s: Scene) -> None:
-        """All is read past the last answer that showed less; then the rest is written off."""
-        s.book.second += WRITE_OFF_S
-        self.look(s)
-        self.read_income(s)
+        """What the last answer lacked is written off."""
         for slot in facts.slots(self.core):
             missing = facts.trade_of(self.core, slot.trade).size - slot.proven
             if slot.stale and missing > 0:
-                self._command(s, Command.WRITE_OFF, slot_id=slot.at, quantity_e8=missing, amount=0)
+                self._command(s, Command.WRITE_OFF, slot_id=slot.at, quantity_e8=missing)
 
 
 _REFUSALS: Final = {

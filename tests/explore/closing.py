@@ -10,6 +10,7 @@ from typing import Final
 
 from dita.contracts import DriftCause
 from explore.acts import Acts
+from explore.book import UNIT, Book
 from explore.judge import Finding, shares
 from explore.scene import Scene
 
@@ -29,10 +30,22 @@ class Closing:
         """What is wrong in the end.  The kernel is left in another state."""
         acts, s = self.acts, scene.copy()
         acts.go(scene)
-        left, foreign = shares(s.book, s.trades, acts.world)
+        book, trades, world = s.book, s.trades, acts.world
+        heard = {o.vid for o in book.orders if acts.core.order_of_venue(o.vid)}
+        truth = shares(book, trades, world)
+        kindly = shares(book, trades, world, kindly=True).left
+        left_of_heard = shares(book, trades, world, heard).left
+        kindly_heard = shares(book, trades, world, heard, kindly=True).left
         found = []
-        if any(left):
-            found.append(Finding("left behind", f"free, but of ours is left {left}"))
+        for at, quantity in enumerate(truth.left):
+            entry = acts.world.entries[s.trades[at]]
+            side = entry.side if acts.world.hedge else 0
+            behind = min(quantity, kindly[at])
+            if behind > 0 and s.book.closable(entry.symbol, -entry.side, side) >= behind:
+                found.append(Finding("left behind", f"{entry.trade}: {behind // UNIT}"))
+            taken = -max(left_of_heard[at], kindly_heard[at]) // UNIT
+            if taken > 0:
+                found.append(Finding("taken from strangers", f"{entry.trade}: {taken}"))
         for _ in range(3):
             s.book.second += LONG_S
             acts.look(s)
@@ -47,11 +60,20 @@ class Closing:
         others = {c: a for c, a in causes.items() if c not in _EXPECTED}
         if others:
             found.append(Finding("money with a lasting excuse", _told(others)))
-        if abs(ledger.foreign - foreign) > ROUNDING:
+        # Whose an act was that nobody has told, or that came before another, only its row knows.
+        told = truth.closers <= heard and not _netted(book)
+        clear = told and truth.left == left_of_heard == kindly
+        foreign = truth.foreign - acts.foreign_before
+        if abs(ledger.foreign - foreign) > ROUNDING and clear:
             found.append(
                 Finding("strangers' money is not theirs", f"{ledger.foreign}, in truth {foreign}")
             )
         return found
+
+
+def _netted(book: Book) -> bool:
+    """Did an entry of ours close what was a stranger's?  Then whose money is whose is arguable."""
+    return any(o.role == 1 and fill.closed for o in book.orders for fill in o.fills)
 
 
 def _told(causes: dict[DriftCause, int]) -> str:

@@ -5,7 +5,7 @@ A finding has a kind, which names the broken promise, and a text.  The judge cha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final, NamedTuple
 
 from dita._kernel import Core, Outcome
@@ -151,7 +151,7 @@ class Judge:
 
     def stuck(self, s: Scene) -> str:
         """What it looks like where nothing goes on and no command helps."""
-        left, _ = shares(s.book, s.trades, self.world)
+        left = shares(s.book, s.trades, self.world).left
         parts = []
         for slot in facts.slots(self.core):
             size = facts.trade_of(self.core, slot.trade).size // UNIT
@@ -180,7 +180,7 @@ class Judge:
         trade = facts.slot_at(self.core, at).trade
         if s.answers or self.core.due_ms > s.book.now_ms:
             return  # a bounded wait
-        left = shares(s.book, s.trades, self.world)[0][trade - 1]
+        left = shares(s.book, s.trades, self.world).left[trade - 1]
         if s.wanted[trade - 1] and left >= self.world.min_quantity:
             entry = self.world.entries[s.trades[trade - 1]]
             side = entry.side if self.world.hedge else 0
@@ -195,30 +195,68 @@ class Judge:
             self.found("a restored engine differs", "save, restore, save")
 
 
-def shares(book: Book, trades: Sequence[int], world: World) -> tuple[list[int], int]:
-    """(what is left of each trade of ours, the flows of others), by the exchange's times.
+class Shares(NamedTuple):
+    """Whose was what."""
 
-    A stranger's fill, or a forced one, against a trade of ours closes as much of it as is left; the
-    profit of its closing part and its fee are shared by quantity.
+    left: list[int]  # of each trade of ours
+    foreign: int  # the flows of others
+    closers: set[int]  # ids of orders of others that closed something of ours
+
+
+def shares(
+    book: Book,
+    trades: Sequence[int],
+    world: World,
+    known: Collection[int] | None = None,
+    kindly: bool = False,
+) -> Shares:
+    """What the exchange's book says of whose was what, by the exchange's times.
+
+    A stranger sells his own first, as far as he has any, and then what is ours; the profit of the
+    closing part and the fee are shared by quantity.  With ``known`` only orders with these ids of
+    the exchange are taken to have closed something of ours.  ``kindly`` reads it as if he had
+    bought before he sold: a position shows the sum of his acts and not their order, so by what a
+    kernel is told both readings are right.
     """
     left = [0] * len(trades)
+    theirs = [0] * len(book.positions)
+    closers = set()
     foreign = sum(flow.amount for flow in book.flows if flow.kind and not flow.ours)
-    fills = sorted((fill.ms, order, fill) for order in book.orders for fill in order.fills)
-    for _, order, fill in fills:
+    fills = sorted(
+        (fill.ms if not kindly or not _opens(order, trades, world) else 0, fill.ms, order, fill)
+        for order in book.orders
+        for fill in order.fills
+    )
+    for *_, order, fill in fills:
         if order.who == Who.OURS:
             left[order.trade - 1] += fill.quantity if order.role == 1 else -fill.quantity
             continue
+        at = 2 * order.symbol + (order.position_side < 0)
+        own = min(fill.quantity, max(0, -theirs[at] * order.side))
         taken = 0
-        for at, entry in enumerate(trades):
+        for number, entry in enumerate(trades):
             terms = world.entries[entry]
             if terms.symbol != order.symbol or order.side == terms.side:
                 continue
             if world.hedge and order.position_side != terms.side:
                 continue
-            part = max(0, min(left[at], fill.quantity - taken))
-            left[at] -= part
+            if known is not None and order.vid not in known:
+                continue
+            part = max(0, min(left[number], fill.quantity - own - taken))
+            left[number] -= part
             taken += part
+        if taken:
+            closers.add(order.vid)
+        theirs[at] += order.side * (fill.quantity - taken)
         closed = max(fill.closed, taken)
         profit = fill.realized - (fill.realized * taken // closed if closed else 0)
         foreign += profit - (fill.fee - fill.fee * taken // fill.quantity)
-    return left, foreign
+    return Shares(left, foreign, closers)
+
+
+def _opens(order: Order, trades: Sequence[int], world: World) -> bool:
+    """Is it a stranger's, on the side of a trade of ours?"""
+    if order.who == Who.OURS:
+        return False
+    entries = [world.entries[at] for at in trades]
+    return any(e.symbol == order.symbol and e.side == order.side for e in entries)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from explore.book import UNIT, WORKING, Order
+from explore.book import CANCELLED, EXPIRED, UNIT, WORKING, Order
 from explore.runtime import Runtime
 from explore.scene import Post, Scene
 
@@ -18,7 +18,7 @@ CALM: Final = 2
 CALM_MAX: Final = 5
 #: Waits up to this pass while something is still on its way.
 SHORT_MS: Final = 2_000
-STAGES: Final = 3
+STAGES: Final = 4
 
 #: Kinds that are a way for a submit to end.
 _SUBMIT_ENDS: Final = (
@@ -42,6 +42,8 @@ class Moves:
         moves = self._ways_on(s)
         patient = len(s.answers) + sum(1 for o in s.book.orders if _rests(o))
         moves += self._time(s, slots, len(moves) > patient)
+        if self.world.orderly:
+            del moves[1:]
         self.fair = len(moves)
         moves += self._stream(s)
         for at, post in enumerate(s.posts):
@@ -53,7 +55,16 @@ class Moves:
 
     def _may(self, s: Scene, kind: str) -> bool:
         at = self.world.index.get(kind)
-        return at is not None and s.left[at] > 0
+        if at is None or s.left[at] <= 0:
+            return False
+        world = self.world
+        if not world.together or kind == "exit":
+            return True
+        if s.spent + 1 < world.together or not world.focus or kind in world.focus:
+            return s.spent < world.together
+        return s.spent < world.together and any(
+            s.left[world.index[one]] < world.kinds[one] for one in world.focus
+        )
 
     # -- what goes on by itself --------------------------------------------------------------------
 
@@ -97,7 +108,7 @@ class Moves:
         if self.core.due_ms > now_ms:
             due.append(self.core.due_ms)
         waits = min(due, default=0) - now_ms
-        if due and waits <= SHORT_MS:
+        if due and waits <= SHORT_MS and not (busy and self.world.brisk):
             return [("wait", waits)]
         if busy:
             return []
@@ -152,7 +163,7 @@ class Moves:
                 continue
             if self._may(s, "late"):
                 moves.append(("ask", at, "late"))
-            if self._may(s, "stale") and found.fills and found.status != WORKING:
+            if self._may(s, "stale") and found.fills and found.status in (CANCELLED, EXPIRED):
                 moves.append(("ask", at, "stale"))
         return moves
 

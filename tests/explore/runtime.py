@@ -13,6 +13,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from dita._kernel import Images, Outcome
+from dita.account import AccountConfig
 from dita.contracts import (
     EvidenceSource,
     KernelEventKind,
@@ -49,7 +50,8 @@ class Runtime:
     def __init__(self, world: World) -> None:
         self.world = world
         self.engine = Engine(
-            KernelConfig(slot_limit=world.slots, hedge=world.hedge, seen=64, namespace="x")
+            KernelConfig(slot_limit=world.slots, hedge=world.hedge, seen=64, namespace="x"),
+            AccountConfig(wallet_digit=0),  # this exchange does not round what it answers
         )
         self.kernel = self.engine.kernel
         self.kernel._names.clients, self.kernel._names.orders = NUMBERS, TEXTS
@@ -66,9 +68,11 @@ class Runtime:
         return self.world.entries[s.trades[trade - 1]]
 
     def spend(self, s: Scene, kind: str) -> None:
-        """One of a kind's budget is used up."""
+        """One of a kind's budget is used up: something has happened."""
+        s.calm = s.stage = 0
         at = self.world.index[kind]
         s.left = (*s.left[:at], s.left[at] - 1, *s.left[at + 1 :])
+        s.spent += kind != "exit"
 
     # -- to the kernel -----------------------------------------------------------------------------
 

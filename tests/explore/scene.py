@@ -62,8 +62,8 @@ class Scene:
 
     __slots__ = (
         "account", "answers", "asking", "book", "calm", "closed", "entered", "fed", "image",
-        "intents", "left", "looking", "posts", "rejected", "stage", "stream", "ticked", "told",
-        "trades", "wanted",
+        "intents", "left", "looking", "posts", "rejected", "spent", "stage", "stream", "ticked",
+        "told", "trades", "wanted",
     )  # fmt: skip
 
     def __init__(self, image: bytes, account: bytes, left: tuple[int, ...]) -> None:
@@ -80,6 +80,7 @@ class Scene:
         self.told: tuple[tuple[int, int], ...] = ()
         #: What is left of each budget.
         self.left = left
+        self.spent = 0
         self.entered = 0  # bits: entries of the world that were accepted
         self.trades: tuple[int, ...] = ()  # entry of each trade number, 1 first
         self.wanted: tuple[bool, ...] = ()  # by trade: an exit of all was accepted
@@ -99,7 +100,7 @@ class Scene:
         new.left, new.entered, new.trades = self.left, self.entered, self.trades
         new.wanted, new.intents, new.ticked = self.wanted, self.intents, self.ticked
         new.calm, new.stage, new.rejected = self.calm, self.stage, self.rejected
-        new.fed, new.closed = self.fed, self.closed
+        new.fed, new.closed, new.spent = self.fed, self.closed, self.spent
         return new
 
     def key(self, images: Images) -> bytes:

@@ -36,6 +36,11 @@ class Violation:
     finding: Finding
     moves: tuple[Move, ...]
 
+    @classmethod
+    def of(cls, world: str, kind: str, moves: tuple[Move, ...]) -> Violation:
+        """A violation that was saved: its text is found out by playing it."""
+        return cls(world, Finding(kind, "as it was saved"), moves)
+
 
 @dataclass
 class Result:
@@ -54,10 +59,10 @@ class Result:
 
 
 class Search:
-    """Walks through one world."""
+    """Walks through one world, with other acts when something is to be planted in them."""
 
-    def __init__(self, world: World) -> None:
-        self.acts = Acts(world)
+    def __init__(self, world: World, acts: Acts | None = None) -> None:
+        self.acts = acts or Acts(world)
         self.closing = Closing(self.acts)
         self.result = Result(world)
         self._seen: dict[bytes, int] = {}

@@ -98,6 +98,15 @@ class World:
     held_before: tuple[Hand, ...] = ()
     #: A stranger may trade before our first fill.
     strangers_first: bool = False
+    #: How many things beside the ordinary course may happen in all, 0 = as the budgets allow;
+    #: exits are the ordinary course.
+    together: int = 0
+    #: With ``together``: one of what happens is one of these.
+    focus: tuple[str, ...] = ()
+    #: Time passes only when nothing else goes on by itself: fewer orders of the same things.
+    brisk: bool = False
+    #: What goes on by itself goes on in one order, the fair one; all else comes at any moment.
+    orderly: bool = False
     states_max: int = 3_000_000
     index: dict[str, int] = field(init=False, repr=False, compare=False)
 
@@ -105,12 +114,23 @@ class World:
         unknown = set(self.kinds) - set(KINDS)
         if unknown:
             raise ValueError(f"world {self.name} names unknown kinds {sorted(unknown)}")
+        if lost := set(self.focus) - set(self.kinds):
+            raise ValueError(f"world {self.name} looks at {sorted(lost)} and lacks them")
         object.__setattr__(self, "index", {kind: at for at, kind in enumerate(self.kinds)})
 
     @staticmethod
     def symbol(entry: Entry) -> str:
         """The exchange's name for an entry's symbol."""
         return SYMBOLS[entry.symbol]
+
+    def meet(self, one: str, other: str) -> bool:
+        """Can both happen in one story?"""
+        if one not in self.kinds or other not in self.kinds:
+            return False
+        beside = [kind for kind in (one, other) if kind != "exit"]
+        if self.together and len(beside) > self.together:
+            return False
+        return not self.focus or len(beside) < self.together or bool(set(beside) & set(self.focus))
 
     @property
     def budget(self) -> tuple[int, ...]:

@@ -168,6 +168,11 @@ def test_a_chunk_border_changes_nothing(
 # -- the file --------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def folder(written_day: Path) -> Path:
+    return written_day
+
+
 def told_by(folder: Path) -> list[Event]:
     index = opened(folder)
     events = list(index.events())

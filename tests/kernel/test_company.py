@@ -250,6 +250,32 @@ def test_a_suspended_symbol_is_named_and_tried_at_its_own_pace(desk: Desk) -> No
     assert desk.asked() == [SUBMIT]
 
 
+@pytest.mark.parametrize("end", ["trades again", "settled there", "taken back"])
+def test_an_exit_on_a_suspended_symbol_ends(desk: Desk, end: str) -> None:
+    desk.quiet_anchor("25000")
+    desk.open()
+    desk.exit()
+    venue = Refusing(desk, reject=RejectReason.SUSPENDED, error_code=109418)
+    start = desk.now
+    venue.run(start + HOUR_MS)
+    assert 6 <= len(venue.sent_ms) <= 30
+    if end == "trades again":
+        desk.tick(8 * MINUTE_MS)
+        desk.name("X9")
+        desk.fill("X9", 100, "10", full=True)
+        desk.final("X9", 100)
+    elif end == "settled there":
+        position(desk, 0)
+        desk.now += 3 * MINUTE_MS
+        desk.event(Kind.INCOME_READ)
+        write_off(desk, 100)
+    else:
+        desk.cancel()
+        assert (desk.state, desk.slot.exit_latched) == (State.POSITION_OPEN, False)
+        return
+    assert is_free(desk)
+
+
 def test_a_new_exit_forgets_how_often_the_last_one_was_refused(desk: Desk) -> None:
     seven_errors(desk)
     desk.cancel()
@@ -485,6 +511,8 @@ def test_what_is_missing_is_missing_from_the_trade_that_came_back(desk: Desk) ->
         for slot in desk.engine.kernel.active_slots()
     }
     assert proven == {"T2": q(100), "T1": 0}
+    states = {slot.state for slot in desk.engine.kernel.active_slots()}
+    assert states == {State.STALE_STATE_RECONCILING}  # both stay in doubt
 
 
 def test_exits_of_one_symbol_never_take_more_than_its_net_position(desk: Desk) -> None:
@@ -639,6 +667,40 @@ def test_a_leg_takes_its_share_of_what_still_comes_in(desk: Desk) -> None:
     desk.fill("T1", 100, "10", full=True)
     desk.fill("X1", 20, "11", full=True)
     assert desk.submitted() == [q(30)]
+
+
+def test_a_leg_that_is_out_takes_its_share_of_what_comes_in_later(desk: Desk) -> None:
+    """Who is heard first, the entry or the leg's own fill, must not matter."""
+    desk.enter(legs=("0.5", "1"))
+    desk.ack()
+    desk.fill("T1", 40, "10")
+    desk.exit()
+    desk.fill("X1", 20, "11", full=True)
+    desk.final("X1", 20)
+    assert desk.state is State.ENTRY_WORKING
+    desk.fill("T1", 100, "10", full=True)
+    assert desk.submitted() == [q(30)]
+    desk.name("X2")
+    desk.final("T1", 100)
+    desk.fill("X2", 30, "11", full=True)
+    desk.final("X2", 30)
+    assert (desk.state, desk.slot.size_e8) == (State.POSITION_OPEN, q(50))
+    desk.exit(name="X3")
+    assert desk.submitted() == [q(50)]  # the next leg is the last
+
+
+def test_a_leg_ends_with_its_entry(desk: Desk) -> None:
+    desk.enter(legs=("0.5", "1"))
+    desk.ack()
+    desk.fill("T1", 40, "10")
+    desk.exit()
+    desk.fill("X1", 20, "11", full=True)
+    desk.final("X1", 20)
+    assert desk.slot.exit_latched
+    desk.order("T1", Kind.CANCEL_ACK)
+    desk.final("T1", 40)
+    assert (desk.state, desk.slot.exit_latched) == (State.POSITION_OPEN, False)
+    assert desk.asked() == []
 
 
 def limit_exit(desk: Desk, price: str = "11", **fields: Any) -> None:
@@ -821,6 +883,18 @@ def test_the_close_that_came_first_was_ours(desk: Desk) -> None:
     position(desk, 40)
     booked = {o.venue_order_id: o.filled_e8 for o in desk.engine.kernel.orders_of(1) if o.external}
     assert booked == {"6001": q(60), "6002": 0}
+
+
+def test_a_close_that_a_position_has_shown_already_is_not_taken_from_it_twice(desk: Desk) -> None:
+    """After an outage the position is heard first, and then whose order it was."""
+    desk.open(1000)
+    then_ms = desk.now + 1
+    position(desk, 600)
+    by_others(desk, "6001", SELL, 400, exchange_ms=then_ms)
+    desk.exit()
+    if not desk.submitted():
+        desk.tick(2_000)  # the answer to the doubt is waited for
+    assert desk.submitted() == [q(600)]
 
 
 def test_an_order_of_our_shape_that_we_do_not_know_is_nobodys_close(desk: Desk) -> None:
@@ -1361,7 +1435,7 @@ def test_a_quarantined_input_puts_its_slot_into_doubt_and_holds_entries(desk: De
 # -- mechanisms that others hide -------------------------------------------------------------------
 
 
-def test_an_exit_that_filled_what_it_was_sent_for_but_lives_lets_no_other_go(desk: Desk) -> None:
+def test_an_unknown_exit_lets_no_other_go_although_more_came_in(desk: Desk) -> None:
     desk.enter()
     desk.ack()
     desk.fill("T1", 40, "10")
@@ -1380,6 +1454,16 @@ def test_an_absent_entry_is_not_sent_again_once_an_exit_is_wanted(desk: Desk) ->
     assert core.slot(0).exit_latched
     desk.order("T1", Kind.ORDER_ABSENT, venue_order_id="")
     assert SUBMIT not in desk.asked()
+
+
+def test_an_absent_entry_is_not_sent_again_while_entries_wait(desk: Desk) -> None:
+    """At a gap working entries stay; a new one would be new risk."""
+    desk.enter(expires_ms=desk.now + HOUR_MS)
+    desk.control(ControlAction.NOT_READY)
+    assert CANCEL not in desk.asked()
+    desk.order("T1", Kind.ORDER_ABSENT, venue_order_id="")
+    assert SUBMIT not in desk.asked()
+    assert is_free(desk)
 
 
 def test_a_resting_quote_that_is_unknown_is_in_flight(desk: Desk) -> None:
@@ -1449,9 +1533,28 @@ def test_the_figure_of_an_entry_is_no_figure_of_its_exits(desk: Desk) -> None:
     desk.enter()
     desk.ack()
     desk.fill("T1", 100, "10", full=True, realized=m(7))
-    desk.final("T1", 100, "1000", realized=m(7))
     (order,) = desk.engine.kernel.orders_of(1)
     assert (order.realized, order.realized_rank, order.realized_quantity_e8) == (0, 0, 0)
+    desk.final("T1", 100, "1000", realized=m(0))
+    assert (desk.realized(), desk.engine.kernel.ledger().trueup) == (0, 0)
+
+
+def test_what_the_records_say_that_an_entry_was_paid_is_money_and_no_result(desk: Desk) -> None:
+    """One-way: it closed what was a stranger's, and the exchange paid for that."""
+    desk.quiet_anchor("25000")
+    desk.enter()
+    desk.ack()
+    desk.fill("T1", 100, "10", full=True)
+    desk.final("T1", 100, "1000", realized=m(7))
+    assert desk.last.kernel.code is Code.FIGURE_DEVIATES
+    desk.exit()
+    desk.ack("X1")
+    desk.fill("X1", 100, "11", full=True)
+    desk.final("X1", 100, "1100", realized=m(100))
+    ledger = desk.engine.kernel.ledger()
+    assert (ledger.realized, ledger.trueup) == (m(100), m(7))
+    (trade,) = desk.engine.kernel.trades()
+    assert (trade.realized, trade.trueup) == (m(100), m(7))
 
 
 def test_flows_that_no_longer_fit_into_the_memory_are_joined_at_the_later_time(desk: Desk) -> None:

@@ -124,6 +124,18 @@ def test_who_else_closed_our_position(kind: Any, name: str, level: str, words: s
     assert desk.said == []
 
 
+def test_a_suspended_symbol_has_a_name_of_its_own() -> None:
+    desk = Told()
+    desk.open()
+    desk.exit()
+    desk.order(
+        "X1", Kind.ORDER_REJECT, venue_order_id="", reject=RejectReason.SUSPENDED, error_code=109418
+    )
+    (event,) = (e for e in desk.news if e.name is EventName.SUSPENDED)
+    assert (event.level, event.trade) == (Level.ERROR, "T1")
+    assert event.text.startswith("T1: the exchange does not trade the symbol now, or no more")
+
+
 def test_a_lasting_doubt_is_told_once() -> None:
     desk = Told()
     desk.open(100, "10")

@@ -28,7 +28,7 @@ from dita.contracts import (
     TradeStage,
     VenueEvent,
 )
-from dita.engine import Engine
+from dita.engine import RULES_VERSION, Engine
 from dita.errors import ExitCode, KernelFault
 from dita.journal import (
     Journal,
@@ -37,13 +37,14 @@ from dita.journal import (
     OsDisk,
     Snapshot,
     SnapshotStore,
+    SnapshotTaker,
     export_json,
     import_json,
 )
 from dita.journal.highwater import HighWaterFile
 from dita.kernel import KernelConfig
 from dita.runtime.state.journal_settings import check_journal_settings
-from dita.runtime.state.quarantine import AGAIN_MS, RULES_VERSION, slot_of
+from dita.runtime.state.quarantine import AGAIN_MS, slot_of
 from dita.simulation.disk import SimDisk
 
 
@@ -302,9 +303,7 @@ def test_a_process_that_died_before_it_could_say_so_is_followed_by_one_that_does
     async def scene(shop: Shop) -> None:
         await shop.open_a_position()
         if snapshot:
-            await shop.commit.snapshot(
-                shop.store.snapshots, shop.store.journal.last_seq, shop.store.engine
-            )
+            await SnapshotTaker(shop.commit, shop.store.snapshots, shop.store.engine).take()
         bad = poisoned(shop.store.engine.kernel.now_ms + 5)
         shop.store.journal.append(bad, shop.store.engine.kernel.pack(bad).pack())
         shop.store.journal.write_and_sync()

@@ -14,24 +14,28 @@ from support.floor import Floor, Scene, up_to_date, watched
 from dita.contracts import (
     DriftCause,
     EvidenceSource,
+    KernelCommandType,
     KernelEventKind,
+    KernelIntent,
     OrderSide,
     OrderType,
     TradeStage,
     VenueEvent,
+    VenueOrderStatus,
 )
 from dita.engine import Outcome
 from dita.errors import Unforeseen
 from dita.kernel import ExecutionKernel
 from dita.runtime.loop import RunState, Runtime
-from dita.runtime.queries.order_query import OrderQuery
+from dita.runtime.queries.order_query import LOOK_BACK_MS, OrderQuery
 from dita.runtime.service import Cadence, Service
-from dita.simulation.virtual_time import run
+from dita.simulation.virtual_time import START_MS, run
 from dita.venues import (
     FillReport,
     IncomeKind,
     IncomeReport,
     OrderRef,
+    OrderReport,
     Rows,
     SubmitOrder,
     UnknownSymbol,
@@ -357,6 +361,96 @@ def test_while_a_doubt_lasts_its_history_is_read_less_and_less_often() -> None:
         assert floor.service.poller.doubted_slots()
         assert 20 <= len(asked) <= 30
         assert asked[-1] - asked[-2] >= 29
+
+    watched(scene)
+
+
+def test_of_a_trade_older_than_the_fill_history_no_more_is_asked_than_the_venue_keeps() -> None:
+    """A question that goes back too far would fail for ever, and nobody's close be found."""
+
+    async def scene(floor: Floor) -> None:
+        await floor.enter()
+        await floor.until(TradeStage.POSITION_OPEN)
+        await floor.wait(lambda: not floor.engine.kernel.open_orders(), 5, "final")
+        fills, all_orders, asked = floor.venue.fills, floor.venue.all_orders, list[int]()
+
+        async def without_ours(asset: str, since_ms: int) -> Rows[FillReport]:
+            return Rows(f for f in await fills(asset, since_ms) if not f.client_order_id)
+
+        async def kept(asset: str, since_ms: int) -> Rows[OrderReport]:
+            asked.append(since_ms)
+            return await all_orders(asset, since_ms)
+
+        floor.venue.fills = without_ours  # type: ignore[method-assign]
+        floor.venue.all_orders = kept  # type: ignore[method-assign]
+        floor.venue.set_script((Rule(verb=Verb.STREAM, do=Do.DROP, times=0),))
+        floor.venue.trade_by_hand("FET-USDT", OrderSide.BUY, q(1000))
+        await floor.until(TradeStage.IDLE, 60)
+        assert min(asked) >= START_MS - LOOK_BACK_MS
+
+    watched(scene)
+
+
+def refused_but_done(floor: Floor) -> None:
+    """The exchange takes the next orders and says that it refused them; its frames are lost."""
+    submit = floor.venue.submit
+    floor.venue.set_script((Rule(verb=Verb.STREAM, do=Do.DROP, times=0),))
+
+    async def lie(order: SubmitOrder) -> tuple[VenueEvent, ...]:
+        await submit(order)
+        floor.venue.submit = submit  # type: ignore[method-assign]
+        return (
+            VenueEvent(
+                kind=KernelEventKind.ORDER_REJECT,
+                received_ms=1,
+                asset=order.asset,
+                client_order_id=order.client_order_id,
+            ),
+        )
+
+    floor.venue.submit = lie  # type: ignore[method-assign]
+
+
+def test_an_entry_that_was_refused_and_filled_is_ours_whatever_was_said() -> None:
+    async def scene(floor: Floor) -> None:
+        await asyncio.sleep(1)  # rows of the seed's own millisecond are in the seed
+        refused_but_done(floor)
+        await floor.enter()
+        await floor.until(TradeStage.IDLE)
+        await floor.wait(lambda: bool(floor.engine.kernel.active_slots()), 300, "found")
+        (slot,) = floor.engine.kernel.active_slots()
+        assert (slot.trade_id, slot.entered_e8) == ("T1", q(1000))
+        await floor.until(TradeStage.IDLE, 60)  # exited
+        assert floor.venue.dump().positions == ()
+
+    watched(scene)
+
+
+def test_an_order_that_is_over_and_works_all_the_same_is_taken_back() -> None:
+    async def scene(floor: Floor) -> None:
+        await floor.enter()
+        await floor.until(TradeStage.POSITION_OPEN)
+        refused_but_done(floor)
+        await floor.runtime.ask(
+            KernelIntent(
+                command=KernelCommandType.EXIT,
+                received_ms=1,
+                intent_id="exit-1",
+                trade_id="T1",
+                order_type=OrderType.LIMIT,
+                limit_price_e10=p("0.4"),  # far from the market: it rests
+            )
+        )
+        await floor.runtime.ask(
+            KernelIntent(
+                command=KernelCommandType.CANCEL, received_ms=1, intent_id="no", trade_id="T1"
+            )
+        )
+        resting = [o for o in floor.venue.dump().orders if o.side is OrderSide.BUY]
+        assert resting and resting[0].status is VenueOrderStatus.WORKING
+        await asyncio.sleep(30)
+        assert floor.venue.dump().orders[-1].status is VenueOrderStatus.CANCELLED
+        assert floor.engine.kernel.slot(0).size_e8 == q(1000)
 
     watched(scene)
 

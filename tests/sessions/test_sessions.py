@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from traceback import format_exception
 from typing import Any, Final
 
@@ -455,8 +457,11 @@ def results(request: pytest.FixtureRequest) -> Results:
         if isinstance(item, pytest.Function) and "results" in item.fixturenames
     ]
     halves = (chosen[0::2], chosen[1::2])
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     players = [
-        subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        subprocess.Popen(
+            [sys.executable, __file__], env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
         for _ in halves
     ]
     found: Results = {}

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.serve_station import Station, is_flat, is_open, pink, settings_with, station
+from support.serve_station import Station, is_flat, is_open, pink, settings_with
 
 from dita.errors import AlreadyRunning, ExitCode, JournalFault, SettingsError
 from dita.files import read_limited, read_own, write_own
@@ -32,9 +32,6 @@ from dita.runtime.state.lock import AccountLock, StartBudget, StateLock
 from dita.runtime.venue_factory import tape_of
 from dita.runtime.world import World
 from dita.settings import account_of, load
-
-__all__ = ["station"]  # a fixture
-
 
 # -- files -----------------------------------------------------------------------------------------
 

@@ -48,7 +48,7 @@ def write(folder: Path, records: list[Record], *, after: int = 0, hedge: bool = 
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def written_day(tmp_path: Path) -> Path:
     write(tmp_path, list(long_day().inputs))
     return tmp_path
 

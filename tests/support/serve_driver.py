@@ -37,6 +37,8 @@ IS_UP = re.compile(r" STATE +(READY|HOLD): ")
 #: compares its time with ours is found out.
 CLOCK_SKEW_MS = -1_000_000_000_000
 PATIENCE_S = 60.0
+#: What a serve answers in the moment before it is gone.
+LOOP_HAS_ENDED = "the loop has ended"
 SETTINGS = """
 [venue]
 kind = "remote"
@@ -185,6 +187,9 @@ class Serve:
             await self.gone()
             raise Gone
         answer: dict[str, Any] = json.loads(line)
+        if answer.get("message") == LOOP_HAS_ENDED:
+            await self.gone()
+            raise Gone
         return answer
 
     async def patiently(self, what: str, once: Callable[[], Awaitable[Any]]) -> Any:

@@ -50,10 +50,10 @@ class FakeStream:
     failure: VenueError | None = None
 
     def __init__(
-        self, url: str, keys: Any, events: Any, clock: Any, draw: Any, tls: Any, oddities: Any
+        self, url: str, keys: Any, events: Any, clock: Any, draw: Any, **more: Any
     ) -> None:
         self.url, self.keys, self.reads = url, keys, events
-        self.tls = tls
+        self.tls = more["tls"]
         self.queue: asyncio.Queue[ParsedFrame | None] = asyncio.Queue()
         self.is_open = False
 

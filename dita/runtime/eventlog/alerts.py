@@ -92,6 +92,14 @@ ALERTS: Final = (
         act="pink-ctl status; it is tried again; a TP/SL set by hand can lock the quantity",
     ),
     Alert(
+        name="SUSPENDED",
+        severity=Severity.PAGE,
+        events=(_E.SUSPENDED,),
+        about=About.TRADE,
+        summary="the exchange does not trade a symbol on which an exit is wanted",
+        act="pink-ctl status; tried every 2 min; once it is settled there: pink-ctl reconcile",
+    ),
+    Alert(
         name="IN_DOUBT",
         severity=Severity.PAGE,
         events=(_E.DOUBT,),

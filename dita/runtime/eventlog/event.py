@@ -53,6 +53,7 @@ class EventName(StrEnum):
     UNFILLED = "UNFILLED"
     DOUBT = "DOUBT"
     CERTAIN = "CERTAIN"
+    SUSPENDED = "SUSPENDED"
     ANOMALY = "ANOMALY"
     FIGURES = "FIGURES"
     # the account

@@ -290,6 +290,10 @@ _ANOMALIES: Final = {
 }
 
 
+#: What a person greps for, and is called for, by another name.
+_OF_THEIR_OWN: Final = {Code.SYMBOL_SUSPENDED: EventName.SUSPENDED}
+
+
 def tell_trade(page: Page) -> None:
     """What the input did to its trade: doubt, certainty, the end; and what was odd about it."""
     done, trade = page.done, page.trade
@@ -301,7 +305,8 @@ def tell_trade(page: Page) -> None:
             level, text = _ANOMALIES[code]
             if code is Code.EXIT_LATCHED and _sends(page):
                 level, text = Level.INFO, "in doubt: what is proven goes out, the rest stays wanted"
-            page.add(EventName.ANOMALY, level, f"{name}: {text}", code=code.name)
+            kind = _OF_THEIR_OWN.get(code, EventName.ANOMALY)
+            page.add(kind, level, f"{name}: {text}", code=code.name)
     if done.after is STALE and done.before is not STALE:
         page.add(EventName.DOUBT, Level.WARNING, f"{name} in doubt: {_why_doubted(page)}")
     elif done.before is STALE and done.after is not STALE:

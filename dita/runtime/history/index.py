@@ -19,10 +19,11 @@ import msgspec
 
 from dita import __version__
 from dita.contracts import KernelIntent, VenueEvent
-from dita.engine import Engine
-from dita.errors import JournalFault, OperatorError
+from dita.engine import RULES_VERSION, Engine
+from dita.errors import JournalFault
 from dita.journal import JournalReader, SnapshotStore
 from dita.journal.following import Follower, Step
+from dita.kernel import LAYOUT
 from dita.runtime.eventlog.event import Event, Level
 from dita.runtime.eventlog.teller import Teller
 from dita.runtime.history.rows import Kept, event_of, event_row, kept, link_of, link_row
@@ -31,7 +32,7 @@ from dita.runtime.state.store import JOURNAL_FOLDER, SNAPSHOT_FOLDER
 
 FILE: Final = "index.sqlite"
 #: Rises with every change of what is kept or how it reads.
-VERSION: Final = f"2 {__version__}"
+VERSION: Final = f"2 {__version__} {RULES_VERSION} {LAYOUT}"
 BATCH: Final = 5_000
 #: So long another command may make it; then one is made in memory.
 PATIENCE_S: Final = 20.0
@@ -161,11 +162,10 @@ class Index:
             return
         for snapshot in reversed(list(self._snapshots.sound())):
             if snapshot.epoch == reader.report.epoch and snapshot.seq >= reader.first_seq - 1:
-                with contextlib.suppress(OperatorError):  # of another release
-                    self._resume(Engine.restore(snapshot.state))
-                    self._last_seq = self.begins_behind = snapshot.seq
-                    self._book.begin()
-                    return
+                self._resume(snapshot.engine())
+                self._last_seq = self.begins_behind = snapshot.seq
+                self._book.begin()
+                return
         raise JournalFault(
             "nothing says what came before the segments that are here",
             expected=f"a sound snapshot of record {reader.first_seq - 1} or later in"

@@ -14,6 +14,7 @@ from dita.display import amount
 from dita.errors import UsageError
 from dita.runtime.eventlog.event import Event, EventName
 from dita.runtime.history.index import Index
+from dita.runtime.history.past import Past
 from dita.runtime.history.trades import TradeRow
 from dita.units import parse_money
 
@@ -30,6 +31,36 @@ class Story(NamedTuple):
     events: list[Event]
     links: list[dict[str, Any]]
     others: list[int]
+
+
+def story_in(past: Past, wanted: str) -> Story:
+    """The story of what is asked for, over every roll; the newest of that name.
+
+    UsageError when nothing is called that.
+    """
+    for place in reversed(range(len(past.indexes))):
+        try:
+            story = story_of(past.indexes[place], wanted)
+        except UsageError:
+            if not place:
+                raise
+            continue
+        return _with_before(story, past.indexes[:place])
+    raise AssertionError("there is an open epoch")
+
+
+def _with_before(story: Story, older: list[Index]) -> Story:
+    """A trade that came back after a roll began in an epoch before."""
+    row = story.trade
+    if row is None:
+        return story
+    for index in reversed(older):
+        if index.trade(row.trade_no) is not None:
+            before = story_of(index, f"#{row.trade_no}")
+            story = story._replace(
+                events=[*before.events, *story.events], links=[*before.links, *story.links]
+            )
+    return story
 
 
 def story_of(index: Index, wanted: str) -> Story:

@@ -198,7 +198,12 @@ class Reconciling:
         return f"wallet {format_money(self.runtime.engine.snapshot.e_wallet_balance, 8)}"
 
     async def _write_off(self, step: Step, intent_id: str, why: str) -> str:
-        """The kernel refuses unless the quantity is still missing after every record was read."""
+        """Everything that may tell of a close is read once more, whole; then the kernel refuses
+        unless the quantity is still missing."""
+        poller = self.node.service.poller
+        await self._in_time(poller.positions(journal_all=True))
+        if (slot := self._slot(step)) is not None:
+            await self._in_time(poller.read_whole_history(slot))
         if self._slot(step) is None:
             return "nothing left to do: the slot is free"
         amount = sum(row.amount for row in self._rows_of(step))
@@ -212,6 +217,7 @@ class Reconciling:
                 quantity_e8=step.quantity_e8,
                 carried_realized=amount,
                 reason=why,
+                deadline_ms=self.deadline_ms,
             )
         )
         done = outcome.kernel
@@ -226,9 +232,10 @@ class Reconciling:
         )
 
     def _rows_of(self, step: Step) -> list[IncomeReport]:
-        """Rows of the symbol that nobody's order explains, up to the first position that lacked
-        the quantity."""
+        """Rows of the symbol that nobody's order explains, from our last fill on, when the quantity
+        was there, up to the position that lacks it."""
         _, proven_ms, _ = self.kernel.proof_of(step.slot_id)
+        since_ms = self.kernel.slot_fill_ms(step.slot_id)
         history = self.node.service.poller.history
         waiting = (*history.unmatched, *history.undecided)
         return [
@@ -236,7 +243,7 @@ class Reconciling:
             for row in waiting
             if row.kind in WRITTEN_OFF_KINDS
             and plain_symbol(row.asset) == plain_symbol(step.asset)
-            and row.time_ms <= proven_ms
+            and since_ms < row.time_ms <= proven_ms
         ]
 
     # -- waiting -----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ levels already; a row that may have closed what is ours waits until the position
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Final
 
 from dita.contracts import (
@@ -16,6 +16,7 @@ from dita.contracts import (
     TradeSlot,
     TradeStage,
     VenueEvent,
+    VenueOrder,
 )
 from dita.identity import plain_symbol
 from dita.runtime.loop import Runtime
@@ -52,6 +53,8 @@ class Income:
         self.undecided: tuple[IncomeReport, ...] = ()
         #: Filled orders of a kernel's form that the journal does not know, by client id.
         self.unknown_orders: tuple[str, ...] = ()
+        #: Own orders that are over as far as we know, and of which the fills show more.
+        self.underrated: tuple[VenueOrder, ...] = ()
         #: Ids of rows that need nothing more, with their times.
         self._settled: dict[str, int] = {}
 
@@ -81,6 +84,7 @@ class Income:
             except QueryFailed:
                 unanswered.add(plain_symbol(asset))  # the rows of others are read all the same
         self.unknown_orders = unknown_to_the_journal(fills, self._knows, ledger.income_from_ms)
+        self.underrated = tuple(self._underrated(fills))
         await self._attribute(fresh, fills, unanswered)
         self._settled = {k: ms for k, ms in self._settled.items() if ms >= since_ms}
         # What waits for a position or for its fills is read again, and nothing is late before;
@@ -98,6 +102,20 @@ class Income:
         kernel = self._runtime.engine.kernel
         known = kernel.order_of_client(fill.client_order_id.lower())
         return known is not None or kernel.is_own_order(fill.venue_order_id)
+
+    def _underrated(self, fills: Iterable[FillReport]) -> Iterator[VenueOrder]:
+        """Own orders with final figures, and less in them than their fills have."""
+        kernel = self._runtime.engine.kernel
+        filled_e8: dict[int, int] = {}
+        for fill in {fill.fill_id: fill for fill in fills}.values():
+            order = kernel.order_of_client(fill.client_order_id.lower())
+            order = order or kernel.order_of_venue(fill.venue_order_id)
+            if order is not None and order.final and not order.external:
+                filled_e8[order.order_no] = filled_e8.get(order.order_no, 0) + fill.quantity_e8
+        for number, quantity_e8 in filled_e8.items():
+            order = kernel.order(number)
+            if order is not None and order.filled_e8 < quantity_e8:
+                yield order
 
     async def _fills(self, asset: str, since_ms: int) -> Rows[FillReport]:
         venue = self._runtime.venue

@@ -239,6 +239,11 @@ class OrderQuery:
             return next(same, None)
         return await self._by_id(ref)
 
+    async def by_id(self, order: Order) -> OrderReport | None:
+        """The order as the venue has it, whatever we believe of it; None when it has none.
+        QueryFailed."""
+        return await self._by_id(self._ref(order))
+
     async def _by_id(self, ref: OrderRef) -> OrderReport | None:
         return await self.questions.once(
             f"order {ref.asset}", lambda: self.runtime.venue.order(ref)

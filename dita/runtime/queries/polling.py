@@ -7,6 +7,7 @@ nothing.  It hands what it finds to the loop's inbox and knows no wire.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, NamedTuple
 
@@ -17,12 +18,13 @@ from dita.contracts import (
     TradeStage,
     VenueOrderStatus,
 )
+from dita.errors import VenueError
 from dita.identity import is_own_client_id
 from dita.runtime.loop import Runtime
 from dita.runtime.queries.income import Income
 from dita.runtime.queries.order_query import LOOK_BACK_MS, OrderQuery
-from dita.venues import FillReport, OrderReport, QueryFailed
-from dita.venues.evidence import foreign_event
+from dita.venues import FillReport, OrderRef, OrderReport, QueryFailed
+from dita.venues.evidence import foreign_event, found_event
 
 #: While a doubt lasts and nothing changes, its history is read less and less often.
 LOOK_MIN_MS: Final = 2_000
@@ -65,6 +67,8 @@ class Poller:
         #: When every question about open orders was answered last, in kernel time; 0 for never.
         self.orders_ms = 0
         self._witnessed: set[str] = set()
+        #: Orders that were over here and working there at the last look.
+        self._lingering: set[int] = set()
         self._told: dict[str, _Told] = {}
         self._looks: dict[int, _Look] = {}
 
@@ -78,6 +82,46 @@ class Poller:
             if client not in self._witnessed:  # whoever resumed has looked at it
                 self._witnessed.add(client)
                 await self.on_second_kernel(client)
+        for order in self.history.underrated:
+            with contextlib.suppress(QueryFailed):  # then at the next turn
+                if (report := await self.order_query.by_id(order)) is not None:
+                    await self._take_as_shown([report])
+
+    # -- what we believed to be over ---------------------------------------------------------------
+
+    async def _take_as_shown(self, reports: Iterable[OrderReport]) -> bool:
+        """Whatever we believed of an order of ours, it is as the venue's records show it: what it
+        filled more is booked, and one that works although it is over is taken back.  True when
+        something was booked."""
+        kernel, booked = self.runtime.engine.kernel, False
+        for report in reports:
+            order = kernel.order_of_client(report.client_order_id.lower())
+            order = order or kernel.order_of_venue(report.venue_order_id)
+            if order is None or order.external or order.status not in ENDED_STATUSES:
+                continue
+            if report.filled_e8 > order.filled_e8:
+                booked |= (await self.runtime.ask(found_event(report, 1))).kernel.accepted
+            if report.status in ENDED_STATUSES:
+                self._lingering.discard(order.order_no)
+            elif order.order_no in self._lingering:
+                await self._take_back(report)
+            else:  # the answer can be older than its end: only the next one is believed
+                self._lingering.add(order.order_no)
+        return booked
+
+    async def _take_back(self, report: OrderReport) -> None:
+        self.runtime.alarms.once(
+            "order over and alive",
+            f"{report.client_order_id} on {report.asset} works at the exchange although it was over"
+            " as far as we knew; it is cancelled",
+        )
+        ref = OrderRef(
+            asset=report.asset,
+            client_order_id=report.client_order_id,
+            venue_order_id=report.venue_order_id,
+        )
+        with contextlib.suppress(VenueError):  # the next look tries again
+            await self.runtime.post(*await self.runtime.venue.cancel(ref))
 
     # -- open orders -------------------------------------------------------------------------------
 
@@ -106,6 +150,7 @@ class Poller:
             if not listed & {order.client_order_id, order.venue_order_id}:
                 self.order_query.want_order(order.order_no)
         await self._look_for_a_second_kernel(theirs)
+        await self._take_as_shown(theirs)
         return True
 
     async def _look_for_a_second_kernel(self, reports: Iterable[OrderReport]) -> None:
@@ -155,23 +200,35 @@ class Poller:
         return True
 
     async def _look_at(self, slot: TradeSlot) -> bool:
-        venue, once, asset = self.runtime.venue, self.order_query.questions.once, slot.asset
         try:
-            since_ms = max(1, await self.order_query.server_time_ms() - LOOK_BACK_MS)
-            fills = await once(f"fills {asset}", lambda: venue.fills(asset, since_ms))
-            began_ms = self._began_ms(slot.trade_no, fills)
-            orders = await once(f"all orders {asset}", lambda: venue.all_orders(asset, began_ms))
+            return await self._read_history(slot)
         except QueryFailed:
             return False
-        found = False
+
+    async def read_whole_history(self, slot: TradeSlot) -> None:
+        """Tell the kernel of every order that may have closed what was ours.  QueryFailed when a
+        row about the symbol is not answered or cannot be read."""
+        await self._read_history(slot, whole=True)
+
+    async def _read_history(self, slot: TradeSlot, *, whole: bool = False) -> bool:
+        """Tell the kernel of orders that are not ours; True when it took one.  QueryFailed."""
+        venue, once, asset = self.runtime.venue, self.order_query.questions.once, slot.asset
+        since_ms = max(1, await self.order_query.server_time_ms() - LOOK_BACK_MS)
+        fills = await once(f"fills {asset}", lambda: venue.fills(asset, since_ms))
+        began_ms = self._began_ms(slot.trade_no, fills, since_ms)
+        orders = await once(f"all orders {asset}", lambda: venue.all_orders(asset, began_ms))
+        if whole:
+            fills, orders = fills.about(asset), orders.about(asset)
+        found = await self._take_as_shown(orders)
         for report in orders:
             found |= await self._tell_of_stranger(slot, report, fills, began_ms)
         return found
 
-    def _began_ms(self, trade_no: int, fills: Iterable[FillReport]) -> int:
-        """Time of the trade's first fill: who traded before it closed nothing of ours."""
+    def _began_ms(self, trade_no: int, fills: Iterable[FillReport], since_ms: int) -> int:
+        """Time of the trade's first fill, ``since_ms`` when the history does not go back so far:
+        who traded before it closed nothing of ours."""
         own = {order.venue_order_id for order in self.runtime.engine.kernel.orders_of(trade_no)}
-        return min((f.filled_ms for f in fills if f.venue_order_id in own), default=1)
+        return min((f.filled_ms for f in fills if f.venue_order_id in own), default=since_ms)
 
     async def _tell_of_stranger(
         self, slot: TradeSlot, report: OrderReport, fills: Iterable[FillReport], since_ms: int

@@ -8,7 +8,6 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from dita.engine import Engine
 from dita.errors import OperatorError, UsageError
 from dita.journal import Journal, JournalReader, SnapshotStore, archivable, archive
 from dita.runtime.history.index import FILE, Index
@@ -66,5 +65,5 @@ def _opened(folder: Path, snapshots: SnapshotStore) -> Journal:
     if not reader.is_archived or newest is None:
         namespace = reader.epoch.namespace
     else:
-        namespace = Engine.restore(newest.state).kernel.config.namespace
+        namespace = newest.engine().kernel.config.namespace
     return Journal.open(folder, namespace=namespace, created_ms=reader.report.epoch)

@@ -23,7 +23,7 @@ from dita.contracts import (
     VenueEvent,
     VenueOrder,
 )
-from dita.engine import Engine, Outcome
+from dita.engine import RULES_VERSION, Engine, Outcome
 from dita.errors import KernelFault, one_line
 from dita.identity import plain_symbol
 from dita.journal import Journal
@@ -31,8 +31,6 @@ from dita.kernel import ExecutionKernel
 
 Input = KernelIntent | VenueEvent
 
-#: Raised whenever an input can lead to another state than it did before.
-RULES_VERSION: Final = 1
 #: The third input within so long ends the process: something is wrong with more than one fact.
 WINDOW_MS: Final = 3_600_000
 WITHIN_WINDOW: Final = 3

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from dita.errors import KernelFault, RefusedForSafety
 from dita.files import write_own
-from dita.journal import JournalReader, SnapshotStore
+from dita.journal import JournalReader, OtherRules, SnapshotStore
 from dita.journal.highwater import SUFFIX
 from dita.runtime.state.journal_settings import forget_the_journal
 from dita.runtime.state.store import JOURNAL_FOLDER, SNAPSHOT_FOLDER
@@ -27,6 +27,8 @@ def problem_of(directory: Path) -> str:
     try:
         reader = JournalReader.open(directory / JOURNAL_FOLDER)
         SnapshotStore(directory / SNAPSHOT_FOLDER).restore(reader)
+    except OtherRules as other:
+        return f"{other.what}: found {other.found}"
     except KernelFault as fault:  # a JournalFault is one
         return f"{fault.what}: found {fault.found}"
     return ""

@@ -6,26 +6,31 @@ did.  The factory makes it before anything else may happen; it knows no venue.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from dita.clock import MachineClock
 from dita.contracts import KernelIntent, VenueEvent
 from dita.engine import Engine
-from dita.errors import ENGINE_FAULTS, JournalFault, RefusedForSafety
+from dita.errors import ENGINE_FAULTS, JournalFault, OperatorError, RefusedForSafety
 from dita.journal import (
     Disk,
     Epoch,
     Journal,
     JournalFull,
+    Snapshot,
     SnapshotFailed,
     SnapshotStore,
+    SnapshotTaker,
+    closed_by,
     free_bytes,
     size_bytes,
 )
+from dita.journal.taking import Beside
 from dita.runtime.loop import Input
 from dita.runtime.state.journal_settings import check_journal_settings
 from dita.runtime.state.quarantine import Quarantine
@@ -34,6 +39,10 @@ from dita.settings import Settings
 
 JOURNAL_FOLDER: Final = "journal"
 SNAPSHOT_FOLDER: Final = "snapshots"
+
+
+class EpochClosed(OperatorError):
+    """The journal has ended, and the one that goes on from it is not there yet."""
 
 
 class Store:
@@ -68,6 +77,13 @@ class Store:
         self.reserve_bytes = settings.journal.reserve_bytes
         self.replayed = 0
         try:
+            if (end := closed_by(self.journal)) is not None:
+                raise EpochClosed(
+                    f"journal {end.epoch} was closed",
+                    expected=f"the next one, {end.next_epoch}",
+                    found=f"closed by {end.operator}: {end.reason}",
+                    action="start serve, which begins the next one",
+                )
             if not self.journal.is_archived:
                 check_journal_settings(self.journal.epoch, settings, str(directory))
             self.engine = Engine()
@@ -140,10 +156,13 @@ def epoch_of(engine: Engine) -> Epoch:
 class JournalLog:
     """The journal as the loop sees it: append, commit, and a snapshot now and then."""
 
-    def __init__(self, store: Store, commit: Commit) -> None:
+    def __init__(self, store: Store, commit: Commit, beside: Beside = asyncio.to_thread) -> None:
         self._store = store
         self._commit = commit
         self._since_snapshot = 0
+        self._taker = SnapshotTaker(commit, store.snapshots, store.engine, beside)
+        #: The snapshot under way, or the last one.
+        self._snapshot: asyncio.Future[None] | None = None
         self._reserve_is_free = False
         #: Called once when the disk is full and only the reserve is left: no new risk from then on.
         self.on_full: Callable[[], None] = lambda: None
@@ -156,10 +175,17 @@ class JournalLog:
         return self._store.journal.append(record, packed)
 
     async def commit(self) -> int:
-        """Make everything appended durable, and take a snapshot when it is time for one."""
+        """Make everything appended durable; begin a snapshot when it is time for one.
+
+        Nobody waits for that: it is written beside what follows.
+        """
         synced = await self._synced()
         if self._since_snapshot >= self._store.snapshot_every:
-            await self.snapshot()
+            if self._snapshot is None:
+                self._begin_snapshot()
+            elif self._snapshot.done():
+                self._snapshot.result()
+                self._begin_snapshot()
         return synced
 
     async def _synced(self) -> int:
@@ -189,13 +215,23 @@ class JournalLog:
         self._reserve_is_free = False
 
     async def snapshot(self) -> None:
-        """Save the whole state as of now; the loop does not wait for the disk.
+        """Save the whole state as of now, and wait until that is done.
 
         One that cannot be written ends nothing: the journal has everything.
         """
+        if self._snapshot is not None:
+            await self._snapshot
+        await self._begin_snapshot()
+
+    def _begin_snapshot(self) -> asyncio.Future[None]:
         self._since_snapshot = 0
-        journal = self._store.journal
+        self._snapshot = asyncio.ensure_future(self._taken(self._taker.take()))
+        # What it fails with ends the next commit, if there is one.
+        self._snapshot.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return self._snapshot
+
+    async def _taken(self, work: Coroutine[Any, Any, Snapshot]) -> None:
         try:
-            await self._commit.snapshot(self._store.snapshots, journal.last_seq, self._store.engine)
+            await work
         except SnapshotFailed as bad:
             self.complain(str(bad))

@@ -289,9 +289,11 @@ def fee_after(order: Order, old: Level, new: Level, e: VenueEvent) -> Level:
 
 
 def realized_after(order: Order, old: Level, new: Level, e: VenueEvent) -> Level:
-    """The venue's realized of an exit; the figure of an entry never repairs a leg."""
+    """The venue's realized of an exit; of an entry what its records say that it was paid."""
     rank = realized_rank_of(e)
-    if order.role is not OrderRole.EXIT or e.realized is None or new.filled == 0:
+    if e.realized is None or new.filled == 0:
+        return new
+    if order.role is OrderRole.ENTRY and e.source is EvidenceSource.STREAM:
         return new
     amount = e.realized
     if e.increment:
@@ -324,7 +326,7 @@ def withdrawn(order: Order, e: VenueEvent) -> Level:
         new = replace(new, fee=share(old.fee, filled, old.filled), fee_rank=old.fee_rank)
     else:
         new = estimated_fee(order, new)
-    if order.role is OrderRole.EXIT and e.realized is not None:
+    if e.realized is not None:
         rank = realized_rank_of(e)
         new = replace(new, realized=e.realized, realized_rank=rank, figure_quantity=filled)
     return new

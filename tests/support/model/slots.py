@@ -62,8 +62,9 @@ class SlotRules(Tables):
         assert slot is not None
         trade = slot.trade
         figures = trade.figures
-        finite = slot.latched and slot.goal != ALL
-        if finite and figures.exited >= slot.goal and not live(slot.exit_order):
+        is_out = slot.latched and slot.goal != ALL and figures.exited >= slot.goal
+        grows = slot.goal_ratio > 0 and trade.entry_may_fill
+        if is_out and not live(slot.exit_order) and not grows:
             slot.drop_latch()  # "all" stays latched: a late entry fill has to go out too
         too_small = slot.dust and figures.size <= slot.dust_size
         if slot.latched and too_small and not trade.entry_may_fill:

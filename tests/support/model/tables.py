@@ -314,8 +314,9 @@ class Tables:
         fees = now.fees - was.fees
         all_now = grown and not (before.filled and before.priceless)
         if order.role is OrderRole.ENTRY:
-            self._flow_of_exits(trade, realized + trueup)
-            self._flow_of(order, -fees, all_now)
+            figure = level.realized - before.realized  # paid for what it closed of a stranger's
+            self._flow_of_exits(trade, realized + trueup - figure)
+            self._flow_of(order, figure - fees, all_now)
         else:
             self._flow_of(order, realized + trueup - fees, all_now)
         self.flow_total += realized + trueup - fees != 0
@@ -337,12 +338,10 @@ class Tables:
             self._note(Code.ENTRY_BASIS_MISSING)
         if grown and not order.external and level.filled > order.intended:
             self._note(Code.OVERFILL)
-        told = is_exit and level.realized_rank > 0 and not level.priceless
-        if (
-            told
-            and now.trueup != was.trueup
-            and self._deviates(level.realized, trade.pnl_of(level))
-        ):
+        told = level.realized_rank > 0 and not level.priceless
+        expected = trade.pnl_of(level) if is_exit else 0
+        moved = (told or not is_exit) and now.trueup != was.trueup
+        if moved and self._deviates(level.realized, expected):
             self._note(Code.FIGURE_DEVIATES)
 
     def _deviates(self, figure: int, ours: int) -> bool:

@@ -206,6 +206,7 @@ class Trade:
         others = [theirs_of(leaf) for leaf in leaves]
         based = entry_priced >= entered
         said = sum(level.realized for level in theirs)
+        paid = sum(level.realized for level in entries)  # for closing what was a stranger's
         told = sum(level.realized for level in both)
         return Figures(
             entered=entered,
@@ -217,8 +218,8 @@ class Trade:
             unsettled=sum(level.priceless and not level.known for level in exits),
             pending=sum(level.filled > 0 and not level.known for level in exits),
             # Without a basis our prices book nothing, and what the venue says is booked as it is.
-            realized=self.carried + said + (ours(own) if based else told),
-            trueup=told - ours(both) if based else 0,
+            realized=self.carried + said + (ours(own) if based else told + paid),
+            trueup=told + paid - ours(both) if based else 0,
             size=entered - exited + self.returned,
             foreign=sum(n or 0 for n in others) if based and None not in others else 0,
         )
@@ -271,7 +272,7 @@ def sums_in_range(before: list[Leaf], after: list[Leaf], trade: Trade) -> None:
             sum(leaf.level.fee for leaf in leaves if leaf.level.fee_rank == 1),
             sum(level.cost for level in entries),
             sum(level.cost for level in own),
-            sum(level.realized for level in both),
+            sum(level.realized for level in [*both, *entries]),
             sum(level.realized for level in theirs),
         )
     entered = sum(leaf.level.filled for leaf in after if leaf.role is OrderRole.ENTRY)
