@@ -654,7 +654,7 @@ cdef class Outcome:
 cdef class Core:
     cdef State* st
     cdef readonly int slots
-    cdef bint in_batch          # of a thread that has given the GIL away
+    cdef bint without_gil          # of a thread that has given the GIL away
     cdef int alone(self) except -1
     cdef int allocate(self) except -1
     cdef void touch(self, int64_t keys, int64_t probes)

@@ -187,11 +187,12 @@ cdef class Core:
     # -- the two entrances -------------------------------------------------------------------------
 
     cdef int alone(self) except -1:
-        # A batch runs without the GIL: who comes meanwhile would write into half an input, or see it.
-        if self.in_batch:
+        # A batch, and the sorting of a save, run without the GIL: who comes meanwhile would write
+        # into half an input, or see it.
+        if self.without_gil:
             raise OperatorError(
                 "kernel refused a second thread", expected="one call at a time",
-                found="a call while another thread's batch is under way",
+                found="a call while another thread's is under way",
                 action="give the kernel one thread, and the others a queue or a lock before it")
         return 0
 
@@ -228,7 +229,7 @@ cdef class Core:
             raise BadField("buffer", "its address", "alignment to 8 bytes")
         e = <const Input*>&inputs[0]
         out = <Result*>&outcomes[0]
-        self.in_batch = True
+        self.without_gil = True
         try:
             with nogil:
                 while done < count:
@@ -237,7 +238,7 @@ cdef class Core:
                     if stop_at_account and is_for_account(&e[done - 1]):
                         break
         finally:
-            self.in_batch = False
+            self.without_gil = False
         return done
 
     def effects(self) -> list:
@@ -710,12 +711,14 @@ cdef class Core:
         keys = <uint64_t*>PyMem_Calloc(count, sizeof(uint64_t))
         if keys == NULL:
             raise MemoryError()
+        self.without_gil = True
         with nogil:                 # a copy is saved beside the loop, which goes on meanwhile
             for i in range(st.seen_mask + 1):
                 if table[i] != 0:
                     keys[found] = table[i]
                     found += 1
             qsort(keys, count, sizeof(uint64_t), compare_keys)
+        self.without_gil = False
         saved = (<char*>keys)[:count * sizeof(uint64_t)]
         PyMem_Free(keys)
         return saved
