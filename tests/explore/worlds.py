@@ -88,7 +88,7 @@ ALL: Final = (
         entries=(Entry("T1", quantity=3 * UNIT, legs=(500_000_000, 10**9)),),
     ),
     _brisk(
-        "working", "exit", "part", "cancel", "expire", "hold",
+        "working", "exit", "part", "cancel", orderly=True,
         entries=(Entry("T1", limited=True, working_ms=3_000),),
     ),
     _brisk(
