@@ -25,7 +25,7 @@ from dita.contracts import KernelEventKind, VenueEvent
 from dita.engine import Engine
 from dita.kernel import ExecutionKernel
 
-MODEL_PATH: Final = Path(__file__).parent.parent / "tests" / "kernel_model.py"
+MODEL_PATH: Final = Path(__file__).parent.parent / "tests" / "support" / "model" / "kernel.py"
 MODEL_EVENTS: Final = 600
 
 
@@ -237,6 +237,6 @@ def _load(path: Path) -> ModuleType:
         raise ImportError(str(path))
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
-    sys.path.insert(0, str(path.parent))  # the model is a few files that import one another
+    sys.path.insert(0, str(path.parents[2]))  # the model's files import one another as support.…
     spec.loader.exec_module(module)
     return module

@@ -12,16 +12,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import datetime
+import ipaddress
 import json
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from benchmarks import report
 from benchmarks.report import Row, Section
@@ -32,8 +39,6 @@ from dita.venues import SubmitOrder
 from dita.venues.bingx.orders import parameters_of
 from dita.venues.bingx.rest import client as rest
 from dita.venues.bingx.rest.client import Access, Client
-from dita.venues.bingx.rest.connections import Connections
-from dita.venues.bingx.rest.http import PACKED_BYTES_MAX
 
 TITLE: Final = "One order request"
 LIMIT_MS: Final = 0.6
@@ -78,11 +83,40 @@ class _Answering(asyncio.Protocol):
             self._transport.write(head % len(body) + body)
 
 
-async def serve() -> None:
-    """Listen on loopback, print the port, and answer until the process is ended."""
-    server = await asyncio.get_running_loop().create_server(_Answering, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
+async def serve(folder: Path) -> None:
+    """Listen on loopback, print the ports without and with TLS, answer until the process ends."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate(folder), folder / "key.pem")
+    loop = asyncio.get_running_loop()
+    plain = await loop.create_server(_Answering, "127.0.0.1", 0)
+    secure = await loop.create_server(_Answering, "127.0.0.1", 0, ssl=context)
+    print(*(server.sockets[0].getsockname()[1] for server in (plain, secure)), flush=True)
+    await asyncio.Future()
+
+
+def certificate(folder: Path) -> Path:
+    """A certificate for 127.0.0.1 that signs itself, and its key beside it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "benchmark")])
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    form, no_password = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    (folder / "key.pem").write_bytes(key.private_bytes(pem, form, no_password))
+    (folder / "chain.pem").write_bytes(made.public_bytes(pem))
+    return folder / "chain.pem"
 
 
 # -- the client --------------------------------------------------------------------------------
@@ -96,9 +130,10 @@ class Way:
     close: Callable[[], Coroutine[Any, Any, None]]
 
 
-async def ours(port: int, transport: httpx.AsyncBaseTransport | None) -> Way:
-    """The client as serve has it, with another transport if one is given."""
-    access = Access(f"http://127.0.0.1:{port}", lambda: "key", lambda: "secret")
+async def ours(port: int, transport: httpx.AsyncBaseTransport | None, store: str = "") -> Way:
+    """The client as serve has it, with another transport if one is given; TLS with a store."""
+    url = f"{'https' if store else 'http'}://127.0.0.1:{port}"
+    access = Access(url, lambda: "key", lambda: "secret", trust_store=store)
     client = Client(access, SystemClock(), transport=transport)
     await client.open()
     await client.measure_time(1)
@@ -141,12 +176,13 @@ class _AtOnce(httpx.AsyncBaseTransport):
         return httpx.Response(200, stream=httpx.ByteStream(body))
 
 
-async def ways(port: int) -> dict[str, Way]:
+async def ways(port: int, tls_port: int, folder: Path) -> dict[str, Way]:
     """Every way, open."""
     found = {
+        "TLS": await ours(tls_port, None, str(folder / "chain.pem")),
         "a bare socket": await bare(port),
         "no socket": await ours(port, _AtOnce()),
-        "ours": await ours(port, Connections(ssl.create_default_context(), PACKED_BYTES_MAX)),
+        "ours": await ours(port, None),
         "httpx": await ours(port, httpx.AsyncHTTPTransport(verify=False, trust_env=False)),
     }
     try:
@@ -156,9 +192,9 @@ async def ways(port: int) -> dict[str, Way]:
     return {**found, "httpx-aiohttp": await ours(port, AiohttpTransport(trust_env=False))}
 
 
-async def measured(port: int, requests: int, rounds: int) -> Rounds:
+async def measured(ports: tuple[int, int], folder: Path, requests: int, rounds: int) -> Rounds:
     """CPU milliseconds per request of each way, by turns."""
-    open_ways = await ways(port)
+    open_ways = await ways(*ports, folder)
     names = list(open_ways)
     values: dict[str, list[float]] = {name: [] for name in names}
     for name in names:
@@ -181,18 +217,22 @@ async def _pass(once: Once, requests: int) -> float:
 
 def section(rounds: int, requests: int) -> Section:
     """All of it."""
-    words = [sys.executable, "-m", "benchmarks.transports", "--serve"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        try:
-            found = asyncio.run(measured(int(server.stdout.readline()), requests, rounds))
-        finally:
-            server.terminate()
+    with tempfile.TemporaryDirectory() as name:
+        words = [sys.executable, "-m", "benchmarks.transports", "--serve", name]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
+            assert server.stdout is not None
+            try:
+                plain, secure = map(int, server.stdout.readline().split())
+                found = asyncio.run(measured((plain, secure), Path(name), requests, rounds))
+            finally:
+                server.terminate()
     cost = found.spread("ours")
     rows = [
         Row("CPU ms, our client over its own connections", cost.text(3), f"≤ {LIMIT_MS}",
             cost.median <= LIMIT_MS),
         Row("  of it without any socket", found.spread("no socket").text(3)),
+        Row("CPU ms, the same with TLS", found.spread("TLS").text(3), f"≤ {LIMIT_MS}",
+            found.spread("TLS").median <= LIMIT_MS),
         Row("CPU ms, our client over httpx's transport", found.spread("httpx").text(3)),
         Row("  ÷ ours", found.ratio("httpx", "ours").text(1)),
     ]  # fmt: skip
@@ -206,8 +246,8 @@ def section(rounds: int, requests: int) -> Section:
     )
     text = (
         f"{report.where_and_when()} {rounds} interleaved rounds of {requests} orders, one after"
-        " another, on loopback without TLS; the server is a process of its own. Signing, budget"
-        " and reading the answer are included, except on the bare socket."
+        " another, on loopback, without TLS where nothing else is said; the server is a process of"
+        " its own. Signing, budget and reading the answer are included, except on the bare socket."
     )
     return Section(TITLE, text, rows)
 
@@ -216,12 +256,12 @@ def main(argv: list[str]) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.transports")
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--rounds", type=int, default=9)
     chosen = parser.parse_args(argv)
     if chosen.serve:
-        asyncio.run(serve())
+        asyncio.run(serve(chosen.serve))
         return
     rounds, requests = (2, 60) if chosen.quick else (chosen.rounds, REQUESTS)
     found = section(rounds, requests)

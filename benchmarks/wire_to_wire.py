@@ -371,7 +371,8 @@ def section(trials: int, place: str | None = None) -> Section:
         f"{report.where_and_when()} {trials} trials of each, by turns, each client with an exchange"
         " of its own; exchange, relay and client are processes on one machine, without TLS."
     )
-    return Section(TITLE, text, rows, notes)
+    title = f"{TITLE}, synced to {place}" if place else TITLE
+    return Section(title, text, rows, notes)
 
 
 def main(argv: list[str]) -> None:

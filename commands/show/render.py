@@ -72,7 +72,21 @@ def speak_of(
     _place.clear()
     _place.update({key: place[key] for key in PLACE_KEYS})
     if not quiet:
-        (say or note)(described(_place))
+        line = described(_place)
+        for part in [line] if say is not None else _fitted(line):
+            (say or note)(part)
+
+
+def _fitted(line: str) -> list[str]:
+    """A line in two parts where a terminal would break it within a word."""
+    if not sys.stderr.isatty():
+        return [line]
+    try:
+        width = int(os.environ.get("COLUMNS") or os.get_terminal_size(sys.stderr.fileno()).columns)
+    except (OSError, ValueError):
+        return [line]
+    first, _, rest = line.partition("; ")
+    return [line] if len(line) <= width or not rest else [f"{first};", f"  {rest}"]
 
 
 def speak_of_directory(config: Path | None, state_dir: Path | None, *, quiet: bool) -> Path:
@@ -219,16 +233,14 @@ def by_the_system(refused: OSError, serves: bool = False) -> OperatorError:
     """
     names = [str(name) for name in (refused.filename, refused.filename2) if name is not None]
     why = refused.strerror or str(refused) or type(refused).__name__
-    expected = f"to be able to use {' and '.join(names)}" if names else ""
+    what = f"cannot use {' and '.join(names)}: {why}" if names else f"refused by the system: {why}"
     if serves and type(refused) in _MENDED_BY:
         return SettingsError(
-            f"the system refused it: {why}",
-            expected=expected,
+            what,
             action="name a state directory that belongs to the user of serve, or correct its owner",
         )
     return OperatorError(
-        f"the system refused it: {why}",
-        expected=expected,
+        what,
         action=_MENDED_BY.get(type(refused), "look at that path and its disk"),
     )
 

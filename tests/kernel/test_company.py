@@ -474,6 +474,53 @@ def test_final_figures_below_what_the_stream_said_are_believed(desk: Desk) -> No
     assert desk.realized() == m(90)
 
 
+def test_records_that_took_a_fill_back_are_asked_again_when_the_position_still_has_it(
+    desk: Desk,
+) -> None:
+    """They lagged behind the stream: what was filled is ours, and is not left at the exchange."""
+    desk.enter()
+    desk.ack()
+    desk.fill("T1", 100, "10", full=True)
+    desk.final("T1", 90, "900")
+    position(desk, 100)
+    assert (desk.slot.size_e8, desk.state) == (q(90), State.STALE_STATE_RECONCILING)
+    assert foreign(desk) == 0
+    desk.final("T1", 100, "1000")
+    position(desk, 100)
+    assert (desk.slot.size_e8, desk.state) == (q(100), State.POSITION_OPEN)
+
+
+def test_records_that_took_a_fill_back_twice_are_believed(desk: Desk) -> None:
+    desk.enter()
+    desk.ack()
+    desk.fill("T1", 100, "10", full=True)
+    desk.final("T1", 90, "900")
+    position(desk, 100)
+    desk.final("T1", 90, "900")
+    position(desk, 100)
+    assert (desk.slot.size_e8, desk.state) == (q(90), State.POSITION_OPEN)
+    assert foreign(desk) == q(10)
+
+
+def test_a_settled_close_by_others_gives_way_to_a_fill_of_ours_that_came_late(desk: Desk) -> None:
+    """The records lacked our exit; so all of the stranger's order seemed to have closed ours."""
+    desk.open()
+    desk.exit()
+    desk.ack("X1")
+    desk.fill("X1", 40, "11")
+    by_others(desk, "6000", SELL, 100)
+    desk.order("X1", Kind.CANCEL_ACK)
+    desk.final("X1", 0, "0")
+    position(desk, 0)
+    assert is_free(desk)
+    desk.final("X1", 40, "440")
+    booked = {o.venue_order_id: o.filled_e8 for o in desk.engine.kernel.orders_of(1) if o.external}
+    assert booked == {"6000": q(60)}
+    position(desk, 40, SELL)
+    assert is_free(desk)
+    assert foreign(desk) == -q(40)
+
+
 def test_final_figures_of_the_stream_are_no_better_than_its_fills(desk: Desk) -> None:
     desk.enter()
     desk.ack()

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from dita.settings import Settings
 
-#: Written by the first start in a state directory (``begun``).
+#: Written by the first start in a state directory (``journal_settings``).
 ENVIRONMENT_FILE: Final = "environment"
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 #: What a place is told by, in this order in JSON.
@@ -80,4 +80,5 @@ def _venue(place: dict[str, Any]) -> str:
         return f"mock exchange at {host}, {whose}"
     if place["venue"] == "mock":
         return f"built-in mock, no exchange, {whose}"
-    return f"BingX {money.upper()}, {whose}" if money in ("vst", "live") else whose
+    # A directory does not say the host; test money may also be a local exchange's.
+    return f"BingX LIVE, {whose}" if money == "live" else whose
