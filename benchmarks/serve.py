@@ -31,10 +31,12 @@ RESIDENT_LIMIT: Final = 80 * MEBIBYTE
 GROWTH_LIMIT: Final = 8 * MEBIBYTE
 RATE_LIMIT: Final = 30_000
 PACED_LIMIT_PERCENT: Final = 25
+PACED_TIMES: Final = 3
 FLOOD_INPUTS: Final = 1_000_000
 QUICK_FLOOD_INPUTS: Final = 30_000
 STARTS_MIN: Final = 7
 COMMAND: Final = [sys.executable, "-P", "-m", "dita.commands"]
+IDLE: Final = ("--config", "demo")
 #: The default sizes: the demo's settings have smaller ones.
 JOURNAL: Final = {
     "PINK__JOURNAL__SEGMENT_BYTES": str(64 * MEBIBYTE),
@@ -91,7 +93,7 @@ def starts(count: int, folder: Path) -> Spread:
     """Seconds from exec to READY on an empty journal."""
     taken: list[float] = []
     for number in range(count):
-        with serving(folder / f"start-{number}") as (_, seconds):
+        with serving(folder / f"start-{number}", *IDLE) as (_, seconds):
             taken.append(seconds)
     return Spread.of(taken)
 
@@ -101,7 +103,7 @@ def process_rows(rounds: int, seconds: float, folder: Path) -> list[Row]:
     start = starts(max(rounds, STARTS_MIN), folder)
     found: dict[str, list[float]] = {}
     for number in range(max(1, rounds // 2)):
-        for name, words in (("idle", ()), ("busy", ("--demo",))):
+        for name, words in (("idle", IDLE), ("busy", ("--demo",))):
             place = folder / f"{name}-{number}"
             with serving(place, *words) as (process, _):
                 cpu, size = watched(process.pid, seconds)
@@ -179,16 +181,20 @@ def flood_rows(count: int, folder: Path) -> list[Row]:
 
 def paced_row(folder: Path) -> Row:
     """What a thousand inputs a second take, one by one."""
-    words = [sys.executable, "-m", "benchmarks.flood", "paced", str(folder / "paced")]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    told = json.loads(done.stdout.splitlines()[0])
-    share = 100 * told["cpu"] / told["seconds"]
-    rate = told["inputs"] / told["seconds"]
+    shares, rates = [], []
+    for number in range(PACED_TIMES):
+        place = str(folder / f"paced-{number}")
+        words = [sys.executable, "-m", "benchmarks.flood", "paced", place]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        told = json.loads(done.stdout.splitlines()[0])
+        shares.append(100 * told["cpu"] / told["seconds"])
+        rates.append(told["inputs"] / told["seconds"])
+    share = Spread.of(shares)
     return Row(
-        f"CPU at {rate:,.0f} inputs a second, one by one, % of a core",
-        f"{share:.1f}",
+        f"CPU at {Spread.of(rates).median:,.0f} inputs a second, one by one, % of a core",
+        share.text(1),
         f"≤ {PACED_LIMIT_PERCENT}",
-        share <= PACED_LIMIT_PERCENT,
+        share.median <= PACED_LIMIT_PERCENT,
     )
 
 

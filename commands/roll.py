@@ -119,7 +119,7 @@ def _show(told: dict[str, Any], apply: bool) -> None:
         note("next: pink-ctl status")
         raise typer.Exit(ExitCode.REFUSED)
     verb = "closed" if apply else "would close"
-    show(f"{verb} epoch {told['epoch']} with {told['records']} records; it goes along:")
+    show(f"{verb} epoch {told['epoch']} with {told['records']} records; carried over:")
     for name, value in told["carried"].items():
         show(f"  {name + ':':<36}{value}")
     for key, change in told["changes"].items():
@@ -131,8 +131,8 @@ def _show(told: dict[str, Any], apply: bool) -> None:
         show(f"epoch {told['next_epoch']} is open; the old one is in {told['folder']}")
         note("next: pink-ctl serve")
     else:
-        show(f"the next start begins epoch {told['next_epoch']}")
-        note("next: pink-ctl serve, of this release or of the new one")
+        show(f"the next start begins epoch {told['next_epoch']}, of this release or a newer one")
+        note("next: pink-ctl serve")
 
 
 def _show_closed(told: dict[str, Any], apply: bool) -> None:

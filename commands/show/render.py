@@ -72,7 +72,21 @@ def speak_of(
     _place.clear()
     _place.update({key: place[key] for key in PLACE_KEYS})
     if not quiet:
-        (say or note)(described(_place))
+        line = described(_place)
+        for part in [line] if say is not None else _fitted(line):
+            (say or note)(part)
+
+
+def _fitted(line: str) -> list[str]:
+    """A line in two parts where a terminal would break it within a word."""
+    if not sys.stderr.isatty():
+        return [line]
+    try:
+        width = int(os.environ.get("COLUMNS") or os.get_terminal_size(sys.stderr.fileno()).columns)
+    except (OSError, ValueError):
+        return [line]
+    first, _, rest = line.partition("; ")
+    return [line] if len(line) <= width or not rest else [f"{first};", f"  {rest}"]
 
 
 def speak_of_directory(config: Path | None, state_dir: Path | None, *, quiet: bool) -> Path:

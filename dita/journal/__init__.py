@@ -11,12 +11,13 @@ from dita.journal.archive import archivable, archive
 from dita.journal.closing import begin_epoch, close_epoch, closed_by, next_epoch
 from dita.journal.commit import GroupCommit
 from dita.journal.disk import Disk, OsDisk
+from dita.journal.epochs import Carried, Close, Epoch
 from dita.journal.failing import JournalFull
 from dita.journal.highwater import HighWater, ResumePoint
 from dita.journal.latency import CommitLatency
 from dita.journal.lines import export_json, import_json
 from dita.journal.reader import JournalReader
-from dita.journal.records import UPCASTERS, Carried, Close, Entry, Epoch, Input, Mark, Note
+from dita.journal.records import UPCASTERS, Entry, Input, Mark, Note
 from dita.journal.report import Report
 from dita.journal.resuming import JournalReplaced, SyncedReader
 from dita.journal.rules import OtherRules, Rules

@@ -16,8 +16,8 @@ from dita.clock import BootClock
 from dita.engine import Engine
 from dita.errors import RefusedForSafety
 from dita.journal.disk import Disk, OsDisk
+from dita.journal.epochs import Carried, Close, Epoch, close_payload, pieces_of
 from dita.journal.reader import JournalReader
-from dita.journal.records import Carried, Close, Epoch, close_payload, pieces_of
 from dita.journal.writer import SEGMENT_BYTES, Journal
 from dita.kernel import LAYOUT, KernelConfig
 

@@ -37,9 +37,10 @@ from dita.contracts import (
 )
 from dita.errors import OperatorError, one_line, shown
 from dita.journal.disk import Disk, OsDisk
+from dita.journal.epochs import Carried, Close, Epoch, close_payload
 from dita.journal.highwater import SUFFIX
 from dita.journal.reader import JournalReader
-from dita.journal.records import Carried, Close, Entry, Epoch, Input, Mark, Note, close_payload
+from dita.journal.records import Entry, Input, Mark, Note
 from dita.journal.rules import OF_BEFORE, Rules
 from dita.journal.writer import SEGMENT_BYTES, Journal
 from dita.kernel import ExecutionKernel, KernelConfig

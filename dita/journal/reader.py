@@ -28,19 +28,11 @@ from dita.journal.chunks import (
     late_mark,
 )
 from dita.journal.disk import Disk, OsDisk
+from dita.journal.epochs import Epoch, epoch_of
 from dita.journal.failing import REBUILD, damaged
 from dita.journal.highwater import HighWater, HighWaterFile
 from dita.journal.names import teach
-from dita.journal.records import (
-    Entry,
-    Epoch,
-    Mark,
-    decode_texts,
-    epoch_of,
-    other_of,
-    record_of,
-    told_ms,
-)
+from dita.journal.records import Entry, Mark, decode_texts, other_of, record_of, told_ms
 from dita.journal.report import Report
 from dita.journal.segments import (
     SEGMENT_HEADER,

@@ -6,6 +6,7 @@ starts from it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -17,12 +18,13 @@ from dita.journal.chunks import Chunk
 from dita.journal.disk import Disk, OsDisk
 from dita.journal.reader import JournalReader
 from dita.journal.records import Input
+from dita.journal.rules import OtherRules
 from dita.journal.segments import SEGMENT_HEADER, SEGMENT_NAME, Segment, name_of, numbers_of
 
 
 class Replayed(NamedTuple):
-    """An engine, every id of an order that the records named (ours when sent, the venue's), and
-    when the journal was begun."""
+    """An engine (None when nothing can be replayed), every id of an order that the records named
+    (ours when sent, the venue's), and when the journal was begun."""
 
     engine: Engine | None
     seen: frozenset[str]
@@ -65,9 +67,11 @@ class Salvage(JournalReader):
                 if number != expected:
                     break
                 name = name_of(SEGMENT_NAME, number)
-                if engine is None:
+                if not begun_ms:
                     epoch = self._read_epoch(name)
-                    engine, begun_ms = epoch.engine(), epoch.created_ms
+                    begun_ms = epoch.created_ms
+                    with contextlib.suppress(OtherRules):  # then the ids alone are known
+                        engine = epoch.engine()
                 segment = self._segment_of(name, self._read(name, 0, SEGMENT_HEADER.size))
                 _, self._ends[name], expected, _, _ = self._scan_through(segment)
                 sound.append((segment, expected))
@@ -77,15 +81,14 @@ class Salvage(JournalReader):
             # Only now: what is quarantined is said by the next record, perhaps in another file.
             for segment, until in sound:
                 for chunk in self._walk_segment(segment, segment.first_seq, until, False):
-                    if engine is not None:
-                        self._play(engine, chunk, seen)
+                    self._play(engine, chunk, seen)
         except (OSError, JournalFault):
             pass
         except (KernelFault, ArithmeticError, AssertionError, LookupError, TypeError, ValueError):
             engine = None  # what a broken invariant left behind says nothing
         return Replayed(engine, frozenset(seen), begun_ms)
 
-    def _play(self, engine: Engine, chunk: Chunk, seen: set[str]) -> None:
+    def _play(self, engine: Engine | None, chunk: Chunk, seen: set[str]) -> None:
         for index in range(chunk.noted):
             seq = chunk.first_seq + index
             record = self._entry(chunk, index, seq, 0).record
@@ -93,6 +96,8 @@ class Salvage(JournalReader):
                 continue
             if isinstance(record, VenueEvent):
                 seen.update((record.client_order_id.lower(), record.venue_order_id))
+            if engine is None:
+                continue
             outcome = engine.apply(record)
             seen.update(e.client_order_id for e in outcome.effects if e.kind is EffectKind.SUBMIT)
 

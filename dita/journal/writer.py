@@ -24,8 +24,9 @@ from dita.errors import (
     DitaError,
     JournalFault,
 )
-from dita.journal import records
+from dita.journal import epochs, records
 from dita.journal.disk import FULL_ERRORS, Disk, OsDisk, publish, write_all
+from dita.journal.epochs import Epoch
 from dita.journal.failing import (
     JournalFull,
     cannot_be_written,
@@ -35,7 +36,7 @@ from dita.journal.failing import (
 )
 from dita.journal.highwater import Marker, ResumePoint
 from dita.journal.reader import JournalReader
-from dita.journal.records import Epoch, Input, Note, texts_of
+from dita.journal.records import Input, Note, texts_of
 from dita.journal.segments import (
     SEGMENT_HEADER,
     SEGMENT_NAME,
@@ -168,8 +169,8 @@ class Journal(JournalReader):
         """
         space = namespace_hash_of(epoch.namespace)
         writer = _journal.Writer(1, 0, PENDING_BYTES_MAX)
-        writer.put_other(_journal.EPOCH, records.epoch_payload(epoch))
-        for piece in records.split(epoch.carried):
+        writer.put_other(_journal.EPOCH, epochs.epoch_payload(epoch))
+        for piece in epochs.split(epoch.carried):
             writer.put_other(_journal.CARRIED, piece)
         opening = writer.take(0)
         try:
@@ -402,10 +403,6 @@ class Journal(JournalReader):
     def free_reserve(self) -> int:
         """Let the coming segments use the space set aside; how much that is."""
         return self._files.free()
-
-    def low_space(self, limit: int) -> bool:
-        """Is less than this many bytes left on the disk, the reserve not counted?"""
-        return self._disk.free(self.directory) < limit
 
     # -- the end -----------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """The runtime: the only place where I/O meets the core.
 
-``factory.build`` makes one for every command; ``loop.Runtime`` journals inputs, applies them, and
+``node.Node`` makes one for every command; ``loop.Runtime`` journals inputs, applies them, and
 does what outcomes ask for; ``order_query`` asks the venue for evidence; ``recovery`` is both start
-and restart; ``control`` is the socket through which other commands speak to a running one.
+and restart; other commands speak to a running one through ``server.control_socket``.
 """

@@ -37,6 +37,7 @@ class Checkout:
     def __init__(self, place: Path = ROOT / "build" / "mutants") -> None:
         self.place = place
         self.python = place / ".venv" / "bin" / "python"
+        self._is_built = False  # of the sources as they are
 
     def make(self) -> None:
         """Copies what git knows or would take, and what was built of it."""
@@ -69,7 +70,8 @@ class Checkout:
         )
         if done.returncode:
             sys.stderr.write(done.stderr[-2_000:])
-        return not done.returncode
+        self._is_built = not done.returncode
+        return self._is_built
 
     def test(self, tests: Iterable[str]) -> tuple[Verdict, str]:
         """Runs tests up to the first that fails, and names it."""
@@ -92,6 +94,8 @@ class Checkout:
         """Makes the change, builds, tests, and takes the change back."""
         if mutant.argued:
             return Verdict.ARGUED, mutant.argued
+        if not mutant.is_compiled and not self._is_built:
+            self.build()  # else the mutant before would still be in it
         path = self.place / mutant.path
         whole = path.read_text()
         path.write_text(mutant.applied(whole))
@@ -101,6 +105,7 @@ class Checkout:
             return self.test(mutant.tests)
         finally:
             path.write_text(whole)
+            self._is_built = self._is_built and not mutant.is_compiled
 
 
 def _output(*command: str | Path) -> str:

@@ -61,10 +61,10 @@ LEVELS = (
         tests=_COMPANY,
     ),
     Mutant(
-        name="an entry's figure is one of its exits",
+        name="what the stream says that an entry earned is believed",
         path=_LEVELS,
-        old="    if o.role != EXIT or not e.flags & HAS_REALIZED or new.filled_e8 == 0:\n",
-        new="    if not e.flags & HAS_REALIZED or new.filled_e8 == 0:\n",
+        old="    return o.role == ENTRY and e.source <= FROM_STREAM\n",
+        new="    return False\n",
         tests=_HARD,
     ),
     Mutant(
@@ -87,9 +87,8 @@ FLOWS = (
     Mutant(
         name="an entry's late price is dated at the entry",
         path=_LEVELS,
-        old="    flow_of_exits(st, t, gained)\n"
-        "    flow_of_order(st, o, money_negative(c.fee_delta), corrects)\n",
-        new="    flow_of_order(st, o, c.flow, corrects)\n",
+        old="    flow_of_exits(st, t, gained)\n    flow_of_order(st, o, figure, corrects)\n",
+        new="    money_add(figure, gained, &figure)\n    flow_of_order(st, o, figure, corrects)\n",
         tests=_COMPANY,
     ),
     Mutant(

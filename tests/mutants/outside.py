@@ -287,14 +287,6 @@ WIRE = (
         tests=_BORDER,
     ),
     Mutant(
-        name="requests look at the environment",
-        path="dita/venues/bingx/rest/http.py",
-        old="trust_env=False",
-        new="trust_env=True",
-        argued="a bare transport of httpx reads no proxy, and with a context of ours no trust"
-        " store: the argument only says so",
-    ),
-    Mutant(
         name="a bomb is unpacked whole",
         path="dita/venues/bingx/rest/http.py",
         old="        body = inflate.decompress(packed, REPLY_BYTES_MAX)\n",

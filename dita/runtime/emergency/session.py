@@ -2,7 +2,7 @@
 
 Composes them from the settings and from whatever is left of a state directory.  It is held to that
 directory as serve is; where the directory cannot say what it belongs to, a person has to.  What is
-done at the exchange is in ``emergency``.
+done at the exchange is in ``flatten``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The asking side of the control socket: one request, one answer, no event loop.
 
-What every command uses that speaks to a running serve; the answering side is ``control``.  It knows
-how errors travel, and nothing of what a verb means.
+What every command uses that speaks to a running serve; the answering side is ``control_socket``.
+It knows how errors travel, and nothing of what a verb means.
 """
 
 from __future__ import annotations

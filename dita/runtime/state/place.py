@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from dita.settings import Settings
 
-#: Written by the first start in a state directory (``begun``).
+#: Written by the first start in a state directory (``journal_settings``).
 ENVIRONMENT_FILE: Final = "environment"
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 #: What a place is told by, in this order in JSON.

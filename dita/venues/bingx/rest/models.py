@@ -1,7 +1,7 @@
 """The REST replies of the BingX swap endpoints as records: names as on the wire, digits unread.
 
 What the documents add or rename is listed beside the old name, unknown fields are ignored.  A
-record says only what was on the wire; what it means is in ``normalise`` (dossier §1.3, §2).
+record says only what was on the wire; what it means is in ``parse`` (dossier §1.3, §2).
 """
 
 from __future__ import annotations

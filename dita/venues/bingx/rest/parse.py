@@ -1,7 +1,7 @@
 """From the rows of BingX's REST replies to the reports of the venue protocol.
 
 Pure: no I/O, no clock, no guess.  A row whose meaning is not certain is set aside as unreadable
-(``rows``); it never becomes a smaller answer.  What frames mean is in ``events``.
+(``rows``); it never becomes a smaller answer.  What frames mean is in ``stream.parse``.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 One record serves every frame, because what a frame is shows in its body and not in its name (a
 SNAPSHOT carries ``ac`` or ``a``, a market push has no name at all).  What a frame means is in
-``normalise`` (dossier §3).
+``parse`` (dossier §3).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Whatever may have been missed is a gap: the iteration ends, and whoever iterates asks by REST before
 it goes on (design §8, §10).  The listen key's life is here (dossier §2.6); how keys are asked for,
-the clock and chance come in as arguments, what a frame means is in ``events``.
+the clock and chance come in as arguments, what a frame means is in ``parse``.
 """
 
 from __future__ import annotations
