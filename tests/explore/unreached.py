@@ -51,7 +51,6 @@ _BY_REASON: Final[dict[str, tuple[str, ...]]] = {
     ),
     _NO_ORDER: (
         "CLOSED ORDER_REJECT",
-        "POSITION_OPEN ORDER_EXPIRED",
         "POSITION_OPEN ORDER_UNKNOWN",
         "CLOSED ORDER_UNKNOWN",
         "POSITION_OPEN RATE_LIMITED",
