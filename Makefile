@@ -15,10 +15,11 @@ setup: ## make .venv and install the project in it, editable
 	@sh scripts/setup
 
 # The extensions' names depend on the Python in .venv, so it is asked after setup. One run makes
-# them all.
-build: setup ## compile kernel, journal and digits if their sources changed
+# them all.  Byte code is made here too: where Python may not write it, every start would make it.
+build: setup ## compile kernel, journal, digits and byte code if their sources changed
 	@suffix=$$($(PY) -c $(SUFFIX)) && \
 		$(MAKE) -s dita/_kernel$$suffix dita/_journal$$suffix dita/_digits$$suffix
+	@$(PY) -m compileall -q dita commands configs runbooks tests
 
 dita/_kernel%.so dita/_journal%.so dita/_digits%.so: $(SOURCES)
 	@echo "compiling _kernel$*.so, _journal$*.so and _digits$*.so in dita"

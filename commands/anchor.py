@@ -17,7 +17,7 @@ from .show.render import emit_json, note, show
 from .typed import again
 
 Everything = Annotated[
-    bool, typer.Option("--everything", help="Book also what may still get its cause.")
+    bool, typer.Option("--everything", help="Book also what may still be explained.")
 ]
 
 
@@ -30,10 +30,10 @@ def anchor(
     apply: Apply = False,
     as_json: AsJson = False,
 ) -> None:
-    """Book the drift as adjustments, by cause, and start from the wallet again.
+    """Book the drift by cause and start again from the wallet.
 
-    Exit 0 done or planned, 1 drift is left, 5 refused: the balance is not quiet,
-    or the drift may still get its cause; 6 the exchange did not answer.
+    Exit 0 done or planned, 1 drift is left, 5 refused: money is still moving, or
+    the drift may still be explained; 6 the exchange did not answer.
 
     \b
     Examples:
@@ -50,7 +50,7 @@ def anchor(
     else:
         _tell(record)
     if record["applied"] and record["drift_after"] != "0":
-        note("drift is left: something moved meanwhile; look again")
+        note("drift is left: the account changed meanwhile; run it again")
         raise typer.Exit(ExitCode.DIFFERENCE)
 
 

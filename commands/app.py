@@ -1,104 +1,62 @@
 """The command line: which commands there are, and how a run of pink-ctl ends.
 
 To add a command, write `commands/NAME.py` with a function of the same name, its page
-`runbooks/NAME.md`, and one line in COMMANDS; for sub-commands also one in SUBCOMMANDS. Imported
-at every start, so it and the command modules import only typing, typer and each other at the top.
+`runbooks/NAME.md`, and one line in COMMANDS; for sub-commands also one in SUBCOMMANDS.  The command
+modules import only typing, typer and each other at the top: they are imported at every start.
 No domain logic here.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
-import traceback
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from dita import __version__
 from dita.errors import ExitCode, UsageError
 from dita.streams import secure
 
-from .anchor import anchor
-from .config import config, config_show
-from .events import events
-from .exchange import exchange
-from .explain import explain
-from .flatten import flatten
-from .golden import golden
-from .hold import hold
-from .intent import intent, intent_cancel, intent_enter, intent_exit, intent_flatten
-from .journal import (
-    journal,
-    journal_archive,
-    journal_export,
-    journal_import,
-    journal_retire,
-    journal_tail,
-    journal_verify,
-)
-from .reconcile import reconcile
-from .replay import replay
-from .resume import resume
-from .roll import journal_roll
-from .runbook import runbook
-from .serve import serve
 from .show.render import by_the_system, emit_error, note, reported, show
-from .smoke import smoke
-from .soak import soak
-from .status import status
-from .trades import trades
 
-# In the order in which `pink-ctl --help` lists them.
-COMMANDS: tuple[Callable[..., None], ...] = (
-    serve,
-    status,
-    intent,
-    hold,
-    resume,
-    flatten,
-    reconcile,
-    anchor,
-    smoke,
-    soak,
-    trades,
-    events,
-    explain,
-    journal,
-    exchange,
-    replay,
-    golden,
-    config,
-    runbook,
+Command = Callable[..., None]
+
+# As they are typed, in the order in which `pink-ctl --help` lists them.
+COMMANDS: tuple[str, ...] = (
+    "serve",
+    "status",
+    "intent",
+    "hold",
+    "resume",
+    "flatten",
+    "reconcile",
+    "anchor",
+    "smoke",
+    "soak",
+    "trades",
+    "events",
+    "explain",
+    "journal",
+    "exchange",
+    "replay",
+    "golden",
+    "config",
+    "runbook",
 )
 
 # A command that is a group only explains itself; `config_show` is typed `pink-ctl config show`.
-SUBCOMMANDS: dict[Callable[..., None], tuple[Callable[..., None], ...]] = {
-    config: (config_show,),
-    journal: (
-        journal_verify,
-        journal_tail,
-        journal_export,
-        journal_import,
-        journal_archive,
-        journal_roll,
-        journal_retire,
-    ),
-    intent: (intent_enter, intent_exit, intent_cancel, intent_flatten),
+SUBCOMMANDS: dict[str, tuple[str, ...]] = {
+    "config": ("show",),
+    "journal": ("verify", "tail", "export", "import", "archive", "roll", "retire"),
+    "intent": ("enter", "exit", "cancel", "flatten"),
 }
 
 # \b keeps the lines of a paragraph as they are written.
 EXIT_CODES = "\b\nExit codes:\n" + "\n".join(f"{code:4}  {code.meaning}" for code in ExitCode)
-
-app = typer.Typer(
-    name="pink-ctl",
-    epilog=EXIT_CODES,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # plain help: quick, and brackets in it mean brackets
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 
 
 def show_version(wanted: bool) -> None:
@@ -108,8 +66,6 @@ def show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-# With this callback a subcommand must be named even while there is only one.
-@app.callback()
 def root(
     version: Annotated[
         bool,
@@ -125,21 +81,51 @@ def root(
     """
 
 
-def add_group(group: Callable[..., None], parts: tuple[Callable[..., None], ...]) -> None:
+def function_of(name: str, part: str = "") -> Command:
+    """The function of a command, or of a part of a group.  Imports its module."""
+    stem = name.replace("-", "_")
+    module = importlib.import_module(f".{stem}", __package__)
+    found: Command = getattr(module, f"{stem}_{part.replace('-', '_')}" if part else stem)
+    return found
+
+
+class _InOrder(TyperGroup):
+    """Lists commands as they stand in COMMANDS; Typer's own way has the groups at the end."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [name for name in COMMANDS if name in self.commands]
+
+
+def make_app(words: Sequence[str] = ()) -> typer.Typer:
+    """The command line.  When its first word is a command, that one alone is imported.
+
+    Importing all of them takes a quarter of the time of a short command.
+    """
+    app = typer.Typer(
+        name="pink-ctl",
+        cls=_InOrder,
+        epilog=EXIT_CODES,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # plain help: quick, and brackets in it mean brackets
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(root)  # with it a command must be named even while there is only one
+    for name in words[:1] if words and words[0] in COMMANDS else COMMANDS:
+        if name in SUBCOMMANDS:
+            _add_group(app, name)
+        else:
+            app.command()(reported(function_of(name)))
+    return app
+
+
+def _add_group(app: typer.Typer, name: str) -> None:
     """Add a command with sub-commands; alone it shows its help."""
     shell = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-    shell.callback()(group)
-    for part in parts:
-        name = part.__name__.removeprefix(f"{group.__name__}_").replace("_", "-")
-        shell.command(name)(reported(part))
-    app.add_typer(shell, name=group.__name__.replace("_", "-"))
-
-
-for command in COMMANDS:
-    if command in SUBCOMMANDS:
-        add_group(command, SUBCOMMANDS[command])
-    else:
-        app.command()(reported(command))
+    shell.callback()(function_of(name))
+    for part in SUBCOMMANDS[name]:
+        shell.command(part)(reported(function_of(name, part)))
+    app.add_typer(shell, name=name)
 
 
 def main() -> None:
@@ -155,6 +141,7 @@ def main() -> None:
 
 def _run() -> int:
     try:
+        app = make_app(sys.argv[1:])
         code = app(standalone_mode=False, prog_name="pink-ctl") or ExitCode.DONE
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -171,6 +158,8 @@ def _run() -> int:
         note(f"pink-ctl: {by_the_system(refused)}")
         return ExitCode.USAGE
     except Exception:  # noqa: BLE001  (reported in full, and the process ends)
+        import traceback
+
         traceback.print_exc()
         note("pink-ctl: this is a bug in pink-ctl, nothing you typed; do: report the lines above")
         return ExitCode.INVARIANT
@@ -183,7 +172,7 @@ def _usage(bad: typer.TyperException) -> int:
     else:
         note(f"Error: {bad.format_message()}")
     if "--json" in sys.argv[1:]:
-        emit_error(UsageError("the command line makes no sense", found=bad.format_message()))
+        emit_error(UsageError("the command line cannot be read", found=bad.format_message()))
     return bad.exit_code
 
 

@@ -46,6 +46,11 @@ def symbols(ctx: typer.Context, incomplete: str) -> list[str]:
     return _starting(_about(ctx).get("symbols", ()), incomplete.upper())
 
 
+def sides(incomplete: str) -> list[str]:
+    """LONG and SHORT."""
+    return _starting(("LONG", "SHORT"), incomplete.upper())
+
+
 def cases(incomplete: str) -> list[str]:
     """Golden cases, by the names of their files."""
     import importlib.resources

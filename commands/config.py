@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dita.errors import ExitCode, SettingsError
+from dita.errors import ExitCode
 
 from .options import AsJson, ConfigFile
 from .show.render import emit_json, note, show, show_table
@@ -41,10 +41,10 @@ def config() -> None:
 
 
 def config_show(file: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Print every setting with its value and origin, and their hash.
+    """Print every setting with its value, its origin, and a hash.
 
-    What is wrong is named, with exit code 78, as serve would; a key that cannot be
-    read as well.
+    Exit 78, as serve would, when a setting is wrong or a key cannot be read; the
+    message names it.
 
     \b
     Example:
@@ -67,13 +67,11 @@ def config_show(file: ConfigFile = None, as_json: AsJson = False) -> None:
 
 def _file(given: Path | None) -> Path | None:
     """The file of the installation; without one the packaged demo's, and that is said."""
-    from dita.runtime.state.directory import find_settings
+    from dita.runtime.state.directory import NoInstallation, find_settings
 
     try:
         return find_settings(given, os.environ).file
-    except SettingsError as nowhere:
-        if "it is not said" not in nowhere.what or nowhere.found != "none of them":
-            raise
+    except NoInstallation:
         note("no installation is named: these are the packaged demo's settings (--config demo)")
         return None
 

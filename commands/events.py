@@ -23,14 +23,22 @@ if TYPE_CHECKING:
     from dita.runtime.history.index import Index
 
 Since = Annotated[
-    str, typer.Option("--since", metavar="WHEN", help="UTC: 22:00, 2026-11-28, or back: 3h, 2d.")
+    str,
+    typer.Option(
+        "--since", metavar="WHEN", help="UTC: 22:00 or 2026-11-28; or how long ago: 3h, 2d."
+    ),
 ]
-Until = Annotated[str, typer.Option("--until", metavar="WHEN", help="The same; else to the end.")]
+Until = Annotated[str, typer.Option("--until", metavar="WHEN", help="The same. Default: now.")]
 Trade = Annotated[
-    str, typer.Option("--trade", help="Only of this trade id.", autocompletion=trades)
+    str,
+    typer.Option(
+        "--trade", metavar="TRADE", help="Only events of this trade.", autocompletion=trades
+    ),
 ]
 Loud = Annotated[bool, typer.Option("--loud", help="Only what needs a person: WARNING and above.")]
-Follow = Annotated[bool, typer.Option("--follow", help="Go on until Ctrl-C.")]
+Follow = Annotated[
+    bool, typer.Option("--follow", help="Print new events as they come, until Ctrl-C.")
+]
 LOOK_MS = 500
 
 
@@ -44,10 +52,12 @@ def events(
     state_dir: StateDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what happened: intents, orders, fills, refusals in the exchange's words, closes from
-    outside, liquidations, funding, holds, freezes, gaps.
+    """Tell what happened, one event a line.
 
-    Without --since: the last 24 hours; with --trade: all of it.
+    Intents, orders, fills, refusals in the exchange's words, closes from outside,
+    liquidations, funding, holds, freezes, gaps of the stream.
+
+    Without --since: the last 24 hours; with --trade: everything about it.
 
     \b
     Examples:

@@ -17,24 +17,28 @@ if TYPE_CHECKING:
     from dita.exchange.server import ExchangeServer
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")]
-Seed = Annotated[int, typer.Option(help="Of prices, listen keys and chances of faults.")]
+Seed = Annotated[int, typer.Option(help="Seed of prices, listen keys and faults.")]
 TapeName = Annotated[
     str, typer.Option("--tape", metavar="FILE", help="Prices from a CSV file, or a packaged tape.")
 ]
 FaultsFile = Annotated[
-    Path | None, typer.Option("--faults", metavar="FILE", help="Switches, limits and faults, TOML.")
+    Path | None,
+    typer.Option("--faults", metavar="FILE", help="TOML file with switches, limits and faults."),
 ]
 Symbols = Annotated[
-    list[str] | None, typer.Option("--symbol", help="List only this one; may be repeated.")
+    list[str] | None,
+    typer.Option("--symbol", metavar="SYMBOL", help="List only this symbol; may be repeated."),
 ]
 Key = Annotated[str, typer.Option(help="API key of the account.")]
-Secret = Annotated[str, typer.Option(help="Its secret; not the one of a real account.")]
-Wallet = Annotated[str, typer.Option("--balance", help="USDT in the wallet at the start.")]
+Secret = Annotated[str, typer.Option(help="Its secret; never that of a real account.")]
+Wallet = Annotated[
+    str, typer.Option("--balance", metavar="USDT", help="USDT in the wallet at the start.")
+]
 Hedge = Annotated[bool, typer.Option("--hedge", help="Start in hedge mode instead of one-way.")]
-Speed = Annotated[int, typer.Option(min=1, help="Play the tape so many times as fast.")]
+Speed = Annotated[int, typer.Option(min=1, help="Play the tape this many times as fast.")]
 Still = Annotated[bool, typer.Option("--still", help="Without a tape: prices do not move.")]
 
-AsJson = Annotated[bool, typer.Option("--json", help="As always: what is printed is JSON anyway.")]
+AsJson = Annotated[bool, typer.Option("--json", help="No effect: it prints JSON in any case.")]
 
 
 def exchange(
@@ -51,9 +55,10 @@ def exchange(
     still: Still = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a local exchange that speaks BingX's REST and websocket protocol, until SIGTERM.
+    """Run a local exchange that speaks BingX's protocol.
 
-    Prints one line of JSON with its addresses when it is ready. Only this machine can reach it.
+    It prints one line of JSON with its addresses when it is ready, and runs until
+    SIGTERM or Ctrl-C. Only this machine can reach it.
 
     \b
     Examples:

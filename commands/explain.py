@@ -31,7 +31,7 @@ def explain(
         str,
         typer.Argument(
             metavar="TRADE|ORDER|SLOT",
-            help="What to explain; also #NUMBER.",
+            help="Trade id, order id, slot number, or #NUMBER of a trade.",
             autocompletion=trades,
         ),
     ],
@@ -40,9 +40,10 @@ def explain(
     state_dir: StateDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a trade brought and why, and tell what happened to it, with times and prices.
+    """Say what a trade brought and why.
 
-    Works from the journal alone, also while serve is down.
+    The result first, then its story with times and prices. It reads the journal
+    alone, so serve need not run.
 
     \b
     Examples:
@@ -157,7 +158,7 @@ def _show(story: Story) -> None:
     for event, count in folded(story.events):
         telling.tell(event, count)
     if row is not None and row.quiet:
-        quiet = ", ".join(f"{n:,} {_quiet_words(kind)}" for kind, n in sorted(row.quiet.items()))
+        quiet = ", ".join(_quiet_words(kind, n) for kind, n in sorted(row.quiet.items()))
         show()
         wrapped(f"and without news: {quiet}")
     if story.others:
@@ -166,12 +167,14 @@ def _show(story: Story) -> None:
     note("UTC; money rounded half-even; --json has every digit and every input")
 
 
-def _quiet_words(kind: str) -> str:
-    return {
-        "MARK_PRICE": "prices",
-        "POSITION": "answers about the position, all in agreement",
-        "ORDER_ACK": "acknowledgements",
+def _quiet_words(kind: str, count: int) -> str:
+    many = "" if count == 1 else "s"
+    words = {
+        "MARK_PRICE": f"price{many}",
+        "POSITION": f"answer{many} about the position, in agreement",
+        "ORDER_ACK": f"acknowledgement{many}",
     }.get(kind, kind.lower().replace("_", " "))
+    return f"{count:,} {words}"
 
 
 def folded(events: list[Event]) -> list[tuple[Event, int]]:

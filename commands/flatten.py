@@ -27,20 +27,39 @@ Emergency = Annotated[
 ]
 Symbols = Annotated[
     list[str] | None,
-    typer.Option("--symbol", help="Only these (repeat it). Else those of the journal."),
+    typer.Option(
+        "--symbol",
+        metavar="SYMBOL",
+        help="Only these; may be repeated. Default: those of the journal.",
+    ),
 ]
 All = Annotated[bool, typer.Option("--all", help="Every position of the account, ours or not.")]
 Confirm = Annotated[
     list[str] | None,
-    typer.Option("--confirm", help="With --all: how many positions. Else: a symbol (repeat it)."),
+    typer.Option(
+        "--confirm",
+        metavar="WHAT",
+        help="With --all: the number of positions. Else a symbol; may be repeated.",
+    ),
 ]
 Quantity = Annotated[
     str,
-    typer.Option("--quantity", help="Close so much of the one --symbol, by your word."),
+    typer.Option(
+        "--quantity", metavar="COINS", help="Close this much of the one --symbol, on your word."
+    ),
 ]
-Host = Annotated[str, typer.Option("--host", help="Of the first line, when it has to be said.")]
-Money = Annotated[str, typer.Option("--money", help="live or vst, when it has to be said.")]
-Limit = Annotated[int, typer.Option("--limit-s", min=5, max=3_600, help="Give up after so long.")]
+Host = Annotated[
+    str,
+    typer.Option(
+        "--host", metavar="HOST", help="The host in the first line, when the message asks for it."
+    ),
+]
+Money = Annotated[
+    str, typer.Option("--money", metavar="MONEY", help="live or vst, when the message asks for it.")
+]
+Limit = Annotated[
+    int, typer.Option("--limit-s", min=5, max=3_600, help="Give up after this many seconds.")
+]
 
 
 def flatten(
@@ -57,10 +76,12 @@ def flatten(
     apply: Apply = False,
     as_json: AsJson = False,
 ) -> None:
-    """Cancel own orders and close own positions when serve cannot run.
+    """Close our own positions when serve cannot run.
 
-    Exit 0 flat (or only planned), 1 not flat, 5 refused for safety, 6 the
-    exchange does not answer, 75 a serve runs, 78 the settings name another place.
+    Own orders are cancelled first. Without --apply it prints the plan.
+
+    Exit 0 flat or only planned, 1 not flat, 5 refused for safety, 6 the exchange
+    does not answer, 75 serve is running, 78 the settings are for another account.
 
     \b
     Examples:

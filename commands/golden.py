@@ -30,22 +30,20 @@ DIFFERENCES_SHOWN = 12
 def golden(
     case: Annotated[
         list[str] | None,
-        typer.Option(help="Only this case; may be given several times.", autocompletion=case_names),
+        typer.Option(help="Only this case; may be repeated.", autocompletion=case_names),
     ] = None,
-    file: Annotated[
-        Path | None, typer.Option(help="A case of your own, as a TOML file, instead of ours.")
-    ] = None,
+    file: Annotated[Path | None, typer.Option(help="A case of your own, as a TOML file.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run the golden cases and compare every figure with the recorded one.
+    """Run the golden cases and compare every figure.
+
+    Exit 0 every figure is as recorded, 1 at least one differs.
 
     \b
     Examples:
       pink-ctl golden
       pink-ctl golden --case fet-clean --case fet-poisoned
       pink-ctl golden --file my-case.toml --json
-
-    Exit code 0: every figure is as recorded; 1: at least one differs.
     """
     from dita.golden import case_named, cases, check, load
 

@@ -15,7 +15,12 @@ from .options import Apply, AsJson, ConfigFile, StateDir
 
 Symbol = Annotated[
     str,
-    typer.Option("--symbol", help="Only this symbol; else all.", autocompletion=symbols),
+    typer.Option(
+        "--symbol",
+        metavar="SYMBOL",
+        help="Only this symbol. Default: all of them.",
+        autocompletion=symbols,
+    ),
 ]
 
 
@@ -29,7 +34,7 @@ def hold(
     apply: Apply = False,
     as_json: AsJson = False,
 ) -> None:
-    """No new entries: working ones are taken back, exits go on.
+    """Stop new entries; working entries are cancelled, exits go on.
 
     \b
     Examples:

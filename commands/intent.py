@@ -13,7 +13,7 @@ import typer
 
 from dita.errors import ExitCode, UsageError
 
-from .completion import symbols, trades
+from .completion import sides, symbols, trades
 from .operator import (
     Again,
     Operator,
@@ -32,20 +32,38 @@ from .operator import (
 from .options import Apply, AsJson, ConfigFile, StateDir
 from .show.render import emit_json, note, show
 
-Trade = Annotated[str, typer.Option("--trade", help="Trade id.", autocompletion=trades)]
-Asset = Annotated[
-    str, typer.Option("--asset", help="Symbol, such as FET-USDT.", autocompletion=symbols)
+Trade = Annotated[
+    str, typer.Option("--trade", metavar="TRADE", help="Trade id.", autocompletion=trades)
 ]
-Side = Annotated[str, typer.Option("--side", help="LONG or SHORT.")]
+Asset = Annotated[
+    str,
+    typer.Option(
+        "--asset", metavar="SYMBOL", help="Symbol, such as FET-USDT.", autocompletion=symbols
+    ),
+]
+Side = Annotated[
+    str, typer.Option("--side", metavar="SIDE", help="LONG or SHORT.", autocompletion=sides)
+]
 Limit = Annotated[
     str,
-    typer.Option("--price", help="This or better, at once, the rest ends; else MARKET."),
+    typer.Option(
+        "--price",
+        metavar="PRICE",
+        help="At this price or better, the rest ends. Default: at market.",
+    ),
 ]
-Leverage = Annotated[int, typer.Option("--leverage", help="At the exchange.")]
-Quantity = Annotated[str, typer.Option("--quantity", help="In coins, a multiple of the step.")]
-Whole = Annotated[bool, typer.Option("--all", help="All that is left of it.")]
-Leg = Annotated[bool, typer.Option("--leg", help="Its next leg (also without an option).")]
-Urgent = Annotated[bool, typer.Option("--urgent", help="Take back a working quote.")]
+Leverage = Annotated[int, typer.Option("--leverage", help="Leverage at the exchange.")]
+Quantity = Annotated[
+    str,
+    typer.Option(
+        "--quantity", metavar="COINS", help="In coins; a multiple of the contract's step."
+    ),
+]
+Whole = Annotated[bool, typer.Option("--all", help="All that is left.")]
+Leg = Annotated[bool, typer.Option("--leg", help="Its next leg; the default.")]
+Urgent = Annotated[
+    bool, typer.Option("--urgent", help="Replace a working quote by a market order.")
+]
 
 #: A slot that holds nothing any more: only the figures of its last orders are still read.
 FLAT = "CLOSED"
@@ -62,11 +80,11 @@ ANSWERS = {
 
 
 def intent() -> None:
-    """Send an intent by hand: enter, exit, cancel, flatten. Each takes --json.
+    """Send an intent by hand: enter, exit, cancel, flatten.
 
-    Exit 0 done or planned, 1 refused by the kernel or nothing filled, 2 not
-    exact, 3 not running, 4 outcome unknown, 5 refused for safety, 6 refused by
-    the exchange.
+    Each takes --json. Exit 0 done or planned, 1 refused by the kernel or nothing
+    filled, 2 not exact, 3 not running, 4 outcome unknown, 5 refused for safety, 6
+    refused by the exchange.
 
     \b
     Examples:
@@ -170,7 +188,7 @@ def intent_cancel(
     apply: Apply = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take back the working entry of a trade, or its exit.
+    """Cancel the working entry of a trade, or its exit.
 
     \b
     Example:
@@ -192,7 +210,7 @@ def intent_flatten(
     apply: Apply = False,
     as_json: AsJson = False,
 ) -> None:
-    """Exit every open trade, urgently, own quantities only.
+    """Exit every open trade at once; own quantities only.
 
     \b
     Example:
@@ -297,7 +315,7 @@ def _tell_answer(answer: dict[str, Any] | None) -> None:
         case "ended":
             show(f"nothing filled: {order} ended")
         case "unknown":
-            show(f"no answer of the exchange yet: {order} is being asked about")
+            show(f"no answer from the exchange yet: {order} is being queried")
             note("next: pink-ctl status")
         case _:
             said = ": ".join(part for part in (answer["reason"], answer["message"]) if part)

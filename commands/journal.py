@@ -18,20 +18,29 @@ from dita.errors import UsageError
 
 from .operator import Operator, operator_of
 from .options import Apply, AsJson, ConfigFile, StateDir
+from .roll import journal_roll  # noqa: F401  (a part of this group, in a file of its own)
 from .show.render import SCHEMA_VERSION, emit_json, note, show, speak_of_directory
 from .typed import again
 
 JOURNAL_FOLDER = "journal"
 SNAPSHOT_FOLDER = "snapshots"
 
-Count = Annotated[int, typer.Option("--last", min=1, max=100_000, help="So many records.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with the journal.")]
-To = Annotated[Path, typer.Option("--to", metavar="DIR", help="Where the segments go.")]
-Target = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Else stdout.")]
+Count = Annotated[int, typer.Option("--last", min=1, max=100_000, help="How many records.")]
+Reason = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", help="Why; it is kept with the journal.")
+]
+To = Annotated[
+    Path, typer.Option("--to", metavar="DIR", help="The directory that takes the segments.")
+]
+Target = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE", help="A new file. Default: stdout.")
+]
 
 
 def journal() -> None:
-    """Verify, tail, export, import, archive, roll or retire the journal. Each takes --json.
+    """Check, show, copy, move, roll or retire the journal.
+
+    Each takes --json.
 
     \b
     Examples:
@@ -69,10 +78,12 @@ def _opened(directory: Path) -> Any:
 def journal_verify(
     config: ConfigFile = None, state_dir: StateDir = None, as_json: AsJson = False
 ) -> None:
-    """Read every record, check every checksum and the chain, replay it, compare every mark.
+    """Check every record and replay the journal.
 
-    Of an archived journal the newest snapshot is taken for what is not here any more.
-    Exit 0 sound, 74 damaged or shorter than what was synced.
+    Every checksum, the chain of records and the noted end are compared. Of an
+    archived journal the newest snapshot stands for what was moved away.
+
+    Exit 0 sound, 74 damaged, or shorter than what was synced.
 
     \b
     Example:
@@ -119,7 +130,7 @@ def journal_tail(
     state_dir: StateDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the newest records, oldest of them first.
+    """Print the newest records as JSON lines.
 
     \b
     Example:
@@ -148,7 +159,9 @@ def journal_export(
     state_dir: StateDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the whole journal as JSON lines; an import of them gives the same state.
+    """Write the whole journal as JSON lines.
+
+    An import of them gives the same state.
 
     \b
     Example:
@@ -167,7 +180,7 @@ def journal_export(
     if as_json and out is not None:
         emit_json({"records": count, "file": str(out)})
     else:
-        note(f"{count} records exported")
+        note(f"{count} records exported{f' to {out}' if out is not None else ''}")
 
 
 def _export_object(reader: Any) -> int:
@@ -195,12 +208,14 @@ def _export_object(reader: Any) -> int:
 
 
 def journal_import(
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="From `journal export`.")],
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="What `journal export` wrote.")],
     config: ConfigFile = None,
     state_dir: StateDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a new journal in an empty state directory from exported lines.
+    """Make a new journal from exported lines.
+
+    The state directory must not have a journal yet.
 
     \b
     Example:
@@ -233,9 +248,11 @@ def journal_archive(
     apply: Apply = False,
     as_json: AsJson = False,
 ) -> None:
-    """Move the oldest segments to a directory, as far as both snapshots know the state behind them.
+    """Move the oldest segments to an archive.
 
-    While no serve runs. `export` and `import` need all segments: copy them back.
+    Only segments that no start needs any more, and closed epochs older than
+    journal.closed_epochs_days; only while no serve runs. `export` and `import`
+    need all segments: copy them back first.
 
     \b
     Example:
@@ -244,19 +261,31 @@ def journal_archive(
     from dita.runtime.state.archiving import archive_segments
 
     directory = speak_of_directory(config, state_dir, quiet=as_json)
-    names = archive_segments(directory, to, apply=apply)
+    days = _closed_epochs_days(config, state_dir)
+    names, epochs = archive_segments(directory, to, keep_days=days, apply=apply)
     if as_json:
-        emit_json({"applied": apply, "segments": list(names), "to": str(to)})
+        told = {"applied": apply, "segments": list(names), "epochs": list(epochs), "to": str(to)}
+        emit_json(told)
         return
-    for name in names:
+    for name in (*names, *(f"epoch {epoch}" for epoch in epochs)):
         show(f"{'moved' if apply else 'would move'} {name} to {to}")
-    if not names:
-        show(
-            "nothing can be archived: each segment is needed by a start, or by one of two snapshots"
-        )
+    if not names and not epochs:
+        show("nothing can be archived: a start, or one of the two snapshots, needs each segment")
     elif not apply:
         note("nothing was changed; to do it:")
         note(f"next: {again(add=('--apply',))}")
+
+
+def _closed_epochs_days(config: Path | None, state_dir: Path | None) -> int:
+    """The setting, when a file says it; else its default, so that a directory alone will do."""
+    from dita.runtime.state.directory import load_from, place_of
+    from dita.settings.schema import JournalSettings
+
+    found = place_of(config, state_dir, os.environ).found
+    if found is None:
+        return JournalSettings().closed_epochs_days
+    settings, _ = load_from(found, state_dir, os.environ, keys=False)
+    return settings.journal.closed_epochs_days
 
 
 def journal_retire(
@@ -267,9 +296,10 @@ def journal_retire(
     apply: Apply = False,
     as_json: AsJson = False,
 ) -> None:
-    """Set a journal aside that cannot be used, so that serve begins a new one; in HOLD, to look.
+    """Set a journal aside that cannot be used any more.
 
-    Nothing is deleted. Close what it held first, or adopt it afterwards (runbooks/journal.md).
+    Nothing is deleted; the next serve begins a new journal, in HOLD. Close what
+    the old one held first, or adopt it afterwards: `pink-ctl runbook journal`.
 
     \b
     Example:
@@ -295,11 +325,11 @@ def journal_retire(
     show(f"the journal cannot be used: {problem}")
     show(f"{'set aside' if apply else 'would set aside'}: {', '.join(parts)}")
     if not apply:
-        note("nothing was changed; first, what it held is closed:")
+        note("nothing was changed; first close what it held, then set it aside:")
         note("next: pink-ctl flatten --emergency")
-        note(f"then: {again(add=('--apply',))}")
+        note(f"next: {again(add=('--apply',))}")
         return
     show(f"they are in {folder}")
-    note("serve begins a new journal and holds; what it finds is shown by reconcile")
+    note("serve begins a new journal, in HOLD; reconcile then shows what is still open")
     note("next: pink-ctl serve")
-    note("then: pink-ctl reconcile")
+    note("next: pink-ctl reconcile")

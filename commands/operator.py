@@ -25,13 +25,16 @@ from dita.errors import (
 from .show.render import emit_json, note, show, speak_of
 from .typed import again as again_line
 
-Reason = Annotated[str, typer.Option("--reason", help="Why; it is journalled.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is journalled.")]
 Operator = Annotated[
-    str, typer.Option("--operator", metavar="NAME", help="Who; else the user that types it.")
+    str,
+    typer.Option(
+        "--operator", metavar="NAME", help="Name to journal. Default: the user that types it."
+    ),
 ]
 Again = Annotated[
     bool,
-    typer.Option("--again", help="A new wish, although the same one got no answer just now."),
+    typer.Option("--again", help="Send it as new, even if the same one is still unanswered."),
 ]
 Wait = Annotated[
     int, typer.Option("--wait", min=0, max=120, help="Seconds to wait for the exchange's answer.")
@@ -244,14 +247,12 @@ def do(serve: Serve, wish: Wish, typed: Typed) -> dict[str, Any]:
     asked = Asked(serve.directory, SystemClock(), wish.request)
     kept = asked.begin(lambda: uuid.uuid4().hex, again=typed.again)
     if asked.problem:
-        note(
-            f"the id of this command cannot be written down ({asked.problem}): do not type it twice"
-        )
+        note(f"the id of this command cannot be stored ({asked.problem}): do not type it twice")
     if kept.since_ms:
         from .show.times import utc
 
-        note(f"the same command got no answer at {utc(kept.since_ms)}: its id is used again, so")
-        note("that nothing is done twice (--again makes it a new one)")
+        note(f"the same command got no answer at {utc(kept.since_ms)}; its id is used again, so")
+        note("that nothing is done twice (--again: send it as new)")
     request = _request(wish, typed, kept.intent_id)
     try:
         answer = call(
@@ -287,7 +288,7 @@ def _unknown(wish: Wish, silent: Unanswered) -> Unanswered:
         expected=silent.expected,
         found="none; it may have been done, or be done when serve goes on",
         action="see what came of it: pink-ctl status; the same command typed again within 10"
-        " minutes is the same wish and is not done twice",
+        " minutes is not done twice",
     )
 
 

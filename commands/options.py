@@ -11,12 +11,8 @@ import typer
 
 from .completion import settings_files
 
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object, for programs, instead of text.")
-]
-Apply = Annotated[
-    bool, typer.Option("--apply", help="Do it. Without this the plan is printed and nothing done.")
-]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs, instead of text.")]
+Apply = Annotated[bool, typer.Option("--apply", help="Do it. Without it only the plan is printed.")]
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
@@ -28,5 +24,5 @@ ConfigFile = Annotated[
 ]
 StateDir = Annotated[
     Path | None,
-    typer.Option("--state-dir", metavar="DIR", help="Journal, snapshots, lock and socket."),
+    typer.Option("--state-dir", metavar="DIR", help="State directory: journal, snapshots, socket."),
 ]

@@ -21,7 +21,7 @@ def the_past(config: Path | None, state_dir: Path | None, *, quiet: bool) -> tup
     index = Past.open(directory)
     if index.begins_behind:
         note(
-            f"what came up to record {index.begins_behind} was archived and is not in here;"
-            " next: pink-ctl runbook journal"
+            f"records up to {index.begins_behind} are archived and not in here: `pink-ctl runbook"
+            " journal` says where they are"
         )
     return directory, index

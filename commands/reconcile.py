@@ -26,20 +26,29 @@ Out = Annotated[
     Path | None, typer.Option("--out", metavar="PLAN", help="Write the plan to this new file.")
 ]
 ApplyPlan = Annotated[
-    Path | None, typer.Option("--apply", metavar="PLAN", help="Do exactly this plan, or refuse.")
+    Path | None,
+    typer.Option("--apply", metavar="PLAN", help="Carry out exactly this plan, or refuse."),
 ]
 WhenFlat = Annotated[
-    bool, typer.Option("--when-flat", help="Refuse unless nothing is open or works anywhere.")
+    bool, typer.Option("--when-flat", help="Refuse unless no position is open and no order works.")
 ]
 Symbols = Annotated[
     list[str] | None,
-    typer.Option("--symbol", help="Look at this symbol too; repeat it.", autocompletion=symbols),
+    typer.Option(
+        "--symbol",
+        metavar="SYMBOL",
+        help="Compare this symbol too; may be repeated.",
+        autocompletion=symbols,
+    ),
 ]
 Adopt = Annotated[
     list[str] | None,
-    typer.Option("--adopt", metavar="SYMBOL", help="Plan to take its foreign position over."),
+    typer.Option("--adopt", metavar="SYMBOL", help="Plan to take over the foreign position on it."),
 ]
-Why = Annotated[str, typer.Option("--reason", help="Why; it is journalled. With --apply.")]
+Why = Annotated[
+    str,
+    typer.Option("--reason", metavar="TEXT", help="Why; it is journalled. Needed with --apply."),
+]
 
 
 def reconcile(
@@ -54,11 +63,11 @@ def reconcile(
     state_dir: StateDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Set orders, positions and money of both sides side by side.
+    """Compare orders, positions and money with the exchange.
 
-    Exit 0 no difference (or only remarks: explained, and nobody has to act),
-    1 difference, 5 refused (the exchange has moved, or the plan is another
-    journal's or too old), 6 the exchange did not answer.
+    Exit 0 no difference, or only remarks that need no act; 1 a difference; 5
+    refused: the exchange has moved, or the plan is too old or of another
+    journal; 6 the exchange did not answer.
 
     \b
     Examples:
@@ -117,7 +126,7 @@ def _apply(path: Path, when_flat: bool, typed: Typed) -> None:
         if answer["reconcile"]:
             _draw(answer["reconcile"])
     if not answer["reconcile"]:
-        note(f"done, but not seen afterwards: {answer['problem']}")
+        note(f"done, but the comparison afterwards failed: {answer['problem']}")
         raise typer.Exit(ExitCode.VENUE)
     if answer["reconcile"]["differences"]:
         raise typer.Exit(ExitCode.DIFFERENCE)

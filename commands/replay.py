@@ -26,18 +26,18 @@ def replay(
         str, typer.Option(help="clean (true prices) or poisoned (no prices, settled later).")
     ] = "",
     file: Annotated[
-        Path | None, typer.Option(help="An own recording instead, as a TOML file.")
+        Path | None, typer.Option(help="A recording of your own, as a TOML file.")
     ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Add what each defect of the old system cost.")
     ] = False,
     speed: Annotated[
-        float | None, typer.Option(help="Pace the steps, X times as fast as recorded.")
+        float | None, typer.Option(help="Pace the steps, this many times as fast as recorded.")
     ] = None,
-    svg: Annotated[Path | None, typer.Option(help="Also write a picture to this file.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Also draw a picture into this file.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Replay a recorded trade step by step, beside the books that got it wrong.
+    """Replay a recorded trade beside the books that got it wrong.
 
     \b
     Examples:
@@ -108,6 +108,7 @@ def _next(told: Story, explain: bool) -> None:
     base = f"pink-ctl replay --trade {recording.name.upper()}"
     others = [name for name in recording.variants if name != recording.variant]
     if not explain:
-        note(f"next: {base} --explain   (what each old defect cost)")
+        note("what each old defect cost:")
+        note(f"next: {base} --explain")
     for other in others:
         note(f"next: {base} --variant {other}")

@@ -20,7 +20,9 @@ def resume(
     apply: Apply = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let entries come again after a hold; says what still keeps them out.
+    """Let entries go again after a hold.
+
+    If something else still keeps them out, the answer says what.
 
     \b
     Examples:

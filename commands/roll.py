@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from dita.runtime.state.rolling import Plan
     from dita.settings import Settings
 
-Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with both epochs.")]
+Reason = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", help="Why; it is kept with both epochs.")
+]
 CloseOnly = Annotated[
-    bool, typer.Option("--close", help="Only close; whatever release starts next begins the next.")
+    bool,
+    typer.Option("--close", help="Only close; the next serve begins the next epoch."),
 ]
 
 
@@ -38,10 +41,11 @@ def journal_roll(
     apply: Apply = False,
     as_json: AsJson = False,
 ) -> None:
-    """Close the journal's epoch and begin the next, when everything is flat and settled.
+    """Close the journal's epoch and begin the next.
 
-    Wallet, K, drift, records, holds and the ids of past orders go along. Settings that are fixed
-    for a journal's life may change. While no serve runs; nothing is deleted.
+    Everything has to be flat and settled, and no serve may run. Wallet, K, drift,
+    records, holds and the ids of past orders are carried over; settings that are
+    fixed for a journal's life may change. Nothing is deleted.
 
     \b
     Examples:
@@ -49,6 +53,7 @@ def journal_roll(
       pink-ctl journal roll --reason "upgrade" --close --apply
     """
     from dita.runtime.state.directory import installed
+    from dita.runtime.state.journal_settings import check_environment, hold_to_the_owner
     from dita.runtime.state.lock import StateLock
     from dita.runtime.state.place import place_by_settings
 
@@ -56,6 +61,9 @@ def journal_roll(
     speak_of(place_by_settings(settings, directory), quiet=as_json)
     lock = StateLock(directory)
     try:
+        if apply:
+            hold_to_the_owner(directory)
+            check_environment(directory, settings)
         told = _rolled(directory, settings, (operator_of(operator), reason), close_only, apply)
     finally:
         lock.release()

@@ -19,11 +19,12 @@ from .show.render import emit_json, show
 
 def runbook(
     name: Annotated[
-        str, typer.Argument(metavar="[NAME]", help="Which page.", autocompletion=pages)
+        str,
+        typer.Argument(metavar="[NAME]", help="The page. Default: list all.", autocompletion=pages),
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Print a page of the runbooks; without a name, list them.
+    """Print a page of the runbooks, or the list of them.
 
     \b
     Examples:
@@ -48,6 +49,8 @@ def _text(name: str) -> str:
 
 def _title(name: str) -> str:
     """A page's heading, or the first sentence below it where that is only the command's name."""
-    lines = [line for line in _text(name).splitlines() if line]
-    heading = lines[0].removeprefix("# ")
-    return heading if not heading.startswith("pink-ctl") else lines[1].partition(". ")[0]
+    heading, first, *_ = _text(name).split("\n\n")
+    heading = heading.removeprefix("# ")
+    if not heading.startswith("pink-ctl"):
+        return heading
+    return " ".join(first.split()).partition(". ")[0].removesuffix(".")

@@ -40,7 +40,7 @@ WithTable = Annotated[
     bool, typer.Option("--table/--no-table", help="Show the live board (on a terminal: yes).")
 ]
 Held = Annotated[
-    str, typer.Option("--hold", metavar="REASON", help="Start held: exits go on, entries wait.")
+    str, typer.Option("--hold", metavar="REASON", help="Start in HOLD: no entries; exits go on.")
 ]
 #: All of the tape, in thousandths; shown only when everything is flat too.
 DONE_E3 = 1_000
@@ -57,12 +57,15 @@ def serve(
     hold: Held = "",
     as_json: AsJson = False,
 ) -> None:
-    """Run the kernel: recover, reconcile with the venue, then work until SIGTERM.
+    """Run the kernel until SIGTERM.
 
-    Ends with 0 after a clean stop, 64 for bad usage, 70 for a broken invariant, 74
-    for a journal that cannot be written or read, 75 when another kernel is active,
-    78 for bad settings, and stays down. A supervisor starts it again after 6 (the
-    exchange refuses our access), 71 (something nobody foresaw: into HOLD), a signal.
+    It recovers from its journal, asks the exchange about everything, and trades
+    when both agree.
+
+    Exit 0 after a clean stop, 64 bad usage, 70 a broken invariant, 74 the journal
+    cannot be written or read, 75 another kernel is active, 78 bad settings: a
+    supervisor leaves it down. It starts it again after a signal, 6 (the exchange
+    refused access at the start) and 71 (an unforeseen error; the start holds).
 
     \b
     Examples:
@@ -220,9 +223,9 @@ async def _run(
             hold=hold,
         )
         chronicle.say(
-            "stopped, nothing unknown"
+            "Stopped. No order is in an unknown state."
             if quiet
-            else "stopped; unknown orders are asked about at start"
+            else "Stopped. Orders in an unknown state are queried at the next start."
         )
         record = records[0] if records else current_status(node)
     finally:
@@ -261,7 +264,7 @@ def _summary(s: dict[str, Any], directory: Path, *, demo: bool) -> None:
         show(f"still open: {names}, {figure(s['unrealized'])} USDT unrealized")
     if demo and s["last_trade"]:
         note(f"next: pink-ctl explain --state-dir {directory} {s['last_trade']}")
-        note(f"      pink-ctl journal verify --state-dir {directory}")
+        note(f"next: pink-ctl journal verify --state-dir {directory}")
 
 
 def _other_side(book: dict[str, Any]) -> list[str]:

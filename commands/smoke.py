@@ -11,19 +11,29 @@ import typer
 
 from dita.errors import ExitCode, UsageError
 
-from .completion import symbols
+from .completion import sides, symbols
 from .operator import Operator, Typed
 from .options import AsJson, ConfigFile, StateDir
 from .show.render import emit_json, note, show
 
 Symbol = Annotated[
-    str, typer.Option("--symbol", help="Symbol, such as TRX-USDT.", autocompletion=symbols)
+    str,
+    typer.Option(
+        "--symbol", metavar="SYMBOL", help="Symbol, such as TRX-USDT.", autocompletion=symbols
+    ),
 ]
-Side = Annotated[str, typer.Option("--side", help="LONG or SHORT.")]
-Price = Annotated[str, typer.Option("--price", help="About; else the exchange's own.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be sent; send nothing.")]
-LiveMoney = Annotated[bool, typer.Option("--live-money", help="Yes, with real money.")]
-Why = Annotated[str, typer.Option("--reason", help="Why; it is journalled.")]
+Side = Annotated[
+    str, typer.Option("--side", metavar="SIDE", help="LONG or SHORT.", autocompletion=sides)
+]
+Price = Annotated[
+    str,
+    typer.Option(
+        "--price", metavar="PRICE", help="For the minimum. Default: the exchange's mark price."
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be sent; send nothing.")]
+LiveMoney = Annotated[bool, typer.Option("--live-money", help="Allow real money.")]
+Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is journalled.")]
 
 
 def smoke(
@@ -38,11 +48,11 @@ def smoke(
     state_dir: StateDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Enter and leave the smallest quantity, and compare every figure.
+    """Trade the smallest quantity once and check every figure.
 
     Exit 0 all equal, 1 a check failed, 5 refused: real money, or something is
-    open on the symbol; 6 the exchange did not answer. After a failure the exit is
-    attempted, and the last lines say what came of it.
+    open on the symbol; 6 the exchange did not answer. After a failure it still
+    tries to exit; the last lines say whether the position is closed.
 
     \b
     Examples:

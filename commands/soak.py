@@ -25,11 +25,16 @@ if TYPE_CHECKING:
 
     from dita.runtime.operations.soak import Part, Summary
 
-Duration = Annotated[str, typer.Option("--duration", help="Such as 90s, 30m, 24h.")]
-Interval = Annotated[str, typer.Option("--interval", help="Between two questions.")]
-Svg = Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Write the plot here.")]
+Duration = Annotated[str, typer.Option("--duration", metavar="TIME", help="Such as 90s, 30m, 24h.")]
+Interval = Annotated[str, typer.Option("--interval", metavar="TIME", help="Between two samples.")]
+Svg = Annotated[
+    Path | None, typer.Option("--svg", metavar="FILE", help="Draw the samples into this file.")
+]
 Samples = Annotated[
-    Path | None, typer.Option("--samples", metavar="FILE", help="Append each sample, JSON lines.")
+    Path | None,
+    typer.Option(
+        "--samples", metavar="FILE", help="Append each sample to this file, as JSON lines."
+    ),
 ]
 
 UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
@@ -44,10 +49,11 @@ def soak(
     state_dir: StateDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Poll the balance beside the published capital, and report the largest difference.
+    """Compare the exchange's balance with our capital over a time.
 
-    Idle they must agree to 0.01 USDT. Exit 0 they did, 1 they did not or it was
-    never idle, 3 not running, 6 the exchange never answered. Ctrl-C ends it early.
+    While nothing moves, both must agree to 0.01 USDT. Exit 0 they did, 1 they did
+    not, or something moved all the time, 3 not running, 6 the exchange never
+    answered. Ctrl-C ends it early, with the summary so far.
 
     \b
     Examples:
@@ -178,6 +184,6 @@ def _tell(summary: Summary) -> None:
     )
     seconds = (summary.last_ms - summary.first_ms) // 1_000
     show(
-        f"{seconds} s, {summary.trades} trades, {summary.missed} questions without an answer, "
+        f"{seconds} s, {summary.trades} trades, {summary.missed} unanswered samples, "
         f"entries frozen in {summary.frozen_samples} samples"
     )

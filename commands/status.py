@@ -30,7 +30,7 @@ from .show.render import (
 )
 
 Watch = Annotated[
-    bool, typer.Option("--watch", help="Show it again every second, until Ctrl-C or its end.")
+    bool, typer.Option("--watch", help="Draw it every second, until Ctrl-C or the end of serve.")
 ]
 Record = dict[str, Any]
 WATCH_MS = 1_000
@@ -44,7 +44,7 @@ def status(
     watch: Watch = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show whether entries may go, what is open, whether the money agrees, what is wrong.
+    """Show whether entries may go, what is open and what is wrong.
 
     Exit 0 fresh, 3 not running, 4 stale or no answer.
 
@@ -70,7 +70,7 @@ def status(
             record = _ask(directory)
             draw(record)
     if is_stale(record):
-        note("stale: the exchange's balance is old; look at serve's log: does the exchange answer?")
+        note("stale: the exchange's balance is old; serve's log says whether the exchange answers")
         raise typer.Exit(ExitCode.STALE)
 
 

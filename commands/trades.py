@@ -22,12 +22,20 @@ if TYPE_CHECKING:
     from dita.runtime.history.trades import TradeRow
 
 Since = Annotated[
-    str, typer.Option("--since", metavar="WHEN", help="UTC: 22:00, 2026-11-28, or back: 3h, 2d.")
+    str,
+    typer.Option(
+        "--since", metavar="WHEN", help="UTC: 22:00 or 2026-11-28; or how long ago: 3h, 2d."
+    ),
 ]
 Day = Annotated[str, typer.Option("--day", metavar="DAY", help="2026-11-28, today or yesterday.")]
 Symbol = Annotated[
     str,
-    typer.Option("--symbol", help="Only this one, such as FET-USDT.", autocompletion=symbols),
+    typer.Option(
+        "--symbol",
+        metavar="SYMBOL",
+        help="Only this symbol, such as FET-USDT.",
+        autocompletion=symbols,
+    ),
 ]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV with every digit.")]
 COLUMNS = (
@@ -46,9 +54,10 @@ def trades(
     as_csv: AsCsv = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show trades that ended in a time, and those still open: prices, money, how they ended.
+    """List trades with prices and money, and sums by day and symbol.
 
-    Without --since or --day: the last seven days. Net is gross less fees plus funding.
+    Without --since or --day: those that ended in the last seven days, and all that
+    are open. Net is gross less fees plus funding.
 
     \b
     Examples:

@@ -53,13 +53,11 @@ def _takes(name: str, part: str = "", *, option: str = "") -> bool:
     """Is there such a command, with such an option?"""
     import inspect
 
-    from .app import COMMANDS, SUBCOMMANDS
+    from .app import COMMANDS, SUBCOMMANDS, function_of
 
-    group = next((command for command in COMMANDS if command.__name__ == name), None)
-    wanted = f"{name}_{part}".replace("-", "_") if part else name
-    parts = SUBCOMMANDS.get(group, ()) if group is not None else ()
-    found = next((each for each in (group, *parts) if each and each.__name__ == wanted), None)
-    return found is not None and (not option or option in inspect.signature(found).parameters)
+    if name not in COMMANDS or (part and part not in SUBCOMMANDS.get(name, ())):
+        return False
+    return not option or option in inspect.signature(function_of(name, part)).parameters
 
 
 def again(*, drop: Sequence[str] = (), add: Sequence[str] = ()) -> str:

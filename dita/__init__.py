@@ -6,4 +6,4 @@ It must not import the kernel.
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

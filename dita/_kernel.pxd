@@ -311,6 +311,7 @@ cdef enum:                      # bits of Order.flags
     LOCKED = 64                 # an external close whose share of ours a position has settled
     NETTED = 128                # closed by an opposite slot of ours on the same symbol
     WRITTEN_OFF = 256           # no order: an operator's word that the quantity is gone
+    WITHDRAWN = 512             # its records had less than its stream said; no position agreed yet
 
 cdef enum:                      # bits of Trade.flags
     FED = 1

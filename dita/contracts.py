@@ -259,7 +259,7 @@ class ControlAction(IntEnum):
     DRAIN = 3
     REBASE = 4  # `anchor --reason`: the removed drift is booked as an adjustment
     DRAINED = 5  # the end of a drain; a HOLD of the operator stays
-    NOT_READY = 6  # a start or a gap: no entry until everything was asked about again
+    NOT_READY = 6  # a start or a gap: no entry until everything was queried again
     READY = 7
     LIMIT = 8  # sets one of the limits for new risk
     QUARANTINE = 9  # the input with this sequence broke an invariant and is not part of the state

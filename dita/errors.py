@@ -3,7 +3,7 @@
     DitaError
     +-- VenueError                  they: the exchange is unreachable, refused, or unreadable
     +-- OperatorError               you: fixed by typing or configuring something else
-    |   +-- UsageError              the command line makes no sense
+    |   +-- UsageError              the command line cannot be read
     |   +-- UnitError               a number does not fit its unit (also a ValueError)
     |   +-- SettingsError           the configuration is wrong
     |   +-- RefusedForSafety        it would be dangerous, so it was not done

@@ -282,7 +282,7 @@ def drained(*, received_ms: int, intent_id: str, reason: str = "") -> KernelInte
 
 
 def not_ready(*, received_ms: int, intent_id: str, reason: str) -> KernelIntent:
-    """A start or a gap: entries are refused until everything was asked about again."""
+    """A start or a gap: entries are refused until everything was queried again."""
     return _control(ControlAction.NOT_READY, received_ms, intent_id, reason)
 
 

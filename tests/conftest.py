@@ -47,10 +47,12 @@ def cli() -> Callable[..., Result]:
     """
     (entry,) = entry_points(group="console_scripts", name="pink-ctl")
     assert callable(entry.load()), "pink-ctl must start at a function"
-    app = importlib.import_module(entry.module).app
+    make_app = importlib.import_module(entry.module).make_app
     runner = CliRunner()
 
     def run(*arguments: str) -> Result:
-        return runner.invoke(app, arguments, prog_name="pink-ctl", catch_exceptions=False)
+        return runner.invoke(
+            make_app(arguments), arguments, prog_name="pink-ctl", catch_exceptions=False
+        )
 
     return run

@@ -36,7 +36,7 @@ def headline(record: dict[str, Any]) -> Text:
         line.append(f", {remarks} remark{'' if remarks == 1 else 's'}")
     line.append(f"  {plain(record['namespace'])}, journal {record['epoch']}")
     if not record["calm"]:
-        line.append("  seen while things moved: look again", style="yellow")
+        line.append("  the account changed during the comparison: run it again", style="yellow")
     return line
 
 

@@ -6,6 +6,7 @@ the event's own.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Before the words: mark, time and name.
 INDENT = 27
+#: A number and its unit.
+_MEASURE = re.compile(r"(\d) (ms|s|min|h|d|USDT)\b")
 
 
 class Telling:
@@ -44,10 +47,11 @@ class Telling:
 
 def wrapped(text: str, indent: str = "  ") -> None:
     """Print a sentence: on a terminal within its width, in a pipe on one line."""
+    kept = _MEASURE.sub("\\1\N{NO-BREAK SPACE}\\2", text)  # "3.1 s" stays on one line
     for line in textwrap.wrap(
-        text, output_width(), subsequent_indent=indent, break_long_words=False
+        kept, output_width(), subsequent_indent=indent, break_long_words=False
     ):
-        show(line)
+        show(line.replace("\N{NO-BREAK SPACE}", " "))
 
 
 def _lines(event: Event, count: int, width: int) -> list[str]:

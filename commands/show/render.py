@@ -219,16 +219,14 @@ def by_the_system(refused: OSError, serves: bool = False) -> OperatorError:
     """
     names = [str(name) for name in (refused.filename, refused.filename2) if name is not None]
     why = refused.strerror or str(refused) or type(refused).__name__
-    expected = f"to be able to use {' and '.join(names)}" if names else ""
+    what = f"cannot use {' and '.join(names)}: {why}" if names else f"refused by the system: {why}"
     if serves and type(refused) in _MENDED_BY:
         return SettingsError(
-            f"the system refused it: {why}",
-            expected=expected,
+            what,
             action="name a state directory that belongs to the user of serve, or correct its owner",
         )
     return OperatorError(
-        f"the system refused it: {why}",
-        expected=expected,
+        what,
         action=_MENDED_BY.get(type(refused), "look at that path and its disk"),
     )
 

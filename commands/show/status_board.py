@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from dita import display
 from dita.units import parse_money, parse_price
 
-from ..typed import typable
 from .render import WIDTH_IN_A_PIPE, plain
+from .troubles import attention, way_to_the_venue
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -29,32 +29,24 @@ CALM = {
 }
 DRIFT = {"OK": "green", "WARN": "yellow", "ERROR": "bold red"}
 #: Older than this, an age is shown in yellow: milliseconds.
-OLD_MS = {"balance": 60_000, "positions": 60_000}
+OLD_MS = {"balance": 60_000, "positions": 60_000, "mark": 60_000}
 #: Less room than so many reserves is worth a look.
 LOW_RESERVES = 4
-#: A question that waited more often than once in so many has a cadence that suffers.
-OFTEN = 10
 #: From this width on there is room for every column.
 WIDE = 126
 #: A liquidation nearer than this, as a share of the mark, is shown in red.
 NEAR = 0.1
-#: Lines of orders and of alarms; --json has all of them.
+#: Lines of orders; --json has all of them.
 LINES_MAX = 5
 
 #: A figure that is not known, which is not 0.
 UNKNOWN = "–"
 
-#: What to do about a state, or about a cause that keeps entries out.
-NEXT = {
-    "hold": 'when the reason is gone: pink-ctl resume --reason "..." --apply',
-    "unexplained drift": "look at the drift by cause below; entries thaw after two quiet balances",
-    "pending drift": "wait: the exchange's own rows may still explain it",
-    "wallet empty": "look at the exchange: is it the right account, was money moved?",
-    "recovery slot in use": "wait until the slot in doubt is settled; exits go on",
-    "draining": "wait for its end",
-    "not ready": "wait: everything is asked again; exits go on",
-    "loss of the day": 'look at pink-ctl trades --day today; then pink-ctl resume --reason "..."',
-    "quarantine": "keep the journal and report it; pink-ctl explain TRADE of what is in doubt",
+#: Where the capital comes from.
+SOURCES = {
+    "seed": "the seed: no balance was read yet",
+    "e_anchored": "the exchange's balance",
+    "k_bridged": "the exchange's balance and our flows since",
 }
 
 
@@ -122,32 +114,6 @@ def money_line(s: dict[str, Any]) -> Text:
     line.append("  drift ")
     line.append(figure(s["drift"], 2), style=DRIFT.get(s["drift_status"], ""))
     return line
-
-
-def attention(s: dict[str, Any]) -> list[Text]:
-    """What else keeps entries out, what is wrong, and what to do; nothing when all is well."""
-    from rich.text import Text
-
-    lines = [Text(f"and: {plain(text)}", "yellow") for text in s["entries"]["wait_for"][1:]]
-    lines += [
-        Text(typable(f"next: {NEXT[cause]}")) for cause in s["entries_frozen"] if cause in NEXT
-    ]
-    if symbols := s.get("held_symbols"):
-        held = ", ".join(map(plain, symbols))
-        lines.append(Text(f"no entries on {held}: held by an operator", style="yellow"))
-    for alarm in s["alarms"][:LINES_MAX]:
-        text = f"alarm for {age(alarm['age_ms'])}: {plain(alarm['name'])}: {plain(alarm['text'])}"
-        lines.append(Text(text, style="bold red"))
-    if s["fee_check"]["state"] in ("WARN", "OFF"):
-        lines.append(Text(f"fees {s['fee_check']['state']}: {s['fee_check']['text']}", "yellow"))
-    lines += [Text(typable(f"a slot's size is in doubt: {what}"), "yellow") for what in _doubted(s)]
-    return lines
-
-
-def _doubted(s: dict[str, Any]) -> list[str]:
-    doubted = [slot["trade"] for slot in s["slots"] if slot["state"].startswith("STALE")]
-    names = ", ".join(map(plain, doubted))
-    return [f"{names}; the exchange is asked; next: pink-ctl reconcile"] if doubted else []
 
 
 # -- slots -----------------------------------------------------------------------------------------
@@ -225,11 +191,12 @@ def money_table(s: dict[str, Any]) -> Table:
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("money", "USDT", ""):
-        table.add_column(name, justify="right" if name == "USDT" else "left", no_wrap=True)
+    table.add_column("money", no_wrap=True)
+    table.add_column("USDT", justify="right", no_wrap=True)
+    table.add_column("")  # may take two lines; the figures never do
     balance_age = s["age_ms"]["balance"]
     old = balance_age > OLD_MS["balance"] or balance_age < 0
-    table.add_row("capital", Text(places(s["capital"]), style="bold"), s["capital_source"])
+    table.add_row("capital", Text(places(s["capital"]), style="bold"), _source(s))
     table.add_row(
         "exchange balance",
         places(s["exchange_balance"]),
@@ -240,15 +207,32 @@ def money_table(s: dict[str, Any]) -> Table:
     level = Text(s["drift_status"], style=style)
     table.add_row("drift", Text(figure(s["drift"]), style=style), level)
     for cause, amount in seen_causes(s):
-        table.add_row("", amount, f"of it {cause}")
-    table.add_row("our checksum", places(s["k_capital"]), "seed and every flow we know")
-    unmarked = sum(not slot["mark_price"] for slot in s["slots"])
-    at = f"marks that are not known: {unmarked}" if unmarked else "with what is open at its marks"
-    table.add_row("equity", places(s["equity"]), at)
+        table.add_row("", amount, cause)
+    table.add_row("our checksum", places(s["k_capital"]), "the seed and every known flow")
+    table.add_row("equity", places(s["equity"]), _worth(s["slots"]))
     table.add_row("realized", _coloured(s["realized"]), "since the journal was begun")
     table.add_row("fees paid", places(s["fees"]), "")
     table.add_row("funding", _coloured(s["funding"]), "")
     return table
+
+
+def _source(s: dict[str, Any]) -> str:
+    return SOURCES.get(s["capital_source"], str(s["capital_source"]))
+
+
+def _worth(slots: list[dict[str, Any]]) -> Text:
+    """What the open positions are worth in it, and as of when."""
+    from rich.text import Text
+
+    if not slots:
+        return Text("nothing is open")
+    unmarked = sum(not slot["mark_price"] for slot in slots)
+    if unmarked:
+        return Text(f"without {unmarked} whose mark is not known", style="yellow")
+    oldest_ms = max(slot["mark_age_ms"] for slot in slots)
+    old = oldest_ms < 0 or oldest_ms > OLD_MS["mark"]
+    since = f"up to {age(oldest_ms)} old" if oldest_ms >= 0 else "of unknown age"
+    return Text(f"open positions at marks {since}", style="yellow" if old else "")
 
 
 def exposure(s: dict[str, Any]) -> list[Text]:
@@ -270,7 +254,7 @@ def exposure(s: dict[str, Any]) -> list[Text]:
     return lines
 
 
-# -- orders, the way to the exchange, the journal --------------------------------------------------
+# -- orders, the journal --------------------------------------------------------------------------
 
 
 def orders(s: dict[str, Any]) -> list[Text]:
@@ -299,38 +283,6 @@ def orders(s: dict[str, Any]) -> list[Text]:
             )
         )  # fmt: skip
     return lines
-
-
-def way_to_the_venue(s: dict[str, Any]) -> list[Text]:
-    """At most two lines, and none while the way to the exchange is clear; --json has all of it."""
-    from rich.text import Text
-
-    failing = s["queries_failing"]
-    asked = ", ".join(
-        f"{plain(q['name'])} for {age(q['age_ms'])} ({plain(q['words'])})" for q in failing
-    )
-    lines = [f"questions that fail: {asked}" if asked else "", _budget(s["venue"])]
-    gaps = s["venue"].get("gaps")
-    if gaps:
-        told = ", ".join(f"{name} {count}" for name, count in gaps.items())
-        lines.append(f"stream gaps since the start: {told}")
-    return [Text(line, style="yellow", no_wrap=True, overflow="ellipsis") for line in lines if line]
-
-
-def _budget(health: dict[str, Any]) -> str:
-    """Endpoints that the exchange has blocked, and questions that had to wait often."""
-    told = [
-        f"{name} blocked for {age(left_ms)}"
-        for name, left_ms in health.get("blocked_ms", {}).items()
-    ]
-    blocks = sum(health.get("blocks", {}).values())
-    if blocks and not told:
-        told.append(f"{blocks} blocks, all over")
-    requests = health.get("requests", {})
-    for name, waits in health.get("waits", {}).items():
-        if waits * OFTEN > requests.get(name, 0):
-            told.append(f"{name} waited {waits} times, {age(health['waited_ms'][name])} in all")
-    return f"rate limits: {', '.join(told)}" if told else ""
 
 
 def journal(s: dict[str, Any]) -> list[Text]:

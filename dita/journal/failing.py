@@ -47,7 +47,7 @@ def cannot_be_written(directory: str, last_seq: int, found: str) -> JournalFault
 
 def takes_nothing(found: str) -> JournalFault:
     """Something had failed before."""
-    return JournalFault("the journal takes nothing any more", found=found, action="start again")
+    return JournalFault("the journal accepts no more records", found=found, action="start again")
 
 
 def damaged(path: str, offset: int, seq: int, found: str) -> JournalFault:

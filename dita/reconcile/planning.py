@@ -203,7 +203,7 @@ _WORDS: Final = {
     StepKind.NOTE_POSITION: "note the position: no entry of ours there",
     StepKind.ADOPT: "adopt the position into a slot",
     StepKind.TAKE_BALANCE: "read income and balance",
-    StepKind.ANCHOR: "yours: pink-ctl anchor --reason …",
+    StepKind.ANCHOR: "by an operator: pink-ctl anchor --reason WHY",
     StepKind.WAIT: "nothing: wait",
     StepKind.WRITE_OFF: "write off what is gone; its result is what income rows tell, else 0",
 }

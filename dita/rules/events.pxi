@@ -48,6 +48,8 @@ cdef inline int write_levels(State* st, int32_t order, const Input* e, const Cha
     if was_final:
         order_unfinalise(st, o)
         request(st, DO_FINALISE, st.trades[o.trade].slot, order, -1)
+    if not o.flags & EXTERNAL and size_of(&st.trades[o.trade]) < 0:
+        unlock_externals(st, &st.trades[o.trade])   # what was settled lacked this fill
     if o.role == ENTRY and st.trades[o.trade].returned_e8 > 0:
         forget_return(&st.trades[o.trade], o.level.filled_e8 - before)
     if st.trades[o.trade].slot >= 0:
@@ -334,6 +336,7 @@ cdef int final_withdrawn(State* st, const Input* e, int32_t order, Result* out) 
         return code
     accept(st, e, out)
     note(out, D_FILL_WITHDRAWN)
+    o.flags |= WITHDRAWN
     order_bind(st, order, e.venue_key)
     change_write(st, o, &c, out)
     if o.role == EXIT:

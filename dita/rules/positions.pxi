@@ -203,6 +203,8 @@ cdef int position(State* st, const Input* e, int side, int64_t theirs, Result* o
     accept(st, e, out)
     if g.live:
         return position_in_flight(st, e, &g, theirs, out)
+    if theirs != g.net and ask_records_again(st, &g):
+        return position_in_question(st, e, &g, theirs, out)
     if not st.config.hedge:
         net_slots(st, &g, position_ms(st, e), out)
     give_back_overfill(st, &g, theirs, out)
@@ -247,6 +249,35 @@ cdef int position_in_flight(State* st, const Input* e, const Group* g, int64_t t
         elif s.flags & STALE:
             note(out, D_POSITION_DISAGREES)
             prove_at_most(st, g.slots[i], on_side(&st.trades[s.trade], theirs), position_ms(st, e))
+    return 0
+
+
+cdef bint ask_records_again(State* st, const Group* g) except -1 nogil:
+    # The records took a fill back and the position does not agree: they may have lagged behind, so
+    # they are asked once more before anything is concluded.
+    cdef int32_t i
+    cdef int32_t order
+    cdef bint asked = False
+    for i in range(g.count):
+        order = st.trades[st.slots[g.slots[i]].trade].orders
+        while order >= 0:
+            if st.orders[order].flags & WITHDRAWN:
+                st.orders[order].flags &= <uint16_t>(~WITHDRAWN)
+                order_unfinalise(st, &st.orders[order])
+                request(st, DO_FINALISE, g.slots[i], order, -1)
+                asked = True
+            order = st.orders[order].next
+    return asked
+
+
+cdef int position_in_question(State* st, const Input* e, const Group* g, int64_t theirs, Result* out) except -1 nogil:
+    cdef int32_t i
+    note(out, D_POSITION_DISAGREES)
+    for i in range(g.count):
+        if not is_done(st, g.slots[i]):
+            go_stale(st, g.slots[i])
+            prove_at_most(st, g.slots[i], on_side(&st.trades[st.slots[g.slots[i]].trade], theirs),
+                          position_ms(st, e))
     return 0
 
 
@@ -434,6 +465,7 @@ cdef inline bint is_done(const State* st, int32_t slot) noexcept nogil:
 cdef void agreed(State* st, int32_t slot, int64_t exchange_ms, bint over) noexcept nogil:
     cdef Trade* t = &st.trades[st.slots[slot].trade]
     finalise_lost(st, t)
+    forget_withdrawn(st, t)
     if over:
         lock_externals(st, t)
     clear_doubt(st, slot, exchange_ms)

@@ -263,6 +263,13 @@ cdef void order_lock(State* st, Order* o) noexcept nogil:
         st.trades[o.trade].unlocked -= 1
 
 
+cdef void order_unlock(State* st, Order* o) noexcept nogil:
+    # Our share of an external order follows from our own orders again.
+    if o.flags & (EXTERNAL | NETTED | LOCKED) == (EXTERNAL | LOCKED):
+        o.flags &= <uint16_t>(~LOCKED)
+        st.trades[o.trade].unlocked += 1
+
+
 cdef void order_finalise(State* st, Order* o) noexcept nogil:
     if not o.flags & FINAL:
         o.flags |= FINAL

@@ -323,10 +323,25 @@ cdef void finalise_lost(State* st, Trade* t) noexcept nogil:
         order = st.orders[order].next
 
 
+cdef void forget_withdrawn(State* st, Trade* t) noexcept nogil:
+    # A position agrees with what the records took back.
+    cdef int32_t order = t.orders
+    while order >= 0:
+        st.orders[order].flags &= <uint16_t>(~WITHDRAWN)
+        order = st.orders[order].next
+
+
 cdef void lock_externals(State* st, Trade* t) noexcept nogil:
     cdef int32_t order = t.orders
     while order >= 0:
         order_lock(st, &st.orders[order])
+        order = st.orders[order].next
+
+
+cdef void unlock_externals(State* st, Trade* t) noexcept nogil:
+    cdef int32_t order = t.orders
+    while order >= 0:
+        order_unlock(st, &st.orders[order])
         order = st.orders[order].next
 
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import TypeGuard
 
 from dita.contracts import (
     EffectKind,
+    KernelCommandType,
     KernelDiagnosticCode,
     KernelEventKind,
+    KernelIntent,
     Record,
     TradeStage,
     VenueEvent,
@@ -25,7 +28,6 @@ REFUSED_MAX = 32
 SENT_MAX = 20_000
 
 _SAID_NO = (KernelEventKind.ORDER_REJECT, KernelEventKind.RATE_LIMITED)
-_STALE = TradeStage.STALE_STATE_RECONCILING
 
 
 class Refused(Record, frozen=True, kw_only=True):
@@ -50,8 +52,10 @@ class Feeds:
         self.sent_ms: dict[int, int] = {}
         #: Set when a balance is worth asking for.
         self.balance_due = asyncio.Event()
-        #: Set when a slot has come into doubt.
-        self.doubt = asyncio.Event()
+        #: When the newest mark of each trade was applied; what the venue confirms is not applied.
+        self.marked_ms: dict[str, int] = {}
+        #: Set when positions are worth asking for: one is new and has no mark yet, or is in doubt.
+        self.positions_due = asyncio.Event()
 
     def publish(self, record: Input, outcome: Outcome, seq: int) -> None:
         """Note the time of what came, what was refused, and what is to be asked for."""
@@ -63,16 +67,24 @@ class Feeds:
                 self.positions_ms = now
             elif record.kind in _SAID_NO:
                 self._note_refused(record)
+        elif _is_mark(record) and outcome.kernel.accepted:
+            self.marked_ms[record.trade_id] = now
         for effect in outcome.effects:
             if effect.kind is EffectKind.SUBMIT:
                 self._note_sent(effect.order_no, now)
+            elif effect.kind is EffectKind.CLOSE_TRADE:
+                self.marked_ms.pop(effect.trade_id, None)
         done = outcome.kernel.transition
         if done is not None and (done.fee_delta or done.realized_delta or done.trueup_delta):
             self.balance_due.set()
         if outcome.kernel.code is KernelDiagnosticCode.ANCHOR_NOT_QUIET:
             self.balance_due.set()  # somebody waits for it
-        if done is not None and done.after is _STALE and done.before is not _STALE:
-            self.doubt.set()
+        if done is not None and done.after is not done.before:
+            is_new = (
+                done.before is TradeStage.ENTRY_WORKING and done.after is TradeStage.POSITION_OPEN
+            )
+            if is_new or done.after is TradeStage.STALE_STATE_RECONCILING:
+                self.positions_due.set()
 
     def _note_sent(self, order_no: int, now_ms: int) -> None:
         self.sent_ms[order_no] = now_ms
@@ -90,3 +102,7 @@ class Feeds:
                 words=record.message or record.reject.name.lower().replace("_", " "),
             )
         )
+
+
+def _is_mark(record: Input) -> TypeGuard[KernelIntent]:
+    return isinstance(record, KernelIntent) and record.command is KernelCommandType.MARK_PRICE

@@ -185,7 +185,7 @@ class Node:
         }
 
     async def stop(self) -> bool:
-        """Drain, take a last snapshot, let go of everything; True when nothing is unknown."""
+        """Drain, take a last snapshot, release everything; True when no order is unknown."""
         quiet = await self.service.drain()
         await self.service.close()
         with contextlib.suppress(TimeoutError):  # the journal has everything

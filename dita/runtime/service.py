@@ -82,7 +82,7 @@ class Service:
         self.readiness = Readiness(runtime, self.questions.access, self._gate)
         self.gaps = Gaps(runtime, order_query, self.recovery, self.readiness, self._back_to_work)
         self.feeds = Feeds()
-        self.balance_due, self.doubt = self.feeds.balance_due, self.feeds.doubt
+        self.balance_due = self.feeds.balance_due
         self.fees = FeeCheck()
         #: What entries may risk, by limit, 0 for none; told to the kernel at the start.
         self.limits: dict[RiskLimit, int] = {}
@@ -181,7 +181,7 @@ class Service:
         return (
             f"{len(found)} differences from the exchange at the restart, the first: "
             f"{first.name} {first.cause.value if first.cause else ''}, here {first.ours}, "
-            f"there {first.theirs}; next: pink-ctl reconcile"
+            f"there {first.theirs}; `pink-ctl reconcile` shows them"
         )
 
     async def _seen(self) -> BothViews:
@@ -280,12 +280,12 @@ class Service:
         await self._every(self.cadence.open_orders_s, self.poller.open_orders)
 
     async def _positions(self) -> None:
-        """Ask at the cadence, at once when a slot comes into doubt, and often while one is."""
+        """Ask at the cadence, at once when a position is new or in doubt, and often in doubt."""
         while True:
             often = self.poller.doubted_slots()
             wait_s = self.cadence.in_flight_s if often else self.cadence.positions_s
-            await self._due(self.doubt, wait_s)
-            self.doubt.clear()
+            await self._due(self.feeds.positions_due, wait_s)
+            self.feeds.positions_due.clear()
             await self.poller.positions()
 
     async def _income(self) -> None:

@@ -159,6 +159,8 @@ class JournalSettings(_Section, frozen=True, kw_only=True):
     reserve_bytes: Annotated[int, Whole(65_536, 2**34)] = 128 * 2**20
     #: In records.
     snapshot_every: Annotated[int, Whole(1, 10_000_000)] = 10_000
+    #: How long closed epochs stay here; `journal archive` moves older ones.
+    closed_epochs_days: Annotated[int, Whole(0, 36_500)] = 30
 
 
 class LogSettings(_Section, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 from dita.contracts import OrderSide
 from dita.identity import same_client_id
@@ -20,7 +20,6 @@ from dita.venues import (
     OrderReport,
     QueryFailed,
     UnreadableRow,
-    Venue,
     unreadable_in,
 )
 
@@ -47,6 +46,29 @@ class Question(StrEnum):
     OPEN_ORDERS = "open_orders"
     ALL_ORDERS = "all_orders"
     FILLS = "fills"
+
+
+class OrderQueries(Protocol):
+    """What is asked of a venue about one order; a query without an answer is a QueryFailed."""
+
+    @property
+    def receive_window_ms(self) -> int:
+        """How long the venue accepts a request after its time."""
+
+    async def server_time_ms(self) -> int:
+        """The venue's clock."""
+
+    async def order(self, order: OrderRef) -> OrderReport | None:
+        """The order by its ids, None when the venue does not know it."""
+
+    async def open_orders(self, asset: str) -> Sequence[OrderReport]:
+        """The working orders of a symbol."""
+
+    async def all_orders(self, asset: str, since_ms: int) -> Sequence[OrderReport]:
+        """All orders of a symbol since then."""
+
+    async def fills(self, asset: str, since_ms: int) -> Sequence[FillReport]:
+        """The fills of a symbol since then."""
 
 
 class AbsenceProof:
@@ -176,7 +198,7 @@ async def patiently(rounds: int) -> bool:
 
 
 async def find_or_prove_absent(
-    venue: Venue,
+    venue: OrderQueries,
     order: OrderRef,
     side: OrderSide,
     *,
@@ -227,7 +249,7 @@ class _Search:
     """One order's rounds of questions."""
 
     def __init__(
-        self, venue: Venue, order: OrderRef, side: OrderSide, fence_ms: int, placed_ms: int
+        self, venue: OrderQueries, order: OrderRef, side: OrderSide, fence_ms: int, placed_ms: int
     ) -> None:
         self._venue = venue
         self._order = order
@@ -267,12 +289,18 @@ class _Search:
         if self._placed_ms:
             since_ms = min(since_ms, self._placed_ms)
         proof.server_time(now_ms)
-        proof.open_orders(await venue.open_orders(asset))
+        failed: QueryFailed | None = None
+        try:
+            proof.open_orders(await venue.open_orders(asset))
+        except QueryFailed as no_answer:
+            failed = no_answer  # it proves nothing, and the history may find the order all the same
         proof.all_orders(await venue.all_orders(asset, since_ms))
         proof.fills(await venue.fills(asset, since_ms))
         if proof.verdict is Verdict.FOUND:
             # Named by a fill or by a row that cannot be read: then only the order itself tells.
             return proof.report or await venue.order(self._order)
+        if failed is not None:
+            raise failed
         if proof.past_fence and proof.missing == (Question.ORDER,):
             proof.order(await venue.order(self._order))
         return proof.report

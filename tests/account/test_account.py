@@ -343,6 +343,38 @@ def test_funding_frame_explains_until_its_row_is_read(desk: Desk) -> None:
     assert drift(desk) == {}
 
 
+def test_one_row_ends_one_expectation_of_its_own_sign(desk: Desk) -> None:
+    for wallet in ("24995", "24990"):
+        desk.anchor(wallet, balance_reason=BalanceReason.FUNDING)
+    desk.event(Kind.FUNDING_FEE, event_id="f1", amount=m(-5))
+    desk.now += STEP_MS
+    desk.anchor("24990")
+    assert drift(desk) == {DriftCause.FUNDING_UNREAD: m(-5)}
+    desk.event(Kind.FUNDING_FEE, event_id="f2", amount=m(3))  # of no frame: it ends nothing
+    desk.now += STEP_MS
+    desk.anchor("24993")
+    assert drift(desk) == {DriftCause.FUNDING_UNREAD: m(-5)}
+
+
+def test_what_others_did_explains_its_own_sign_alone(desk: Desk) -> None:
+    desk.event(Kind.FOREIGN_FLOW, event_id="r1", amount=m(-30))
+    desk.anchor("25010")
+    found = drift(desk)
+    assert DriftCause.FOREIGN_ACTIVITY not in found
+    assert found[DriftCause.PENDING] > m("9.99")
+
+
+def test_a_difference_that_grows_stays_as_old_as_it_is(desk: Desk) -> None:
+    """Part by part: 10 for long, 5 a moment ago; and what comes back is of the newest."""
+    desk.anchor("24990")
+    desk.now += 115_000
+    desk.anchor("24985")
+    desk.anchor("24985")
+    assert drift(desk) == {DriftCause.UNEXPLAINED: m(-10), DriftCause.PENDING: m(-5)}
+    desk.anchor("24990")
+    assert drift(desk) == {DriftCause.UNEXPLAINED: m(-10)}
+
+
 def test_transfer_moves_k_and_leaves_no_drift(desk: Desk) -> None:
     desk.anchor("26000", balance_reason=BalanceReason.TRANSFER)
     assert drift(desk) == {DriftCause.TRANSFER_UNREAD: m(1000)}

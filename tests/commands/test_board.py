@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.board_record import record
+from support.board_record import fet, record
 from support.engine_driver import SHORT, Desk
 
 BOARDS = Path(__file__).parent.parent / "data" / "boards"
@@ -26,8 +26,8 @@ def in_trouble(desk: Desk) -> dict[str, Any]:
     """Everything that can be wrong at once."""
     (slot,) = record(desk)["slots"]
     doubted = {**slot, "state": "STALE_STATE_RECONCILING", "mark_price": "0.1901",
-               "unrealized": "-46.5234", "liquidation_price": "0.2", "leverage_there": 20,
-               "liquidation_distance": "0.052"}  # fmt: skip
+               "mark_age_ms": 95_000, "unrealized": "-46.5234", "liquidation_price": "0.2",
+               "liquidation_distance": "0.052", "leverage_there": 20}  # fmt: skip
     return {
         **record(desk), "slots": [doubted], "entries_frozen": ["hold", "pending drift"],
         "entries": {"allowed": False, "wait_for": [
@@ -47,18 +47,16 @@ def in_trouble(desk: Desk) -> dict[str, Any]:
                   "requests": {"GET v2/trade/order": 30}, "waits": {"GET v2/trade/order": 12},
                   "waited_ms": {"GET v2/trade/order": 9_400},
                   "blocks": {"POST v2/trade/order": 1},
-                  "blocked_ms": {"POST v2/trade/order": 61_000}},
+                  "blocked_ms": {"POST v2/trade/order": 61_000},
+                  "equal_errors": {"POST v2/trade/order": 7},
+                  "leverage": [{"asset": "FET-USDT", "side": "SHORT", "ours": 1, "found": 20}],
+                  "unreadable": {"positions": {
+                      "count": 3, "about": "FET-USDT", "why": "size: expected a number, found x"}}},
         "fee_check": {"state": "WARN", "text": "2.1 % above the contract's rate"},
         "log": {"lost_lines": 12, "trouble": "/var/log/pink.log: No space left on device",
                 "alerts": "exit status 3"},
         "age_ms": {"stream": -1, "balance": 149_000, "positions": 900_000, "last_input": 1_234},
     }  # fmt: skip
-
-
-def fet(**fields: Any) -> Desk:
-    desk = Desk()
-    desk.open(202276, "0.1878", side=SHORT, trade="fet-2026-06-11", **fields)
-    return desk
 
 
 def drawn(status: dict[str, Any], width: int) -> list[str]:
@@ -140,7 +138,7 @@ def test_a_mark_that_is_not_known_is_a_dash_and_never_zero() -> None:
     lines = drawn(record(desk), 140)
     (row,) = (line for line in lines if " fet " in line)
     assert row.split().count("–") == 3  # mark, liquidation and unrealized
-    assert any("marks that are not known: 1" in line for line in lines)
+    assert any("without 1 whose mark is not known" in line for line in lines)
 
 
 def test_small_prices_keep_their_digits() -> None:
@@ -160,6 +158,14 @@ def test_money_is_rounded_half_even_and_never_loses_its_minus() -> None:
     assert [board.age(n) for n in (-1, 244, 1_234, 70_000, 900_000)] == [
         "never", "244 ms", "1.2 s", "70 s", "15 min",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("age_ms", "words"), [(12_000, "up to 12 s old"), (-1, "of unknown age")])
+def test_the_age_of_the_marks_is_said(age_ms: int, words: str) -> None:
+    status = record(fet())
+    status["slots"] = [{**status["slots"][0], "mark_price": "0.19", "mark_age_ms": age_ms}]
+    (equity,) = (line for line in drawn(status, 80) if "equity" in line)
+    assert equity.endswith(f"open positions at marks {words}")
 
 
 # -- the way to the exchange -----------------------------------------------------------------------

@@ -95,7 +95,7 @@ def test_a_hold_says_whose_it_is_and_how_to_end_it(tmp_path: Path) -> None:
     held = status_record(state="HOLD", entries_frozen=["hold"], entries=waits)
     lines = while_serving(tmp_path, told(held), "status").stdout.splitlines()
     assert lines[0] == "HOLD, no entries: hold by eva: news"
-    assert "resume" in lines[2]
+    assert re.match(r"next: \S*pink-ctl resume ", lines[3])
 
 
 def test_watch_ends_with_serve(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from support.engine_driver import LONG, Kind, m, p
 from dita.contracts import ControlAction
 from dita.journal import Note
 
+NUMBERS = itertools.count(1)  # nothing is written twice
 PAST = Path(__file__).parent.parent / "data" / "past"
 WIDTHS = {"80": 80, "140": 140, "pipe": 0}
 CASES = {
@@ -36,6 +38,12 @@ CASES = {
     "explain-refused": "explain T3",
     "explain-open": "explain T5",
     "explain-nothing": "explain T9",
+    "journal-verify": "journal verify",
+    "journal-tail": "journal tail --last 4",
+    "journal-export": "journal export --out {folder}/{number}.jsonl",
+    "journal-import-refused": "journal import {folder}/nowhere.jsonl",
+    "journal-archive": "journal archive --to {folder}/away",
+    "journal-retire-sound": "journal retire --reason test",
 }
 
 
@@ -61,6 +69,7 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def seen(folder: Path, line: str, width: int) -> Done:
+    line = line.format(folder=folder, number=next(NUMBERS))
     done = typed(*shlex.split(line), "--state-dir", str(folder), width=width)
     return Done(done.code, *(re.sub(r"[ \t]+$", "", text.replace(str(folder), "/STATE"), flags=re.M)
                              for text in done[1:]))  # fmt: skip

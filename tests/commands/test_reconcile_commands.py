@@ -156,7 +156,7 @@ def test_anchor_plans_first_and_books_by_cause(desk: Station) -> None:
     with desk.serve():
         nothing = run(desk, "anchor", "--reason", "test")
         assert nothing.stdout.startswith("no drift: nothing to book")
-        silent = (*DEAF, Rule(verb=Verb.INCOME, do=Do.FAIL, times=0))
+        silent = (*DEAF, Rule(verb=Verb.INCOME, do=Do.EMPTY, times=0))
         at_the_venue(desk, lambda venue: venue.set_script(silent))
         at_the_venue(desk, lambda venue: venue.transfer(m("7.5")))
         early = run(desk, "anchor", "--reason", "gift", "--apply")
@@ -184,7 +184,8 @@ def test_smoke_with_serve_and_without(desk: Station) -> None:
         assert "LONG 8 TRX-USDT at market" in dry.stdout
         done = run(desk, "smoke", *words)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert [line[0] for line in done.stdout.splitlines()] == ["✓"] * 12
+        *steps, trade = done.stdout.splitlines()
+        assert [line[0] for line in steps] == ["✓"] * 12 and trade.startswith("trade smoke-")
         desk.enter("T1")
         desk.until("open", is_open)
         busy = run(desk, "smoke", "--symbol", "FET-USDT", "--price", "0.5")
@@ -242,6 +243,7 @@ def test_a_mistyped_folder_is_no_quiet_account(words: tuple[str, ...], tmp_path:
 
 
 def test_smoke_names_a_symbol_that_is_not_listed(tmp_path: Path) -> None:
-    done = pink("smoke", "--symbol", "NOPE-USDT", "--dry-run", "--state-dir", str(tmp_path / "new"))
+    words = ("--symbol", "NOPE-USDT", "--dry-run", "--config", "demo")
+    done = pink("smoke", *words, "--state-dir", str(tmp_path / "new"))
     assert (done.returncode, "unknown symbol" in done.stderr.splitlines()[-1]) == (6, True)
     assert "did not answer" not in done.stderr

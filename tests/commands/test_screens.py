@@ -18,11 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.command_line import Done, typed
+from support.board_record import PLACE, fet, record
+from support.command_line import Done, app, typed
 
 from dita.errors import RefusedForSafety
 from dita.runtime.server.control_socket import ControlServer
 
+OWN_PLACE = (
+    "config-show", "golden", "no-sense", "runbook", "replay", "replay-explain", "flatten",
+)  # fmt: skip
+HELP = Path(__file__).parent.parent / "data" / "help"
 SCREENS = Path(__file__).parent.parent / "data" / "screens"
 WIDTHS = {"80": 80, "140": 140, "pipe": 0}
 SLOT = {
@@ -77,6 +82,7 @@ SMOKED = {
     "steps": [{"step": "contract", "ok": True, "text": "step 1, minimum 8 or 2 USDT"},
               {"step": "exit", "ok": False, "text": "expected FILLED, found REJECTED"}],
 }  # fmt: skip
+BOARD = {**record(fet()), "place": {key: ABOUT[key] for key in PLACE}}
 SAMPLE = {
     "time_ms": 1_781_198_532_678, "capital": "25000", "wallet": "25000", "difference": "0",
     "idle": True, "trades": 3, "frozen": [], "problem": "",
@@ -143,13 +149,31 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "this is real money", expected="a test environment, or --live-money",
         found="venue.environment = live")}),
     "other-settings": ("hold --reason x --apply --config {config}", {}),
+    "status": ("status", {"board": {}}),
+    "status-hold": ("status", {"board": {
+        "state": "HOLD", "entries_frozen": ["hold"], "held_because": "eva: news",
+        "entries": {"allowed": False, "wait_for": ["hold by eva: news"]}}}),
+    "status-starting": ("status", {"board": {
+        "state": "RECONCILING", "entries_frozen": ["not ready"], "slots": [],
+        "entries": {"allowed": False, "wait_for": ["positions are not answered yet"]},
+        "age_ms": {"stream": -1, "balance": -1, "positions": -1, "last_input": 200}}}),
+    "status-degraded": ("status", {"board": {
+        "state": "DEGRADED", "entries_frozen": ["not ready"],
+        "entries": {"allowed": False, "wait_for": ["the stream is not connected"]},
+        "alarms": [{"name": "stream", "text": "not connected: refused", "age_ms": 125_000}]}}),
+    "status-draining": ("status", {"board": {
+        "state": "DRAINING", "entries_frozen": ["draining"],
+        "entries": {"allowed": False, "wait_for": ["draining"]}}}),
+    "status-stale": ("status", {"board": {
+        "age_ms": {"stream": 1_200, "balance": 149_000, "positions": 22_000, "last_input": 900},
+        "entries": {"allowed": False, "wait_for": ["balance is 2 min old, 60 s is the limit"]}}}),
+    "status-nobody": ("status --state-dir {folder}/none", {}),
+    "runbook": ("runbook", {}),
+    "replay": ("replay --trade FET", {}),
+    "replay-explain": ("replay --trade FET --variant poisoned --explain", {}),
+    "flatten": ("flatten", {}),
     "config-show": ("config show --config demo", {}),
     "golden": ("golden --case fet-clean --case trx-legs", {}),
-    "intent-help": ("intent --help", {}),
-    "enter-help": ("intent enter --help", {}),
-    "exit-help": ("intent exit --help", {}),
-    "hold-help": ("hold --help", {}),
-    "flatten-help": ("flatten --help", {}),
     "nobody": ("hold --reason x --state-dir {folder}/none", {}),
     "no-sense": ("intent exit --all", {}),
 }  # fmt: skip
@@ -190,7 +214,9 @@ class Answers:
         return answer
 
     async def _status(self, request: dict[str, Any]) -> dict[str, Any]:
-        return {"status": {"slots": self.given.get("slots", [SLOT])}}
+        if "slots" in self.given or "board" not in self.given:
+            return {"status": {**BOARD, "slots": self.given.get("slots", [SLOT])}}
+        return {"status": {**BOARD, **self.given["board"]}}
 
     async def _plan(self, request: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -220,7 +246,7 @@ def seen(answers: Answers, line: str, width: int) -> Done:
     config = answers.folder / "p.toml"
     config.write_text(f'[journal]\ndirectory = "{answers.folder}"\n')
     words = shlex.split(line.format(folder=answers.folder, config=config))
-    own_place = {"--help", "config", "golden", "runbook", "--state-dir", "--config"} & set(words)
+    own_place = {"config", "golden", "replay", "runbook", "--state-dir", "--config"} & set(words)
     where = [] if own_place else ["--state-dir", str(answers.folder)]
     done = typed(*words, *where, width=width)
     return Done(done.code, *(_steady(text, answers.folder) for text in done[1:]))
@@ -250,7 +276,32 @@ def test_a_screen_is_as_it_was_looked_at(answers: Answers, name: str) -> None:
     assert text == path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", [n for n in CASES if "help" not in n])
+HELPS = {
+    " ".join(words): [*words, "--help"]
+    for words in [
+        (),
+        *((name,) for name in app.COMMANDS),
+        *((name, part) for name, parts in app.SUBCOMMANDS.items() for part in parts),
+    ]
+}
+
+
+@pytest.mark.parametrize("command", HELPS)
+def test_a_help_is_as_it_was_looked_at(command: str) -> None:
+    """Plain text of at most 80 columns, the same everywhere."""
+    done = typed(*HELPS[command])
+    assert (done.code, done.stderr) == (0, "")
+    assert typed(*HELPS[command], width=140).stdout == done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "..." not in done.stdout.partition("Commands:")[2], "a summary that is cut"
+    path = HELP / f"{command.replace(' ', '-') or 'pink-ctl'}.txt"
+    if os.environ.get("DITA_SCREENS") == "write":
+        HELP.mkdir(exist_ok=True)
+        path.write_text(done.stdout, encoding="utf-8")
+    assert done.stdout == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_a_screen_is_one_object_for_programs(answers: Answers, name: str) -> None:
     """--json: one object, its version first, errors too, and the place where there is one."""
     line, answers.given = CASES[name]
@@ -258,7 +309,7 @@ def test_a_screen_is_one_object_for_programs(answers: Answers, name: str) -> Non
     record = json.loads(done.stdout)
     assert next(iter(record)) == "schema_version"
     assert record.get("error", {}).get("exit_code", done.code) == done.code
-    spoken = name not in ("config-show", "golden", "no-sense", "nobody")
+    spoken = "--state-dir" not in line and name not in OWN_PLACE
     assert not spoken or record["place"]["money"] == "live"
 
 

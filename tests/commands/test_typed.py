@@ -20,7 +20,7 @@ from support.command_line import app
 
 ROOT = Path(__file__).parent.parent.parent
 typed: Any = __import__("importlib").import_module("dita.commands.typed")
-COMMAND: Any = typer.main.get_command(app.app)
+COMMAND: Any = typer.main.get_command(app.make_app())
 MENTION = re.compile(r"pink-ctl ((?:[a-z][a-z-]*)(?: [a-z][a-z-]*)?)")
 
 
@@ -60,7 +60,7 @@ def texts_of(path: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
 
 
-SOURCES = sorted([*(ROOT / "dita").rglob("*.py"), *(ROOT / "commands").glob("*.py")])
+SOURCES = sorted([*(ROOT / "dita").rglob("*.py"), *(ROOT / "commands").rglob("*.py")])
 PRINTED = [
     pytest.param(text, id=f"{path.relative_to(ROOT)}:{line}")
     for path in SOURCES
@@ -80,9 +80,45 @@ def lines_in(text: str) -> Iterator[str]:
 def test_a_command_in_a_message_can_be_typed(text: str) -> None:
     for mention in MENTION.finditer(text):
         name = mention[1].split()[0]
-        assert name in {c.__name__.replace("_", "-") for c in app.COMMANDS}, mention[0]
+        assert name in app.COMMANDS, mention[0]
     for line in lines_in(text):
         parse(line.replace(" --config FILE", ""))
+
+
+@pytest.mark.parametrize("text", [p for p in PRINTED if "next: " in str(p.values[0])])
+def test_after_next_comes_a_command_and_nothing_else(text: str) -> None:
+    """The line is marked with the mouse and typed as it stands, by somebody who is tired."""
+    for line in text.splitlines():
+        before, found, command = line.partition("next: ")
+        if found:
+            assert not before, f"begins its line: {line}"
+            assert command.startswith(("pink-ctl ", "X")), line
+            assert not re.search(r"[;(),<>]|  |\bTRADE\b|\bFILE\b", command), line
+
+
+LOOKED_AT = sorted((ROOT / "tests" / "data").rglob("*.txt"))
+NEXT = re.compile(r"next: (.*)")
+
+
+@pytest.mark.parametrize("path", LOOKED_AT, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_next_line_that_was_looked_at_can_be_typed(path: Path) -> None:
+    """In the golden texts the lines are as they were printed, with what was filled in."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines):
+        if "next: " in line:
+            assert line.startswith("next: pink-ctl "), f"{path.name}: {line}"
+            # A terminal breaks it where its width ends.
+            whole = [" ".join(lines[number : number + n]) for n in (1, 2, 3)]
+            assert any(parses(text.removeprefix("next: ")) for text in whole), whole
+
+
+def parses(line: str) -> bool:
+    """Is it a whole command line?"""
+    try:
+        parse(line)
+    except (typer.TyperException, ValueError):
+        return False
+    return True
 
 
 def documented() -> Iterator[Any]:
@@ -111,9 +147,8 @@ def test_a_command_in_a_page_can_be_typed(line: str) -> None:
         parse(line)
         return
     words = line.split()
-    names = {c.__name__: c for c in app.COMMANDS}
-    assert words[1] in names or words[1].startswith("-"), line
-    parts = {p.__name__.rpartition("_")[2] for p in app.SUBCOMMANDS.get(names.get(words[1]), ())}
+    assert words[1] in app.COMMANDS or words[1].startswith("-"), line
+    parts = app.SUBCOMMANDS.get(words[1], ())
     assert not parts or not words[2:] or words[2] in parts, line
 
 

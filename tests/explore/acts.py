@@ -44,6 +44,8 @@ Command = KernelCommandType
 #: Server time, receive window and fence that a proof of absence waits for.
 PROOF_MS: Final = 20_000
 CADENCE_S: Final = 5
+#: No fill is so near to a payment of funding.
+FUNDING_S: Final = 3
 #: Everything was read so long after a position showed less that the rest can be written off.
 WRITE_OFF_S: Final = 150
 
@@ -265,10 +267,14 @@ class Acts(Runtime):
         self._say(s, order, kind, order.filled)
 
     def do_funding(self, s: Scene, at: int) -> None:
+        """At a time of its own: who held the symbol is judged by whole seconds."""
         self.spend(s, "funding")
+        s.book.second += FUNDING_S
+        s.ticked = False
         ours = any(shares(s.book, s.trades, self.world).left)
         flow = Flow(int(IncomeKind.FUNDING), at // 2, -(10**17), ours, s.book.act())
         s.book.flows = (*s.book.flows, flow)
+        s.book.second += FUNDING_S
 
     def do_steal(self, s: Scene) -> None:
         self.spend(s, "steal")
@@ -288,8 +294,8 @@ class Acts(Runtime):
         if how:
             self.spend(s, how)
         if order is None:
-            s.calm = s.stage = 0
-            self.about(s, own, Kind.ORDER_ABSENT)
+            if self.about(s, own, Kind.ORDER_ABSENT):
+                s.calm = s.stage = 0
         elif how == "late":
             told = (order.vid, len(order.fills), order.status)
             s.answers = (*s.answers, Answer("report", own, told))

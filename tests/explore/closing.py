@@ -41,7 +41,8 @@ class Closing:
             entry = acts.world.entries[s.trades[at]]
             side = entry.side if acts.world.hedge else 0
             behind = min(quantity, kindly[at])
-            if behind > 0 and s.book.closable(entry.symbol, -entry.side, side) >= behind:
+            closable = book.closable(entry.symbol, -entry.side, side)
+            if closable >= behind > 0 and not _netted(book):
                 found.append(Finding("left behind", f"{entry.trade}: {behind // UNIT}"))
             taken = -max(left_of_heard[at], kindly_heard[at]) // UNIT
             if taken > 0:
@@ -72,7 +73,7 @@ class Closing:
 
 
 def _netted(book: Book) -> bool:
-    """Did an entry of ours close what was a stranger's?  Then whose money is whose is arguable."""
+    """Did an entry of ours close what was a stranger's?  Then whose lot is whose is arguable."""
     return any(o.role == 1 and fill.closed for o in book.orders for fill in o.fills)
 
 

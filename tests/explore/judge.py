@@ -19,7 +19,7 @@ from dita.contracts import (
 )
 from dita.engine import Engine
 from explore import facts
-from explore.book import UNIT, Book, Order, Who
+from explore.book import ENTRY_PRICE, UNIT, Book, Order, Who
 from explore.scene import Scene
 from explore.world import World
 
@@ -30,7 +30,7 @@ _WIDE: Final = frozenset(
         KernelCommandType.CONTROL,
     }
 )  # fmt: skip
-SUBMIT, QUERY_POSITION, FEED, CLOSE = 1, 5, 7, 8
+SUBMIT, CANCEL, QUERY_POSITION, FEED, CLOSE = 1, 2, 5, 7, 8
 #: Exits refused within one second after which another one is a storm.
 HOT: Final = 2
 
@@ -72,6 +72,8 @@ class Judge:
         for effect in effects:
             if effect[0] == SUBMIT:
                 self._submits(s, trigger, effect)
+                if effect[11] and not any(e[0] == CANCEL and e[2] == effect[2] for e in effects):
+                    self._room(effect[2], effect[3], effect[5])
             elif effect[0] == QUERY_POSITION and self.asks_itself(record, raw):
                 self.found("an answer asks itself again", "QUERY_POSITION after POSITION in STALE")
 
@@ -125,10 +127,13 @@ class Judge:
             return
         if trigger in (Kind.ORDER_REJECT, Kind.RATE_LIMITED) or s.rejected >= HOT:
             self.found("a refused exit is sent again at once", f"order {number}")
-        self._room(number, trade, quantity)
 
     def _room(self, number: int, trade: int, quantity: int) -> None:
-        """By the kernel's own figures no exit is larger than what may be left."""
+        """By the kernel's own figures no exit is larger than what may be left.
+
+        One that is taken back in the same answer, because a held frame says that others closed it
+        all, is left to the exchange: it only reduces.
+        """
         known = facts.trade_of(self.core, trade)
         possible = 0
         for order in facts.orders_of(self.core, known):
@@ -212,11 +217,12 @@ def shares(
 ) -> Shares:
     """What the exchange's book says of whose was what, by the exchange's times.
 
-    A stranger sells his own first, as far as he has any, and then what is ours; the profit of the
-    closing part and the fee are shared by quantity.  With ``known`` only orders with these ids of
-    the exchange are taken to have closed something of ours.  ``kindly`` reads it as if he had
-    bought before he sold: a position shows the sum of his acts and not their order, so by what a
-    kernel is told both readings are right.
+    A stranger sells his own first, as far as he has any, and then what is ours.  Of an order that
+    closed both, ours is what our entry price says; its fee is shared by quantity.
+
+    With ``known`` only orders with these ids of the exchange are taken to have closed something of
+    ours.  ``kindly`` reads it as if he had bought before he sold: a position shows the sum of his
+    acts and not their order, so by what a kernel is told both readings are right.
     """
     left = [0] * len(trades)
     theirs = [0] * len(book.positions)
@@ -248,8 +254,10 @@ def shares(
         if taken:
             closers.add(order.vid)
         theirs[at] += order.side * (fill.quantity - taken)
-        closed = max(fill.closed, taken)
-        profit = fill.realized - (fill.realized * taken // closed if closed else 0)
+        ours = fill.realized
+        if taken < fill.quantity:  # by our own entry price: his lots have another
+            ours = -order.side * (fill.price - ENTRY_PRICE) * taken
+        profit = fill.realized - ours
         foreign += profit - (fill.fee - fill.fee * taken // fill.quantity)
     return Shares(left, foreign, closers)
 

@@ -176,11 +176,12 @@ class Runtime:
             more.update(reject=RejectReason(answer.data[0]), error_code=answer.data[1])
         self.about(s, answer.own, kind, **more)
 
-    def about(self, s: Scene, own: int, kind: KernelEventKind, **fields: Any) -> None:
-        """An event about an order of ours by its client id."""
-        self.send(s, VenueEvent(
+    def about(self, s: Scene, own: int, kind: KernelEventKind, **fields: Any) -> bool:
+        """An event about an order of ours by its client id; was it news?"""
+        raw = self.send(s, VenueEvent(
             kind=kind, received_ms=s.book.now_ms, client_order_id=f"c{own}", **fields
         ))  # fmt: skip
+        return bool(raw.accepted)
 
     # -- questions ---------------------------------------------------------------------------------
 

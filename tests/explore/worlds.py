@@ -79,7 +79,7 @@ ALL: Final = (
     _brisk("trimmed", "exit", "hand:2", "lose", hands=(TRIMS, BUYS)),
     _brisk("liquidated", "exit", "liquidation", "part", "lose"),
     _brisk("deleveraged", "exit", "adl", "part", "lose"),
-    _brisk("money", "exit", "hand", "funding", "steal", "lose", hands=(FLIPS,)),
+    _brisk("money", "exit", "hand", "funding", "steal", hands=(FLIPS,)),
     _brisk("doubt", "exit", "empty", "hand", "stale", "expire", "part", together=3, hands=(SELLS,)),
     _brisk("operator", "exit", "urgent", "cancel", "hold", "resume"),
     _brisk("maker", "maker", "part", "cancel"),
@@ -92,14 +92,11 @@ ALL: Final = (
         entries=(Entry("T1", limited=True, working_ms=3_000),),
     ),
     _brisk(
-        "again", "exit:2", "expire", "part", "stale", "lose", together=2,
+        "again", "exit:2", "expire", "lose", together=2,
         entries=(Entry("T1"), Entry("T2", side=SHORT)),
     ),
     _brisk("opposite", "exit:2", "lose", slots=2, entries=BOTH_WAYS),
-    _brisk(
-        "pair", "exit:2", "hand", slots=2, hedge=True, orderly=True, entries=BOTH_WAYS,
-        hands=(Hand(-1, UNIT, 0, 1),),
-    ),
+    _brisk("pair", "exit:2", "lose", slots=2, hedge=True, orderly=True, entries=BOTH_WAYS),
     _brisk(
         "two-symbols", "exit:2", "reject", slots=2, orderly=True,
         entries=(Entry("T1", quantity=UNIT), Entry("T2", quantity=UNIT, symbol=1)),

@@ -326,7 +326,7 @@ def test_what_was_archived_is_still_known_until_the_index_is_gone(tmp_path: Path
     folder.mkdir()
     target.mkdir()
     archived(folder)
-    assert archive_segments(folder, target, apply=True)
+    assert archive_segments(folder, target, keep_days=0, apply=True)
     index = opened(folder)
     whole = index.trades()
     assert [row.trade for row in whole] == ["T1", "T2", "T3", "T4"] and not index.begins_behind

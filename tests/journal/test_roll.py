@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from support.command_line import typed
 from support.sample_journal import EXPECTED, KEPT, SAMPLE
 from typer.testing import Result
 
@@ -33,6 +36,7 @@ from dita.journal import (
 from dita.runtime.history.past import Past
 from dita.runtime.operations.explain import story_in
 from dita.runtime.state.lock import StateLock
+from dita.runtime.state.retention import archive_epochs
 from dita.runtime.state.rolling import (
     close,
     closed_epochs,
@@ -431,7 +435,71 @@ def test_not_while_a_serve_runs_and_not_when_something_is_open(state: Path, cli:
     put(store, late_fill(store.engine))
     store.journal.close()
     plan = cli(*words_of(state))
-    assert plan.exit_code == ExitCode.REFUSED and "trx-7 is in slot" in plan.stdout
+    assert plan.exit_code == ExitCode.REFUSED and "-7 is in slot" in plan.stdout
     done = cli(*words_of(state, "--apply"))
     assert done.exit_code == ExitCode.REFUSED and "is in slot" in done.stderr
     assert SnapshotStore(state / "snapshots").numbers()
+
+
+SCREENS: Final = Path(__file__).parent.parent / "data" / "rolls"
+
+
+@pytest.mark.parametrize("name", ["plan", "refused", "done"])
+def test_what_a_person_sees(name: str, tmp_path: Path) -> None:
+    """On 80 and 140 columns and in a pipe; DITA_SCREENS=write writes the texts anew."""
+    parts = []
+    for width in (80, 140, 0):
+        state = fresh(tmp_path / f"state{width}")
+        if name == "refused":
+            store = open_store(state, settings_of(state), SystemClock())
+            put(store, late_fill(store.engine))
+            store.journal.close()
+        more = ("--apply",) if name == "done" else ()
+        done = typed(*words_of(state, *more), width=width)
+        text = f"== {width or 'pipe'}, exit {done.code}\n{done.stdout}{done.stderr}"
+        number = re.sub(r"epoch \d{13} is open", "epoch NEXT is open", text)
+        parts.append(re.sub(r"\S*/state\d+", "/STATE", number))
+    found, path = "".join(parts), SCREENS / f"{name}.txt"
+    if os.environ.get("DITA_SCREENS") == "write":
+        path.write_text(found)
+    assert found == path.read_text()
+
+
+def test_a_closed_epoch_is_archived_when_its_time_is_over(
+    state: Path, tmp_path: Path, cli: Cli
+) -> None:
+    """Copied, compared and replayed first; a copy that differs removes nothing."""
+    rolled(state).journal.close()
+    (folder,) = closed_epochs(state)
+    target = tmp_path / "archive"
+    target.mkdir()
+    words = ("journal", "archive", "--to", str(target), "--state-dir", str(state), "--apply")
+    assert "nothing can be archived" in cli(*words).stdout and folder.is_dir()
+    now_ms = SystemClock().now_ms() + 2 * 86_400_000
+    assert archive_epochs(state, target, 3, now_ms, apply=True) == ()
+    assert archive_epochs(state, target, 1, now_ms, apply=False) == (folder.name,)
+    before = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(shutil, "copytree", _badly)
+        with pytest.raises(OperatorError, match="not what it should be"):
+            archive_epochs(state, target, 1, now_ms, apply=True)
+    assert folder.is_dir()
+    assert archive_epochs(state, target, 1, now_ms, apply=True) == (folder.name,)
+    copy = target / folder.name
+    assert not folder.exists() and closed_epochs(state) == ()
+    assert before == {path.name: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    assert engine_of(copy).state_hash() == expected["state_hash"]
+    assert cli("journal", "verify", "--state-dir", str(copy)).exit_code == 0
+
+
+_copytree = shutil.copytree
+
+
+def _badly(source: Any, target: Any, *rest: Any, **more: Any) -> Any:
+    done = _copytree(source, target, *rest, **more)
+    if str(target).endswith(".part"):
+        segment = next((target / "journal").glob("*.seg"))
+        data = bytearray(segment.read_bytes())
+        data[-1] ^= 1
+        segment.write_bytes(data)
+    return done

@@ -374,6 +374,42 @@ def test_a_position_older_than_our_last_fill_says_nothing(desk: Desk) -> None:
     assert foreign(desk) == q(100)
 
 
+def test_an_answer_from_before_our_end_says_nothing_of_what_is_there_after_it(desk: Desk) -> None:
+    """Neither does an old 100 keep entries out, nor an old flat let them in."""
+    desk.open()
+    asked_ms = desk.now + 1
+    desk.close(100, "11")
+    assert is_free(desk)
+    position(desk, 100, exchange_ms=asked_ms)
+    refused(desk, Code.STALE_STATE)
+    assert foreign(desk) == 0
+    asked_ms = desk.now + 1
+    position(desk, 50)
+    position(desk, 0, exchange_ms=asked_ms)
+    refused(desk, Code.STALE_STATE)
+    assert foreign(desk) == q(50)
+
+
+def test_an_exit_that_proves_not_to_be_over_holds_the_next_one_back(desk: Desk) -> None:
+    """It was final with 20 of 100; then 10 more of it are told."""
+    desk.open()
+    desk.exit()
+    desk.order("X1", Kind.CANCEL_ACK)
+    desk.fill("X1", 20, "11")
+    desk.final("X1", 20)
+    desk.name("X2")
+    assert desk.submitted() == [q(80)]
+    desk.order("X2", Kind.ORDER_REJECT, venue_order_id="", reject=RejectReason.OTHER)
+    desk.fill("X1", 30, "11")
+    assert FINALISE in desk.asked()
+    for _ in range(12):
+        desk.tick(MINUTE_MS)
+        assert desk.submitted() == []
+    desk.final("X1", 30)
+    desk.tick(MINUTE_MS)
+    assert desk.submitted() == [q(70)] or desk.slot.active_exit_order is not None
+
+
 @pytest.mark.parametrize("how", ["an adopted exit order", "an exit that took too much"])
 def test_an_entry_that_fills_behind_an_overfilled_exit_breaks_nothing(desk: Desk, how: str) -> None:
     desk.enter()
@@ -437,6 +473,53 @@ def test_final_figures_below_what_the_stream_said_are_believed(desk: Desk) -> No
     desk.close(90, "11")
     assert is_free(desk)
     assert desk.realized() == m(90)
+
+
+def test_records_that_took_a_fill_back_are_asked_again_when_the_position_still_has_it(
+    desk: Desk,
+) -> None:
+    """They lagged behind the stream: what was filled is ours, and is not left at the exchange."""
+    desk.enter()
+    desk.ack()
+    desk.fill("T1", 100, "10", full=True)
+    desk.final("T1", 90, "900")
+    position(desk, 100)
+    assert (desk.slot.size_e8, desk.state) == (q(90), State.STALE_STATE_RECONCILING)
+    assert foreign(desk) == 0
+    desk.final("T1", 100, "1000")
+    position(desk, 100)
+    assert (desk.slot.size_e8, desk.state) == (q(100), State.POSITION_OPEN)
+
+
+def test_records_that_took_a_fill_back_twice_are_believed(desk: Desk) -> None:
+    desk.enter()
+    desk.ack()
+    desk.fill("T1", 100, "10", full=True)
+    desk.final("T1", 90, "900")
+    position(desk, 100)
+    desk.final("T1", 90, "900")
+    position(desk, 100)
+    assert (desk.slot.size_e8, desk.state) == (q(90), State.POSITION_OPEN)
+    assert foreign(desk) == q(10)
+
+
+def test_a_settled_close_by_others_gives_way_to_a_fill_of_ours_that_came_late(desk: Desk) -> None:
+    """The records lacked our exit; so all of the stranger's order seemed to have closed ours."""
+    desk.open()
+    desk.exit()
+    desk.ack("X1")
+    desk.fill("X1", 40, "11")
+    by_others(desk, "6000", SELL, 100)
+    desk.order("X1", Kind.CANCEL_ACK)
+    desk.final("X1", 0, "0")
+    position(desk, 0)
+    assert is_free(desk)
+    desk.final("X1", 40, "440")
+    booked = {o.venue_order_id: o.filled_e8 for o in desk.engine.kernel.orders_of(1) if o.external}
+    assert booked == {"6000": q(60)}
+    position(desk, 40, SELL)
+    assert is_free(desk)
+    assert foreign(desk) == -q(40)
 
 
 def test_final_figures_of_the_stream_are_no_better_than_its_fills(desk: Desk) -> None:
@@ -520,6 +603,25 @@ def test_exits_of_one_symbol_never_take_more_than_its_net_position(desk: Desk) -
     position(desk, 110)  # the exit of 10 works
     desk.exit(trade="T2", name="X2")
     assert desk.submitted() == [q(100)]
+
+
+def test_exits_of_one_symbol_count_what_another_one_may_still_sell(desk: Desk) -> None:
+    """T2 holds 100 and T3, back from before, is short 20: of the net of 90 one exit has 10."""
+    desk.enter(100, "10", trade="T3", side=SHORT)
+    desk.ack("T3")
+    desk.fill("T3", 60, "10")
+    desk.order("T3", Kind.CANCEL_ACK)
+    desk.final("T3", 60)
+    desk.close(60, "11", trade="T3", name="X3")
+    come_back(desk)
+    desk.tick(STEP_MS + 2_000)  # T1's exit of 10 goes
+    assert desk.submitted() == [q(10)]
+    desk.fill("T3", 80)  # without a price: the exchange's netting cannot be booked yet
+    at_once(desk)
+    desk.exit(trade="T2", name="X2")
+    desk.tick(STEP_MS)
+    sent = {o.trade_no: o.intended_e8 for o in desk.engine.kernel.open_orders() if not o.filled_e8}
+    assert sent[2] == q(10) and sent[3] == q(80), sent
 
 
 def test_opposite_slots_have_closed_one_another(desk: Desk) -> None:
@@ -1575,9 +1677,40 @@ def test_flows_that_no_longer_fit_into_the_memory_are_joined_at_the_later_time(d
     desk.now = start + 13_050
     # the oldest 77 are one now, at the time of the last of them: it is after this balance
     desk.anchor("25000", exchange_ms=start + 8_050)
-    assert desk.engine.snapshot.capital + desk.engine.snapshot.ambiguous == m(25_000 - 550)
+    assert (desk.engine.snapshot.capital, desk.engine.snapshot.ambiguous) == (m(25_000 - 550), 0)
     desk.anchor("24450", exchange_ms=start + 13_000)
     assert desk.engine.snapshot.drift == 0
+
+
+def test_a_transfer_that_is_joined_with_a_fill_is_no_fill(desk: Desk) -> None:
+    """A balance that was asked for after our last fill has all fills in it, and not all else."""
+    desk.quiet_anchor("25000")
+    desk.enter()
+    start = desk.now + 10_000
+
+    def at(after_ms: int) -> dict[str, int]:
+        desk.now = start + after_ms - STEP_MS
+        return {"received_ms": start + after_ms, "exchange_ms": start + after_ms}
+
+    desk.event(Kind.TRANSFER, event_id="t", amount=m(100), **at(0))
+    desk.fill("T1", 100, "10", full=True, fee=m(1), **at(1))
+    for number in range(1_023):
+        desk.event(Kind.FUNDING_FEE, event_id=f"f{number}", amount=m("-0.5"), **at(2 + number))
+    desk.anchor("25000", source=EvidenceSource.ORDER_QUERY, requested_ms=start + 1_100, **at(1_900))
+    assert desk.engine.kernel.ledger().anchor_quiet
+    assert desk.engine.snapshot.ambiguous == m(100 - 1) - 1_023 * m("0.5")
+
+
+def test_a_figure_is_no_sum_over_a_piece_without_one(desk: Desk) -> None:
+    desk.open()
+    desk.exit()
+    for number, fields in enumerate(({"realized": m(8)}, {}, {"realized": m(6)})):
+        desk.order(
+            "X1", Kind.PARTIAL_FILL, increment=True, event_id=f"x{number}",
+            quantity_e8=q(30), price_e10=p("10.2"), **fields,
+        )  # fmt: skip
+    (order,) = (o for o in desk.engine.kernel.orders_of(1) if o.side is SELL)
+    assert (order.filled_e8, order.realized, order.realized_quantity_e8) == (q(90), m(8), q(30))
 
 
 def full_registry(beside: int) -> Desk:

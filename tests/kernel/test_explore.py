@@ -162,7 +162,7 @@ def test_there_are_worlds_of_every_shape() -> None:
 
 
 def test_every_cell_is_reached_or_has_a_reason() -> None:
-    reached = set(RECORD.cells)
+    reached = RECORD.cells
     assert set(never_reached(reached)) == set(UNREACHED)
     assert reached | set(UNREACHED) == set(all_cells())
     assert all(UNREACHED.values())

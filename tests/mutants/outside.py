@@ -282,16 +282,17 @@ WIRE = (
     Mutant(
         name="the stream takes a proxy from the environment",
         path="dita/venues/bingx/stream/socket.py",
-        old="                proxy=None,\n",
-        new="                proxy=True,\n",
+        old="        proxy=None,\n",
+        new="        proxy=True,\n",
         tests=_BORDER,
     ),
     Mutant(
-        name="requests take a proxy from the environment",
+        name="requests look at the environment",
         path="dita/venues/bingx/rest/http.py",
         old="trust_env=False",
         new="trust_env=True",
-        tests=_BORDER,
+        argued="a bare transport of httpx reads no proxy, and with a context of ours no trust"
+        " store: the argument only says so",
     ),
     Mutant(
         name="a bomb is unpacked whole",

@@ -318,6 +318,21 @@ def test_a_question_that_fails_proves_nothing_and_is_told(verb: Verb) -> None:
     asyncio.run(play())
 
 
+def test_a_question_that_fails_keeps_no_other_from_finding_the_order() -> None:
+    async def play() -> None:
+        search = Search(
+            Rule(verb=Verb.SUBMIT, do=Do.SILENT),
+            Rule(verb=Verb.ORDER, do=Do.FAIL),
+            Rule(verb=Verb.OPEN_ORDERS, do=Do.FAIL, times=0),
+        )
+        search.rounds_max = 3
+        await search.lose()
+        report = await search.look()
+        assert report is not None and report.client_order_id == "mine"
+
+    asyncio.run(play())
+
+
 def test_while_the_submit_may_still_leave_only_open_orders_are_read() -> None:
     async def play() -> None:
         search = Search(Rule(verb=Verb.SUBMIT, do=Do.LOST))

@@ -151,7 +151,6 @@ def test_money_that_vanishes_is_told_and_so_is_its_end() -> None:
     desk.quiet_anchor("24970")
     assert desk.said == [
         "WARNING FROZEN entries stop, exits go on: pending drift: -30.00 (pending -30.00)",
-        "WARNING DRIFT the exchange's wallet differs from our sums by -30.00 (pending -30.00)",
     ]
     desk.now += 200_000
     desk.quiet_anchor("24970")
@@ -162,6 +161,17 @@ def test_money_that_vanishes_is_told_and_so_is_its_end() -> None:
     assert desk.said[0] == "WARNING CONTROL checksum re-based by -30.00; eva: fee of the bank"
     assert desk.said[1] == "INFO THAWED no longer: unexplained drift; entries may go"
     assert desk.said[2] == "INFO DRIFT the exchange's wallet and our sums agree again"
+
+
+def test_a_wallet_that_is_told_before_its_fill_is_no_news() -> None:
+    """It happens with every trade; what stays without a cause for two minutes is told then."""
+    desk = Told()
+    desk.quiet_anchor("25000")
+    desk.quiet_anchor("24999.875")
+    assert desk.said == []
+    desk.now += 200_000
+    desk.quiet_anchor("24999.875")
+    assert [line.split(" ", 2)[1] for line in desk.said] == ["DRIFT"]
 
 
 def test_flows_of_the_account() -> None:
@@ -297,7 +307,7 @@ def test_notes_of_the_runtime_read_as_sentences() -> None:
 
     assert said("STATE", to="DEGRADED", namespace="pink") == "WARNING STATE DEGRADED: pink"
     assert said("GAP", why="closed 1006").endswith("missed something: closed 1006")
-    assert said("HEALED", after_ms=2_300).endswith("asked about again 2.3 s after the gap")
+    assert said("HEALED", after_ms=2_300).endswith("queried again 2.3 s after the gap")
     assert said("something new", since=5) == "INFO NOTE something new: since 5"
     started = said("STARTED", version="1", whose="pink (vst)", pid=7, unclean=2)
     assert started == (

@@ -10,7 +10,7 @@ from support.engine_driver import m, p
 from support.floor import Floor, on_the_floor
 
 from dita.contracts import KernelCommandType, KernelIntent, TradeStage
-from dita.runtime.operations.status import slot_row
+from dita.runtime.operations.status import slot_row, status_of
 from dita.runtime.queries.marks import APART_MS
 
 FET = "FET-USDT"
@@ -26,6 +26,8 @@ async def opened(floor: Floor) -> None:
     await floor.enter()
     await floor.until(TradeStage.POSITION_OPEN)
     await floor.wait(lambda: not floor.engine.kernel.open_orders(), 10, "final")
+    await floor.wait(lambda: "T1" in floor.order_query.marks.known, 2, "asked about")
+    await asyncio.sleep(APART_MS / 1_000)  # from then on a mark is told at once
 
 
 def of_the_venue(floor: Floor, **figures: Any) -> None:
@@ -89,6 +91,40 @@ def test_a_mark_that_the_venue_does_not_tell_is_not_known() -> None:
         assert (row["mark_price"], row["unrealized"]) == ("", "")
         assert (row["liquidation_price"], row["liquidation_distance"]) == ("", "")
         assert floor.order_query.marks.known["T1"].distance_e9 == -1
+
+    on_the_floor(scene)
+
+
+def test_a_new_position_has_its_mark_at_once() -> None:
+    """The question about positions comes every 30 s; nobody waits so long for the first mark."""
+
+    async def scene(floor: Floor) -> None:
+        await floor.enter()
+        await floor.until(TradeStage.POSITION_OPEN)
+        await floor.wait(lambda: "T1" in floor.order_query.marks.known, 2, "a mark")
+        assert floor.engine.kernel.slot(0).mark_price_e10 > 0
+
+    on_the_floor(scene)
+
+
+def test_the_age_of_a_mark_is_that_of_the_answer_that_told_it() -> None:
+    async def scene(floor: Floor) -> None:
+        def age_ms() -> int:
+            (row,) = status_of(floor.service, epoch=1, settings_hash="")["slots"]
+            return int(row["mark_age_ms"])
+
+        of_the_venue(floor, mark_price_e10=p("0.51"))
+        await opened(floor)
+        await asyncio.sleep(7)
+        assert 7_000 + APART_MS <= age_ms() <= 8_000 + APART_MS
+        await floor.order_query.positions()  # says the same again
+        assert age_ms() < 1_000
+        for price in ("0.52", "0.53"):  # the second comes too soon to be journalled
+            of_the_venue(floor, mark_price_e10=p(price))
+            await floor.order_query.positions()
+            await asyncio.sleep(1)
+        (row,) = status_of(floor.service, epoch=1, settings_hash="")["slots"]
+        assert row["mark_price"] == "0.52" and row["mark_age_ms"] >= 2_000
 
     on_the_floor(scene)
 

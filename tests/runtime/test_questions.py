@@ -130,7 +130,7 @@ def test_an_answer_does_not_ask_itself_again() -> None:
     async def scene(floor: Floor) -> None:
         await at_rest(floor)
         floor.service.cadence = Cadence(tick_ms=20, positions_s=3_000, drain_limit_s=3)
-        floor.service.doubt.set()  # it waits for that long from now on
+        floor.service.feeds.positions_due.set()  # it waits for that long from now on
         await asyncio.sleep(1)
         counted = Counted(floor)
         apply = floor.engine.apply
@@ -388,7 +388,7 @@ def test_each_thing_that_an_answer_is_judged_with_makes_it_new() -> None:
 def test_an_answer_is_left_out_only_when_it_says_nothing_new(changes: str) -> None:
     async def scene(floor: Floor) -> None:
         floor.service.cadence = Cadence(tick_ms=20, positions_s=3_000, drain_limit_s=3)
-        floor.service.doubt.set()  # it waits for that long from now on
+        floor.service.feeds.positions_due.set()  # it waits for that long from now on
         await at_rest(floor)
         await floor.order_query.positions()
         before = len(floor.log.records)

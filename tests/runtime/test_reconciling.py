@@ -471,7 +471,8 @@ def test_anchor_books_unexplained_drift_and_thaws(
         assert engine.snapshot.k_capital == m("10000")
         record = await stage.report()
         assert causes(record) == ["unexplained"]
-        assert [step["text"][:5] for step in record["plan"]["steps"]] == ["yours"]
+        who = [step["text"].partition(":")[0] for step in record["plan"]["steps"]]
+        assert who == ["by an operator"]
         done = (await stage.ask("anchor", apply=True, reason="a bonus"))["anchor"]
         assert (done["applied"], done["drift_after"], done["entries_frozen"]) == (True, "0", [])
         assert engine.snapshot.k_capital == engine.snapshot.capital == m("10025")
@@ -664,7 +665,8 @@ def test_smoke_refuses_real_money(play: Callable[..., None]) -> None:
     [
         (Rule(verb=Verb.SUBMIT, do=Do.REJECT), "-fill", 1),
         (Rule(verb=Verb.SUBMIT, do=Do.EXPIRE, share_e9=9 * 10**8), "-fill", 1),
-        (Rule(verb=Verb.POSITIONS, do=Do.FAIL, nth=2), "-venue", 6),
+        # Its own, and that of the service, which asks about each new position.
+        (Rule(verb=Verb.POSITIONS, do=Do.FAIL, nth=2, times=2), "-venue", 6),
     ],
 )
 def test_smoke_leaves_nothing_open_when_it_fails(

@@ -142,7 +142,7 @@ def serving(desk: TradingDesk, stderr: IO[bytes]) -> Iterator[subprocess.Popen[b
         ("LIQUIDATION", "the exchange liquidated: sold 300 TRX-USDT .* of GONE"),
         ("REJECTED", "by the exchange, BUY 500, entry of POOR: code 101204 Insufficient margin"),
         ("GAP", "the stream may have missed something"),
-        ("HEALED", "everything was asked about again"),
+        ("HEALED", "everything was queried again"),
         ("FROZEN", "entries stop, exits go on: pending drift: -100"),
         ("TRANSFER", "-100.00 out of the account"),
         ("THAWED", "no longer: pending drift"),

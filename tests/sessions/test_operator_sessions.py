@@ -314,7 +314,7 @@ def test_a_user_without_a_name_may_hold(desk: TradingDesk) -> None:
     with another_user():
         done = desk.type("hold", "--reason", "test", "--apply")
     assert done.code == 0, done.stderr
-    assert "cannot be written down (Permission denied): do not type it twice" in done.stderr
+    assert "cannot be stored (Permission denied): do not type it twice" in done.stderr
     assert desk.status()["held_because"] == "uid 12345: test"
     assert desk.type("resume", "--reason", "x", "--apply").code == 0
 
@@ -354,7 +354,7 @@ def test_the_symbols_that_the_exchange_lists_are_offered(desk: TradingDesk) -> N
 
 
 def desk_app() -> Any:
-    return importlib.import_module("dita.commands.app").app
+    return importlib.import_module("dita.commands.app").make_app()
 
 
 def test_another_settings_file_than_serve_s_is_refused(desk: TradingDesk) -> None:

@@ -157,7 +157,7 @@ def test_a_directory_of_another_user_is_refused_before_anything_is_in_it(tmp_pat
 def test_a_file_in_the_place_of_the_directory_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "state"):
-        with pytest.raises(SettingsError, match="the state directory is none"):
+        with pytest.raises(SettingsError, match="the state directory is not a directory"):
             StateLock(path)
 
 

@@ -170,7 +170,9 @@ def test_a_full_disk_of_the_log_costs_lines_and_the_rest_goes_to_stderr(
         assert oct(log.stat().st_mode & 0o777) == "0o600"
     said = (tmp_path / "err").read_text()
     assert " STARTED " in said and " FILL " in said
-    assert " FILL " in in_the_file and in_the_file.rstrip().endswith("stopped, nothing unknown")
+    assert " FILL " in in_the_file and in_the_file.rstrip().endswith(
+        "Stopped. No order is in an unknown state."
+    )
     assert all(line[:2] == "20" for line in in_the_file.split("\n") if line)
 
 

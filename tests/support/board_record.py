@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from dita.runtime.operations.status import slot_row
-from support.engine_driver import Desk
+from support.engine_driver import SHORT, Desk
 
 PLACE = {
     "venue": "bingx", "money": "live", "host": "https://open-api.bingx.com", "key": "env:KEY",
     "namespace": "test", "directory": "/var/lib/pink", "config": "/etc/pink/pink.toml",
 }  # fmt: skip
+
+
+def fet(**fields: Any) -> Desk:
+    """A desk that is short of FET-USDT."""
+    desk = Desk()
+    desk.open(202276, "0.1878", side=SHORT, trade="fet-2026-06-11", **fields)
+    return desk
 
 
 def record(desk: Desk) -> dict[str, Any]:

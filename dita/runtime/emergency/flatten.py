@@ -355,7 +355,7 @@ class Emergency:
             return True
         except OutcomeUnknown as bad:
             self._errors.note(order.asset, bad.error_code)
-            self._step("unknown", f"{bad}; asked about, not sent again", **ids)
+            self._step("unknown", f"{bad}; queried, not sent again", **ids)
             return await self._ended(order)
         return await self._answered(order, events)
 

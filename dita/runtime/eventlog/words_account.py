@@ -26,6 +26,7 @@ COMMON_CAUSES: Final = frozenset(
         DriftCause.PENDING_FEE,
         DriftCause.UNSETTLED_FILL,
         DriftCause.ROUNDING,
+        DriftCause.PENDING,  # a wallet that was told before its fill; what stays gets a cause
     }
 )
 _LEVELS: Final = {

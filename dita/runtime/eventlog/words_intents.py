@@ -25,11 +25,15 @@ Command = KernelCommandType
 _CONTROLS: Final = {
     ControlAction.HOLD: (EventName.HOLD, Level.WARNING, "held: no new entries"),
     ControlAction.RESUME: (EventName.RESUMED, Level.INFO, "hold lifted"),
-    ControlAction.DRAIN: (EventName.CONTROL, Level.INFO, "draining: no new risk, entries go back"),
+    ControlAction.DRAIN: (
+        EventName.CONTROL,
+        Level.INFO,
+        "draining: no new risk, working entries are cancelled",
+    ),
     ControlAction.DRAINED: (EventName.CONTROL, Level.INFO, "drained"),
     ControlAction.REBASE: (EventName.CONTROL, Level.WARNING, "checksum re-based"),
     ControlAction.NOT_READY: (EventName.CONTROL, Level.WARNING, "entries wait"),
-    ControlAction.READY: (EventName.CONTROL, Level.INFO, "all was asked about"),
+    ControlAction.READY: (EventName.CONTROL, Level.INFO, "everything was queried"),
     ControlAction.LIMIT: (EventName.CONTROL, Level.WARNING, "limit set"),
     ControlAction.QUARANTINE: (EventName.CONTROL, Level.CRITICAL, "an input is set aside"),
 }

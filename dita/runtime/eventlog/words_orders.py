@@ -333,7 +333,7 @@ def _why_doubted(page: Page) -> str:
             return f"here {_holds(page)}, the exchange says {_position_words(record)}"
         if record.kind is Kind.ORDER_REJECT:
             return "the exchange says that it has no such position"
-    return f"here {_holds(page)}; the exchange is asked for its position"
+    return f"here {_holds(page)}; the exchange is queried"
 
 
 def _position_words(e: VenueEvent) -> str:

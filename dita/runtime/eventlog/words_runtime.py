@@ -52,7 +52,11 @@ def _state(f: Fields) -> str:
 
 
 def _stopped(f: Fields) -> str:
-    return "nothing is unknown" if f.get("quiet") else "unknown orders are asked about at the start"
+    return (
+        "no order is in an unknown state"
+        if f.get("quiet")
+        else "orders in an unknown state are queried at the next start"
+    )
 
 
 def _gap(f: Fields) -> str:
@@ -61,7 +65,7 @@ def _gap(f: Fields) -> str:
 
 def _healed(f: Fields) -> str:
     after = f" {duration(int(f['after_ms']))} after the gap" if f.get("after_ms") else ""
-    return f"everything was asked about again{after}"
+    return f"everything was queried again{after}"
 
 
 def _failed(f: Fields) -> str:
@@ -81,7 +85,7 @@ def _alarm(f: Fields) -> str:
 
 
 def _alarm_ended(f: Fields) -> str:
-    return f"{f.get('alarm')}: well again"
+    return f"{f.get('alarm')}: works again"
 
 
 def _others(f: Fields) -> str:

@@ -16,6 +16,7 @@ from dita.contracts import (
     ENDED_STATUSES,
     ControlAction,
     KernelCommandType,
+    KernelDiagnosticCode,
     KernelIntent,
     TradeSide,
     TradeSlot,
@@ -188,6 +189,8 @@ class Reconciling:
             )
         )
         done = outcome.kernel
+        if done.code is KernelDiagnosticCode.DUPLICATE_EVENT:
+            return "nothing left to do: this plan has done it before"
         if not done.accepted or done.transition is None:
             return f"not done: {done.code.name}"
         return f"adopted into slot {done.transition.slot_id}"

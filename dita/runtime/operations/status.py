@@ -26,8 +26,16 @@ COUNTED = frozenset({RiskLimit.POSITIONS, RiskLimit.INTENTS_PER_MINUTE})
 STALE_MS = 5_000
 
 
-def slot_row(slot: TradeSlot, mark: Mark | None = None) -> dict[str, Any]:
-    """One slot in use; ``mark`` is what the venue says of its position."""
+def slot_row(
+    slot: TradeSlot, mark: Mark | None = None, *, applied_ms: int = 0, now_ms: int = 0
+) -> dict[str, Any]:
+    """One slot in use; ``mark`` is what the venue says of its position.
+
+    The age of the mark is that of the answer that told or confirmed it; ``applied_ms`` is when it
+    was applied.
+    """
+    is_confirmed = mark is not None and mark.mark_price_e10 == slot.mark_price_e10
+    marked_ms = max(applied_ms, mark.at_ms) if mark is not None and is_confirmed else applied_ms
     is_marked = slot.mark_price_e10 > 0
     return {
         "slot": slot.slot_id,
@@ -38,6 +46,7 @@ def slot_row(slot: TradeSlot, mark: Mark | None = None) -> dict[str, Any]:
         "size": format_quantity(slot.size_e8),
         "entry_price": format_price(slot.entry_price_e10),
         "mark_price": format_price(slot.mark_price_e10) if is_marked else "",
+        "mark_age_ms": _age(now_ms, marked_ms) if is_marked else -1,
         "leverage": slot.leverage,
         "realized": format_money(slot.realized),
         "unrealized": format_money(slot.unrealized) if is_marked else "",
@@ -49,6 +58,19 @@ def slot_row(slot: TradeSlot, mark: Mark | None = None) -> dict[str, Any]:
         "dust": slot.dust,
         "pnl_source": slot.pnl_source,
     }
+
+
+def _slots(service: Service, now_ms: int) -> list[dict[str, Any]]:
+    marks, applied = service.order_query.marks.known, service.feeds.marked_ms
+    return [
+        slot_row(
+            slot,
+            marks.get(slot.trade_id),
+            applied_ms=applied.get(slot.trade_id, 0),
+            now_ms=now_ms,
+        )
+        for slot in service.runtime.engine.kernel.active_slots()
+    ]
 
 
 def _of_the_venue(mark: Mark | None) -> dict[str, Any]:
@@ -211,10 +233,7 @@ def status_of(service: Service, *, epoch: int, settings_hash: str) -> dict[str, 
         "orders": _orders(service, now),
         "held_because": service.held_because,
         "trades": account.trade_seq,
-        "slots": [
-            slot_row(slot, service.order_query.marks.known.get(slot.trade_id))
-            for slot in kernel.active_slots()
-        ],
+        "slots": _slots(service, now),
         "open_orders": len(kernel.open_orders()),
         "held_events": kernel.held_events,
         "income_unmatched": {

@@ -16,7 +16,7 @@ from dita.units import RATIO_ONE, format_price
 from dita.venues import PositionReport
 
 #: Marks of one trade are journalled no closer together than this.
-APART_MS: Final = 10_000
+APART_MS: Final = 2_000
 #: Distance to the liquidation price over the mark, in 10^-9: nearer is an alarm, until it is far.
 NEAR_E9: Final = 100_000_000
 FAR_E9: Final = 120_000_000

@@ -9,7 +9,7 @@ flight at a time.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from dita.contracts import (
@@ -22,21 +22,21 @@ from dita.contracts import (
 )
 from dita.contracts import VenueOrder as Order
 from dita.engine import Outcome
-from dita.identity import plain_symbol, same_client_id
+from dita.identity import plain_symbol
 from dita.runtime.loop import Asked, Input, Runtime
 from dita.runtime.queries.marks import Marks
 from dita.runtime.queries.questions import RETRY_MAX_S, RETRY_MIN_S, Questions, Shared
 from dita.runtime.queries.unreadable import UnreadablePositions
 from dita.runtime.relevance import PositionAnswers
 from dita.venues import (
+    FillReport,
     OrderRef,
     OrderReport,
-    OutcomeUnknown,
     PositionReport,
     QueryFailed,
     unreadable_in,
 )
-from dita.venues.absence import ABSENCE_FENCE_MS, AbsenceProof, Verdict
+from dita.venues.absence import ABSENCE_FENCE_MS, find_or_prove_absent
 from dita.venues.evidence import (
     balance_event,
     fills_cover,
@@ -140,33 +140,50 @@ class OrderQuery:
         return question
 
     async def _until_settled(self, order_no: int) -> None:
-        proof: AbsenceProof | None = None
-        heard: tuple[object, ...] = ()
         wait_s = RETRY_MIN_S
-        while True:
-            order = self.runtime.engine.kernel.order(order_no)
-            if order is None or (order.final and order.status in ENDED_STATUSES):
-                return
-            if proof is not None and _heard_of(order) != heard:
-                proof = None  # something was heard of it meanwhile: it is there, so ask for it
-            try:
-                async with self._other_turns if order.external else self._own_turns:
-                    report = await self._find(order, proof)
-                    is_settled = report is not None and await self._report(order, report)
-                if report is not None:
-                    proof = None
-                    if is_settled:
-                        return
-                elif proof is not None and proof.verdict is Verdict.PROVEN:
-                    await self.runtime.ask(self._absent(order))
-                    return
-                elif proof is None and order.client_order_id not in self.runtime.submitting:
-                    proof, heard = await self._new_proof(order), _heard_of(order)
-            except (QueryFailed, OutcomeUnknown):
-                if proof is not None:
-                    proof.failed()
+
+        async def pause() -> None:
+            nonlocal wait_s
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, RETRY_MAX_S)
+
+        while (order := self._unsettled(order_no)) is not None:
+            try:
+                report = await self._find(order, pause)
+                if report is None:
+                    await self.runtime.ask(self._absent(order))
+                    return
+                if await self._report(order, report):
+                    return
+            except QueryFailed:
+                pass  # asked again, from the beginning
+            await pause()
+
+    def _unsettled(self, order_no: int) -> Order | None:
+        """The order, unless there is nothing more to ask about it."""
+        order = self.runtime.engine.kernel.order(order_no)
+        is_over = order is None or (order.final and order.status in ENDED_STATUSES)
+        return None if is_over else order
+
+    async def _find(self, order: Order, pause: Callable[[], Awaitable[None]]) -> OrderReport | None:
+        """The order as the venue has it, or None when it is proven absent.
+
+        QueryFailed when something was heard of it meanwhile: then it is there, and it is asked for.
+        """
+
+        async def wait(rounds: int) -> bool:
+            await pause()
+            now = self._unsettled(order.order_no)
+            return now is not None and _heard_of(now) == _heard_of(order)
+
+        return await find_or_prove_absent(
+            self._in_turn(order),
+            self._ref(order),
+            order.side,
+            fence_ms=self.absence_fence_ms,
+            may_still_leave=lambda: order.client_order_id in self.runtime.submitting,
+            wait=wait,
+        )
 
     def _ref(self, order: Order) -> OrderRef:
         return OrderRef(
@@ -184,25 +201,11 @@ class OrderQuery:
             await self.runtime.ask(found_event(report, 1))
             return True
         asset, since = self._asset(order), max(1, report.updated_ms - LOOK_BACK_MS)
-        fills = await self.questions.once(
-            f"fills {asset}", lambda: self.runtime.venue.fills(asset, since)
-        )
+        fills = await self._in_turn(order).fills(asset, since)
         if not fills_cover(report, fills):
             return False  # the fill history lags behind the order
         await self.runtime.ask(final_event(report, fills, 1))
         return True
-
-    async def _new_proof(self, order: Order) -> AbsenceProof:
-        # Its submit has ended, here or with a process before us: if it left at all, then before
-        # now.  Only the venue's clock is asked, as ours may be ahead of it or behind.
-        sent_ms = await self.server_time_ms()
-        return AbsenceProof(
-            self._ref(order),
-            order.side,
-            sent_ms,
-            self.runtime.venue.receive_window_ms,
-            self.absence_fence_ms,
-        )
 
     async def server_time_ms(self) -> int:
         """The venue's clock; the kernel is told when it believed something else.  QueryFailed."""
@@ -221,55 +224,13 @@ class OrderQuery:
     async def _sync_time(self) -> None:
         await self.server_time_ms()
 
-    async def _find(self, order: Order, proof: AbsenceProof | None) -> OrderReport | None:
-        """The order as the venue has it, None when it did not say.
-
-        A question for an order that does not exist is an error, and a venue blocks who makes too
-        many of the same (dossier §1.5): it is asked once at first, and then where the proof needs
-        it.  In between lists are asked, which find as much.
-        """
-        asset, ref = self._asset(order), self._ref(order)
-        if proof is not None:
-            return await self._look_everywhere(order, proof)
-        if order.client_order_id in self.runtime.submitting:
-            reports = await self.questions.once(
-                f"open orders {asset}", lambda: self.runtime.venue.open_orders(asset)
-            )
-            same = (r for r in reports if same_client_id(r.client_order_id, order.client_order_id))
-            return next(same, None)
-        return await self._by_id(ref)
-
     async def by_id(self, order: Order) -> OrderReport | None:
         """The order as the venue has it, whatever we believe of it; None when it has none.
         QueryFailed."""
-        return await self._by_id(self._ref(order))
+        return await self._in_turn(order).order(self._ref(order))
 
-    async def _by_id(self, ref: OrderRef) -> OrderReport | None:
-        return await self.questions.once(
-            f"order {ref.asset}", lambda: self.runtime.venue.order(ref)
-        )
-
-    async def _look_everywhere(self, order: Order, proof: AbsenceProof) -> OrderReport | None:
-        """Everything that may know the order; a question that fails does not keep the others from
-        finding it."""
-        venue, asset, once = self.runtime.venue, self._asset(order), self.questions.once
-        now_ms = await self.server_time_ms()
-        since = max(1, now_ms - LOOK_BACK_MS)
-        proof.server_time(now_ms)
-        if proof.past_fence:
-            proof.order(await self._by_id(self._ref(order)))
-        failed: QueryFailed | OutcomeUnknown | None = None
-        try:
-            proof.open_orders(await once(f"open orders {asset}", lambda: venue.open_orders(asset)))
-        except (QueryFailed, OutcomeUnknown) as no_answer:
-            failed = no_answer
-        proof.all_orders(await once(f"all orders {asset}", lambda: venue.all_orders(asset, since)))
-        proof.fills(await once(f"fills {asset}", lambda: venue.fills(asset, since)))
-        if proof.verdict is Verdict.FOUND and proof.report is None:
-            return await self._by_id(self._ref(order))  # only a fill told of it
-        if proof.report is None and failed is not None:
-            raise failed
-        return proof.report
+    def _in_turn(self, order: Order) -> _QueriesInTurn:
+        return _QueriesInTurn(self, self._other_turns if order.external else self._own_turns)
 
     @staticmethod
     def _absent(order: Order) -> VenueEvent:
@@ -332,6 +293,42 @@ class OrderQuery:
     async def _ask_balance(self) -> None:
         report = await self.questions.once("balance", self.runtime.venue.balance)
         await self.runtime.ask(balance_event(report, 1))
+
+
+class _QueriesInTurn:
+    """The venue's queries about an order: counted by name, and so many at a time."""
+
+    def __init__(self, order_query: OrderQuery, turns: asyncio.Semaphore) -> None:
+        self._order_query = order_query
+        self._venue = order_query.runtime.venue
+        self._once = order_query.questions.once
+        self._turns = turns
+
+    @property
+    def receive_window_ms(self) -> int:
+        return self._venue.receive_window_ms
+
+    async def server_time_ms(self) -> int:
+        async with self._turns:
+            return await self._order_query.server_time_ms()
+
+    async def order(self, order: OrderRef) -> OrderReport | None:
+        async with self._turns:
+            return await self._once(f"order {order.asset}", lambda: self._venue.order(order))
+
+    async def open_orders(self, asset: str) -> Sequence[OrderReport]:
+        async with self._turns:
+            return await self._once(f"open orders {asset}", lambda: self._venue.open_orders(asset))
+
+    async def all_orders(self, asset: str, since_ms: int) -> Sequence[OrderReport]:
+        async with self._turns:
+            return await self._once(
+                f"all orders {asset}", lambda: self._venue.all_orders(asset, since_ms)
+            )
+
+    async def fills(self, asset: str, since_ms: int) -> Sequence[FillReport]:
+        async with self._turns:
+            return await self._once(f"fills {asset}", lambda: self._venue.fills(asset, since_ms))
 
 
 def _heard_of(order: Order) -> tuple[object, ...]:

@@ -15,7 +15,7 @@ from dita.contracts import Record
 from dita.errors import VenueError
 from dita.runtime.alarms import Alarms
 from dita.runtime.loop import Runtime
-from dita.venues import AccessRefused, OutcomeUnknown, QueryFailed
+from dita.venues import AccessRefused, QueryFailed
 
 RETRY_MIN_S: Final = 0.2
 RETRY_MAX_S: Final = 5.0
@@ -86,7 +86,7 @@ class Questions:
             raise QueryFailed(f"no answer: {name}", found=str(refused)) from refused
         except VenueError as failed:
             self._failed(name, str(failed))
-            if isinstance(failed, (QueryFailed, OutcomeUnknown)):
+            if isinstance(failed, QueryFailed):
                 raise
             raise QueryFailed(f"no answer: {name}", found=str(failed)) from failed
         if self.failing.pop(name, None) is not None:
@@ -99,7 +99,7 @@ class Questions:
         while True:
             try:
                 return await self.once(name, question)
-            except (QueryFailed, OutcomeUnknown):
+            except QueryFailed:
                 await asyncio.sleep(wait_s)
                 wait_s = min(wait_s * 2, RETRY_MAX_S)
 
@@ -118,7 +118,7 @@ class Questions:
 class Shared:
     """A question that is in flight once; whoever asks meanwhile shares the next one.
 
-    ``work`` asks once and hands the answer on; QueryFailed and OutcomeUnknown are tried again with
+    ``work`` asks once and hands the answer on; QueryFailed is tried again with
     back-off.  ``want`` asks without waiting for the answer, and not sooner than ``pause_s`` after
     the question before: that is for reasons that an answer itself can give.
     """
@@ -170,7 +170,7 @@ class Shared:
                 self._began_s = asyncio.get_running_loop().time()
                 try:
                     await self._work()
-                except (QueryFailed, OutcomeUnknown):
+                except QueryFailed:
                     # Whoever waited waits on; so does what was wanted.
                     self._waiters, self._is_wanted = answered + self._waiters, True
                     await asyncio.sleep(wait_s)

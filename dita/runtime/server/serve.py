@@ -238,7 +238,7 @@ async def serve(
     beside: Callable[[Node], Awaitable[None]] | None = None,
     hold: str = "",
 ) -> bool:
-    """Run until stopped; True when nothing is unknown at the end.
+    """Run until stopped; True when no order is in an unknown state at the end.
 
     ``once`` stops as soon as READY is reached, and shows the status then to ``seen``.  ``beside``
     runs next to the service (a table, a demo strategy); when it ends, serve ends.  ``hold``: the

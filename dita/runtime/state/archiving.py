@@ -8,22 +8,27 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from dita.clock import SystemClock
 from dita.errors import OperatorError, UsageError
 from dita.journal import Journal, JournalReader, SnapshotStore, archivable, archive
 from dita.runtime.history.index import FILE, Index
 from dita.runtime.state.lock import StateLock
+from dita.runtime.state.retention import archive_epochs
 from dita.runtime.state.store import JOURNAL_FOLDER, SNAPSHOT_FOLDER
 
 
-def archive_segments(directory: Path, target: Path, *, apply: bool) -> tuple[str, ...]:
-    """Names of the segments that no start needs; with ``apply`` they are moved to the target.
+def archive_segments(
+    directory: Path, target: Path, *, keep_days: int, apply: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the segments that no start needs, and of the epochs that were closed more than
+    ``keep_days`` ago; with ``apply`` they are moved to the target.
 
     AlreadyRunning while a serve runs, UsageError when the target is no directory.
     """
     if not target.is_dir():
         raise UsageError(
-            "no archive there",
-            expected="--to to name a directory",
+            "the archive directory does not exist",
+            expected="an existing directory for --to",
             found=str(target),
             action=f"make it first: install -d -m 700 {target}",
         )
@@ -36,7 +41,8 @@ def archive_segments(directory: Path, target: Path, *, apply: bool) -> tuple[str
             if apply and names:
                 _remember(directory)
                 archive(journal, names, str(target))
-            return names
+            now_ms = SystemClock().now_ms()
+            return names, archive_epochs(directory, target, keep_days, now_ms, apply=apply)
         finally:
             journal.close()
     finally:

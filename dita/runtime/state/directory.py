@@ -24,6 +24,7 @@ VARIABLE: Final = "PINK_CONFIG"
 DEMO: Final = "demo"
 DIRECTORY_VARIABLE: Final = "PINK__JOURNAL__DIRECTORY"
 DIRECTORY_DEFAULT: Final = "pink-journal"
+NONE: Final = "none of them"
 
 
 class Found(NamedTuple):
@@ -40,6 +41,10 @@ class Place(NamedTuple):
     found: Found | None
 
 
+class NoInstallation(SettingsError):
+    """No settings file is named, and /etc/pink has none."""
+
+
 def find_settings(config: Path | None, environ: Mapping[str, str]) -> Found:
     """The settings file of the installation.  SettingsError when none or several could be meant."""
     if config is not None:
@@ -48,16 +53,17 @@ def find_settings(config: Path | None, environ: Mapping[str, str]) -> Found:
         return _file(environ[VARIABLE], VARIABLE)
     try:
         names = sorted(name for name in os.listdir(INSTALLED) if name.endswith(".toml"))
-        there = ", ".join(str(INSTALLED / name) for name in names) or "none of them"
+        there = ", ".join(str(INSTALLED / name) for name in names) or NONE
     except FileNotFoundError:
-        names, there = [], "none of them"
+        names, there = [], NONE
     except OSError as bad:
         names, there = [], f"{INSTALLED}: {bad.strerror}"
     if len(names) == 1:
         return Found(INSTALLED / names[0], str(INSTALLED))
     chosen = str(INSTALLED / names[0]) if names else f"FILE (--config {DEMO}: the packaged demo)"
-    raise SettingsError(
-        "it is not said which installation is meant",
+    refusal = SettingsError if there != NONE else NoInstallation
+    raise refusal(
+        "no installation is named",
         expected=f"--config FILE, {VARIABLE}, or exactly one {INSTALLED}/*.toml",
         found=there,
         action=f"add --config {chosen}",

@@ -50,8 +50,9 @@ def check_journal_settings(epoch: Epoch, settings: Settings, directory: str) -> 
         found=", ".join(
             f"{key} = {_written(wanted[key])} ({settings.origins[key]})" for key in other
         ),
-        action=f"keep the journal's value; or, to change it: flatten, stop, and start with another"
-        f" state directory than {directory} (runbooks/serve.md)",
+        action="keep the journal's value; or, to change it: flatten, stop, and `pink-ctl journal"
+        f" roll --reason WHY` with these settings, which closes what is in {directory} and goes on"
+        " (runbooks/serve.md)",
     )
 
 

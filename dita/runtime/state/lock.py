@@ -41,7 +41,7 @@ class StateLock:
             os.close(self._fd)
             raise AlreadyRunning(
                 "another kernel is active",
-                expected=f"nobody to hold {self.path}",
+                expected=f"no other process to hold {self.path}",
                 found=f"process {owner}" if owner else "a lock held by another process",
                 action="use `pink-ctl status`, or stop that process first",
             ) from held
@@ -102,7 +102,7 @@ def _make(directory: Path) -> None:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
     except (FileExistsError, NotADirectoryError) as bad:
         raise SettingsError(
-            "the state directory is none",
+            "the state directory is not a directory",
             expected=f"{directory} to be a directory, or not to be there",
             found="a file in its place, or in the place of one above it",
             action="name another --state-dir (journal.directory)",

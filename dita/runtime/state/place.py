@@ -80,4 +80,5 @@ def _venue(place: dict[str, Any]) -> str:
         return f"mock exchange at {host}, {whose}"
     if place["venue"] == "mock":
         return f"built-in mock, no exchange, {whose}"
-    return f"BingX {money.upper()}, {whose}" if money in ("vst", "live") else whose
+    # A directory does not say the host; test money may also be a local exchange's.
+    return f"BingX LIVE, {whose}" if money == "live" else whose

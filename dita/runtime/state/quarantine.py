@@ -86,7 +86,7 @@ class Quarantine:
         if of_a_position and record.received_ms - since_ms >= AGAIN_MS:
             return None
         self.repeated += 1
-        return self._refused(record, (), "told again; it was taken out of the state before")
+        return self._refused(record, (), "reported again; it was set aside before")
 
     def take_out(self, record: Input, seq: int, fault: BaseException) -> Outcome:
         """Take out the input with this number, the newest; what was asked for because of it.

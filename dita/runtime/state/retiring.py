@@ -50,8 +50,7 @@ def retire(directory: Path, now_ms: int, why: dict[str, Any]) -> Path:
             "the journal is sound",
             expected="one that cannot be used any more",
             found=f"{directory / JOURNAL_FOLDER}, every record of it",
-            action="start serve on it; for other settings see the section on them in"
-            " runbooks/serve.md",
+            action="start serve on it; for other settings see `pink-ctl runbook serve`",
         )
     folder = directory / f"{PREFIX}{now_ms}"
     folder.mkdir(mode=0o700)

@@ -11,8 +11,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -34,6 +35,7 @@ from dita.journal import (
     closed_by,
     next_epoch,
 )
+from dita.journal.failing import of_another_namespace
 from dita.journal.highwater import SUFFIX
 from dita.kernel import ExecutionKernel, KernelConfig
 from dita.runtime.history.index import FILE, Index
@@ -121,7 +123,7 @@ def planned(
     """The plan for a journal, and the engine at its end."""
     engine, _ = store_of.restore(reader)
     kernel, account = engine.kernel, engine.snapshot
-    found = list(_obstacles(kernel))
+    found = list(_obstacles(kernel, settings.kernel.namespace))
     new = _next_config(kernel, settings, epoch=kernel.config.epoch + 1)
     try:
         Engine.carried(engine.save(), new, settings.account_config())
@@ -145,7 +147,9 @@ def planned(
     return Plan(epoch, reader.report.last_seq, tuple(found), carried, changes), engine
 
 
-def _obstacles(kernel: ExecutionKernel) -> Any:
+def _obstacles(kernel: ExecutionKernel, namespace: str) -> Iterator[str]:
+    if namespace != kernel.config.namespace:
+        yield f"the journal is of namespace {kernel.config.namespace}, the settings of {namespace}"
     for slot in kernel.active_slots():
         yield f"trade {slot.trade_id} is in slot {slot.slot_id} ({slot.state.name}, {slot.asset})"
     for trade in kernel.trades():
@@ -230,6 +234,9 @@ def go_on(
 
 
 def _next_of(reader: JournalReader, end: Close, settings: Settings) -> Epoch:
+    namespace = reader.epoch.namespace if not reader.is_archived else settings.kernel.namespace
+    if namespace != settings.kernel.namespace:
+        raise of_another_namespace(settings.kernel.namespace, namespace)
     plain = replace(settings.kernel_config(epoch=end.next_epoch), earlier=())
     epoch = next_epoch(reader, end, plain, settings.account_config())
     old = Engine.restore(end.state_of(epoch.carried)).kernel
@@ -274,6 +281,8 @@ def _finish(directory: Path, disk: Disk) -> int:
         built = disk.list(aside)
     except FileNotFoundError:
         return 0
+    if not built and not unfinished(directory):
+        return 0  # a disk in memory has no folders
     if JOURNAL_FOLDER in built:
         # What has the journal's name is still the old one, and so is all that belongs to it.
         epoch = JournalReader.open(f"{aside}/{JOURNAL_FOLDER}", disk=disk).epoch

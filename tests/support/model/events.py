@@ -263,6 +263,9 @@ class OrderRules(SlotRules):
         if order.final:
             order.final = False  # the venue contradicts its final figures: ask again
             self._ask(EffectKind.FINALISE, trade.slot, order)
+        if not order.external and trade.figures.size < 0:
+            for other in trade.orders:  # what was settled lacked this fill
+                other.locked &= not other.external or other.netted
         if order.role is OrderRole.ENTRY:
             self._give_back(trade, more)
         slot = self._slot_at(trade)
@@ -515,7 +518,7 @@ class OrderRules(SlotRules):
         if order.status is Status.FILLED or not order.ended:
             full = order.level.filled >= order.intended
             order.status = Status.FILLED if full else Status.CANCELLED
-        order.final = True
+        order.final = order.withdrawn = True
         slot = self._slot_at(order.trade)
         if slot is not None:
             self._go_stale(slot)

@@ -143,6 +143,7 @@ class Order:
     external: bool = False
     whole: Level = NOTHING
     locked: bool = False  # a position has said how much of it closed what was ours
+    withdrawn: bool = False  # its records had less than its stream said; no position agreed yet
     netted: bool = False  # no order: an opposite slot of ours closed this quantity
     written_off: bool = False  # no order: an operator's word that the quantity is gone
     level: Level = NOTHING

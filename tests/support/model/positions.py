@@ -6,7 +6,7 @@ opposite slots of one symbol, is decided here and nowhere else.
 
 from __future__ import annotations
 
-from dita.contracts import OrderRole, OrderSide, VenueEvent
+from dita.contracts import EffectKind, OrderRole, OrderSide, VenueEvent
 from dita.transitions import TRANSITIONS
 from support.model.events import OrderRules
 from support.model.orders import Code, Kind, Level, Order, Refused, Status, share, stored
@@ -68,6 +68,9 @@ class PositionRules(OrderRules):
         if any(slot.trade.works for slot in group):
             self._compare_at_work(e, group, theirs)
             return
+        if theirs != self._net(group) and self._ask_records_again(group):
+            self._doubt(e, group, theirs)
+            return
         if not self.config.hedge:
             self._net_opposites(e, group)
         self._return_overfills(group, theirs)
@@ -85,6 +88,17 @@ class PositionRules(OrderRules):
             self._agree(e, group, theirs)  # what is more is somebody else's
         else:
             self._doubt(e, group, theirs)
+
+    def _ask_records_again(self, group: list[Slot]) -> bool:
+        """They took a fill back and the position does not agree: they may have lagged behind."""
+        asked = False
+        for slot in group:
+            for order in reversed(slot.trade.orders):
+                if order.withdrawn:
+                    order.withdrawn = order.final = False
+                    self._ask(EffectKind.FINALISE, slot.index, order)
+                    asked = True
+        return asked
 
     def _compare_at_work(self, e: VenueEvent, group: list[Slot], theirs: int) -> None:
         """With an order in flight both may be right: agreement ends a doubt, nothing begins one."""
@@ -171,6 +185,7 @@ class PositionRules(OrderRules):
                 continue
             for order in slot.trade.orders:
                 order.final |= order.lost
+                order.withdrawn = False
                 order.locked |= order.external and over
             self._without_doubt(e, slot)
         self._others_hold(e, group[0].trade.side, theirs - self._net(group))
