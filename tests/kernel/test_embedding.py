@@ -226,7 +226,7 @@ def funding(kernel: ExecutionKernel, name: str, count: int) -> bytes:
 
 def test_no_flow_is_lost_beside_a_batch_of_another_thread() -> None:
     """Whoever came second has an error, and whoever has none is in the state."""
-    kernel = ExecutionKernel(KernelConfig(seen=1_048_576))
+    kernel = ExecutionKernel(KernelConfig(seen=65_536))
     size, out_size = kernel.record_sizes()
     packed = funding(kernel, "batch", 20_000)
     outcomes = bytearray(len(packed) // size * out_size)
@@ -274,7 +274,7 @@ def test_no_flow_is_lost_beside_a_batch_of_another_thread() -> None:
         done.set()
         thread.join()
     kernel.apply_batch(packed, outcomes)  # perhaps the first one was refused
-    assert refused >= 20 and not unseen
+    assert refused >= 20 and not unseen, (refused, taken, unseen)
     assert kernel.ledger().funding == 20_000 + taken * 10**6
     assert kernel.event_seq == 20_000 + taken
 
