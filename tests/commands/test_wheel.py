@@ -5,6 +5,7 @@ The lists are checked always; the installation, which takes a minute, in the lon
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -53,12 +54,16 @@ def test_a_wheel_would_hold_every_file_that_is_used(tmp_path: Path) -> None:
     assert {"dita/exchange/server.py", "runbooks/flatten.md"} <= listed
 
 
-@pytest.mark.skipif(os.environ.get("DITA_TESTS") != "long", reason="a minute")
+@pytest.mark.skipif(os.environ.get("DITA_TESTS") != "long", reason="a minute; .ci/run has it")
 def test_an_installed_wheel_works_without_the_checkout(tmp_path: Path) -> None:
-    """Its demo on its own exchange, its exchange, its cases and its pages."""
+    """Made from the source distribution: its demo on its own exchange, its exchange, its cases, its
+    pages, and the help of every command."""
     wheels, home = tmp_path / "wheels", tmp_path / "venv"
     pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*pip, "-w", str(wheels), str(ROOT)], check=True, timeout=300)
+    sdist = [sys.executable, "-W", "ignore", "setup.py", "-q", "sdist", "-d", str(tmp_path)]
+    subprocess.run(sdist, check=True, timeout=120, cwd=ROOT)
+    (source,) = tmp_path.glob("*.tar.gz")
+    subprocess.run([*pip, "-w", str(wheels), str(source)], check=True, timeout=300)
     venv.create(home, with_pip=True)
     beside = tmp_path / "beside"
     beside.mkdir()
@@ -85,6 +90,9 @@ def test_an_installed_wheel_works_without_the_checkout(tmp_path: Path) -> None:
     for words in (("golden",), ("replay", "--trade", "FET"), ("runbook", "flatten")):
         done = run(*words)
         assert done.returncode == 0, done.stderr
+    for words in ((), *((name,) for name in importlib.import_module("dita.commands.app").COMMANDS)):
+        done = run(*words, "--help")
+        assert done.returncode == 0 and "Usage" in done.stdout, done.stderr
     demo = run("serve", "--demo", "--json")
     assert demo.returncode == 0, demo.stderr
     assert json.loads(demo.stdout)["exchange"]["agrees"]
