@@ -32,9 +32,11 @@ run: build ## trade twenty minutes of tape in half a minute on a local exchange,
 	@rm -rf build/demo
 	.venv/bin/pink-ctl serve --demo --state-dir build/demo
 
-# Static checks first: they are quick and say more.
+# Static checks first: they are quick and say more. One process more than two cores: much of what
+# the sessions do is waiting.
+JOBS ?= 3
 test: check ## run everything: check, then the tests
-	$(PY) -P -m pytest -q -n auto --dist loadfile
+	$(PY) -P -m pytest -q -n $(JOBS) --dist loadfile
 
 # stubtest holds the .pyi files against the compiled modules. Which names Cython adds differs
 # from version to version, so an allowed name need not be there.
