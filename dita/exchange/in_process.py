@@ -24,10 +24,17 @@ from dita.exchange.wire.stream.sockets import serve_socket
 
 T = TypeVar("T")
 
-HOST: Final = "127.0.0.1:9"  # nothing listens there: a real socket would be refused
-REST_URL: Final = f"http://{HOST}"
-STREAM_URL: Final = f"ws://{HOST}/swap-market"
+_PATH: Final = "/swap-market"
 PULSE_S: Final = 0.25
+
+
+def urls(number: int) -> tuple[str, str]:
+    """REST and stream address of exchange ``number``, 0 to 64,511; nothing listens there.
+
+    Two of one machine differ, as the accounts on them do.
+    """
+    host = f"127.0.0.1:{1_024 + number}"
+    return f"http://{host}", f"ws://{host}{_PATH}"
 
 
 class InProcessExchange:

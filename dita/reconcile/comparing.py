@@ -226,7 +226,9 @@ def _parts(ours: OurMoney, wallet: int) -> dict[Cause, int]:
     if not ours.wallet:
         return {Cause.NOT_SEEDED: wallet - ours.k_capital}
     parts = {_DRIFT[cause]: amount for cause, amount in ours.causes.items()}
-    parts[Cause.WALLET_MOVED] = wallet - ours.capital
+    moved = wallet - ours.capital
+    cause = Cause.ROUNDING if abs(moved) < ours.digit else Cause.WALLET_MOVED
+    parts[cause] = parts.get(cause, 0) + moved
     # What K has taken in since the anchor, and the anchor may or may not hold.
     settling = wallet - ours.k_capital - sum(parts.values()) + parts.pop(Cause.SETTLING, 0)
     for cause in _SETTLED_BY_FLOWS:  # the wallet holds it by now, or it was the reason of a drift

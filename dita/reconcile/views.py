@@ -52,12 +52,16 @@ class OurPosition(Record, frozen=True, kw_only=True):
 
 
 class OurMoney(Record, frozen=True, kw_only=True):
-    """The account in 10^-18: newest anchor, published capital, checksum K, drift by cause."""
+    """The account in 10^-18: newest anchor, published capital, checksum K, drift by cause.
+
+    Two figures of the exchange that are less than ``digit`` apart may be the same wallet.
+    """
 
     wallet: int
     capital: int
     k_capital: int
     causes: Mapping[DriftCause, int]
+    digit: int = 0
 
 
 class OurView(Record, frozen=True, kw_only=True):

@@ -40,6 +40,7 @@ def venue_of(settings: Settings, world: World, *, demo: bool = False) -> Venue:
 
 def bingx_venue(settings: Settings, world: World) -> BingxVenue:
     """BingX, or a local exchange that speaks its protocol; keys are read at connect."""
+    from dita.venues.bingx.rest.rate_limits import Budget
     from dita.venues.bingx.venue import BingxConfig, BingxVenue
 
     keep_no_core()
@@ -55,12 +56,15 @@ def bingx_venue(settings: Settings, world: World) -> BingxVenue:
         trust_store=venue.trust_store,
         assets=("VST", "USDT") if venue.environment is VenueEnvironment.VST else ("USDT",),
     )
+    budget = Budget(world.clock)
+    budget.take_over()
     return BingxVenue(
         config,
         world.clock,
         api_key=venue.api_key.reveal,
         api_secret=venue.api_secret.reveal,
         draw=world.draw,
+        budget=budget,
         transport=world.transport() if world.transport else None,
         connect_to=world.connect_to,
     )

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Final
+from zlib import crc32
 
 from dita.contracts import (
     DriftCause,
@@ -24,7 +25,7 @@ from dita.contracts import (
     VenueEvent,
 )
 from dita.exchange.app import WALLET
-from dita.exchange.in_process import REST_URL, STREAM_URL, InProcessExchange
+from dita.exchange.in_process import InProcessExchange, urls
 from dita.exchange.model.contracts import CONTRACTS
 from dita.exchange.model.exchange import Exchange, ExchangeConfig
 from dita.exchange.model.prices import Walk
@@ -68,11 +69,12 @@ def _session(seed: int, clock: VirtualClock) -> Session:
 
 
 def _settings(directory: Path) -> Settings:
+    rest_url, stream_url = urls(crc32(str(directory).encode()) % 64_512)
     overrides = {
         "venue.kind": "bingx",
         "venue.environment": "vst",
-        "venue.rest_url": REST_URL,
-        "venue.stream_url": STREAM_URL,
+        "venue.rest_url": rest_url,
+        "venue.stream_url": stream_url,
         "venue.api_key": "env:KEY",
         "venue.api_secret": "env:SECRET",
         "journal.directory": str(directory),

@@ -408,6 +408,8 @@ def test_each_cause_of_drift_is_named(drift: DriftCause, sides: Sides, amount: i
 def test_a_wallet_that_moved_and_one_that_was_never_seen(sides: Sides, moved: int) -> None:
     sides.theirs = replace(sides.theirs, wallet=sides.theirs.wallet + moved)
     assert sides.causes() == [Cause.WALLET_MOVED]
+    sides.ours = replace(sides.ours, money=replace(sides.ours.money, digit=abs(moved) + 1))
+    assert sides.causes() == []  # the exchange's own digits are nobody's difference
     empty = OurMoney(wallet=0, capital=0, k_capital=0, causes={})
     sides.ours = replace(sides.ours, money=empty)
     if sides.theirs.wallet:

@@ -3,6 +3,7 @@ fail."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -44,6 +45,7 @@ def test_a_commit_that_lies_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """What was said to be durable and is not: an order is out that no journal has."""
 
     async def lie(self: machine.PlainCommit) -> int:
+        await asyncio.sleep(0.01)
         return self.journal.last_seq
 
     monkeypatch.setattr(machine.PlainCommit, "commit", lie)

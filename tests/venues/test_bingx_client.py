@@ -979,3 +979,22 @@ def test_the_request_on_the_wire_has_no_body_and_the_connection_is_kept() -> Non
             await client.close()
 
     run(test())
+
+
+def test_a_process_leaves_room_for_the_one_that_ended_before_it() -> None:
+    """Three starts within a second: together no more than the endpoint's five."""
+    clock = ManualClock(START_MS)
+
+    async def wait(seconds: float) -> None:
+        clock.advance_ms(round(seconds * 1_000))
+
+    async def asked() -> None:
+        budget = Budget(clock, wait)
+        budget.take_over()
+        times = []
+        for _ in range(3):
+            await budget.question(rest.BALANCE.limit)
+            times.append(clock.now_ms() - START_MS)
+        assert times == [0, 0, 1_000 + TRAVEL_MS]
+
+    run(asked())

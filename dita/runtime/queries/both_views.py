@@ -93,6 +93,7 @@ def our_view(engine: Engine, open_there: Iterable[TheirOrder] = ()) -> OurView:
             capital=account.capital,
             k_capital=account.k_capital,
             causes=account.drift_by_cause,
+            digit=engine.account.config.wallet_digit,
         ),
     )
 
