@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shlex
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -235,10 +236,12 @@ class Answers:
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Answers]:
-    served = Answers(tmp_path_factory.mktemp("s"))
-    yield served
-    served.close()
+def answers() -> Iterator[Answers]:
+    # Always as long: at 80 columns a line that names it is broken by its length.
+    with tempfile.TemporaryDirectory(prefix="pink-screens-", dir="/tmp") as folder:
+        served = Answers(Path(folder))
+        yield served
+        served.close()
 
 
 def seen(answers: Answers, line: str, width: int) -> Done:

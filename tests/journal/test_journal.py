@@ -1081,7 +1081,7 @@ def test_a_failed_sync_ends_everything_and_is_never_tried_again(operation: str, 
         lambda: put(journal, tick(1)),
         lambda: journal.append_mark("00"),
     ):
-        with pytest.raises(JournalFault, match="takes nothing any more"):
+        with pytest.raises(JournalFault, match="accepts no more records"):
             attempt()
     journal.close()
     assert disk.calls == calls
@@ -1884,7 +1884,7 @@ def test_a_full_disk_and_a_fault_reach_whoever_waits() -> None:
         for waiter in waiting:
             with pytest.raises(JournalFault):
                 await waiter
-        with pytest.raises(JournalFault, match="takes nothing"):
+        with pytest.raises(JournalFault, match="accepts no more records"):
             await commit.commit()
         commit.close()
 

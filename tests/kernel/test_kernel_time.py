@@ -186,7 +186,7 @@ def test_after_a_gap_the_venues_time_comes_before_what_its_orders_say() -> None:
         floor.venue.set_script([Rule(verb=Verb.SUBMIT, do=Do.PARTIAL)])
         await floor.enter()
         await floor.wait(lambda: bool(floor.venue.book.orders), 5, "an order")
-        await asyncio.sleep(1)
+        await asyncio.sleep(1.3)  # between two regular queries of the order
         floor.venue.end_stream()
         floor.venue.config = replace(floor.venue.config, clock_skew_ms=HOUR_MS)
         (order,) = floor.venue.book.orders

@@ -7,6 +7,7 @@ on them.
 from __future__ import annotations
 
 import configparser
+import importlib
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.command_line import another_user, app, open_folder, typed
+from support.command_line import another_user, open_folder, typed
 
 from dita.errors import ExitCode
 
@@ -147,7 +148,7 @@ def test_what_serve_ends_with_is_the_same_for_supervisord_the_page_and_the_help(
     (row,) = (line for line in page.splitlines() if "after it ran for `startsecs`" in line)
     assert {int(code) for code in re.findall(r"\d+", row.split("after")[0])} == decisions
     (crash,) = (line for line in page.splitlines() if "a signal (crash" in line)
-    told = app.serve.__doc__
+    told = importlib.import_module("dita.commands.serve").serve.__doc__
     for code in sorted(decisions | starts_again):
         assert re.search(rf"\b{code}\b", told), f"{code} is not in serve --help"
     assert {int(code) for code in re.findall(r"(?<!-)\b\d+", crash)} == starts_again

@@ -136,7 +136,7 @@ def station(tmp_path: Path) -> Iterator[Station]:
 
 def of_ours(record: dict[str, Any]) -> list[dict[str, Any]]:
     """The slots without what the venue says of them now and then."""
-    asked = ("mark_price", "unrealized", "liquidation_price", "liquidation_distance")
+    asked = ("mark_price", "mark_age_ms", "unrealized", "liquidation_price", "liquidation_distance")
     return [
         {key: slot[key] for key in slot if key not in (*asked, "leverage_there")}
         for slot in record["slots"]
