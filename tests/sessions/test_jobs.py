@@ -85,7 +85,16 @@ class Person(TradingDesk):
             f"pink-ctl intent enter --trade {trade} --asset {asset} --side {side}"
             f" --quantity {quantity} --reason 'by hand'"
         )
-        done = self.calmly(lambda: self.goes_on(self.types(line)))
+
+        def planned() -> Done:
+            """The plan, once money has come to rest: until then it proposes nothing."""
+            for _ in range(100):
+                if "next: " in (plan := self.types(line)).stdout + plan.stderr:
+                    return plan
+                time.sleep(0.1)
+            return self.types(line)
+
+        done = self.calmly(lambda: self.goes_on(planned()))
         assert done.code == 0 and "filled: " in done.stdout, done
         self.settled()
 
